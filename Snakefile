@@ -1,0 +1,35 @@
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
+include: "rules/common.smk"
+include: "rules/prepare.smk"
+include: "rules/train.smk"
+include: "rules/compress.smk"
+include: "rules/collect.smk"
+include: "rules/report.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        f"{RESULTS}/metrics.csv",
+        f"{RESULTS}/timings.csv",
+        f"{RESULTS}/report/index.html",
+
+
+onstart:
+    provenance.start(MANIFEST, CONFIG.model_dump())
+
+
+onsuccess:
+    provenance.end(MANIFEST, "complete")
+    print(f"\nThe report is {RESULTS}/report/index.html")
+
+
+onerror:
+    provenance.end(MANIFEST, "failed")
+    failed = metrics.collect_what_is_there(f"{RESULTS}/metrics.csv", CELLS)
+    print(f"\n{failed} of {len(CELLS)} cells have no result; {RESULTS}/metrics.csv says which and why.")
+    print("What is finished is kept: run the same command again to do the rest.")

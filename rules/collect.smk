@@ -1,0 +1,43 @@
+rule collect_metrics:
+    input:
+        [cell.metrics for cell in CELLS],
+    output:
+        report(
+            f"{RESULTS}/metrics.csv",
+            caption="../notebooks/captions/metrics.rst",
+            category="Tables",
+            labels={"table": "all metrics"},
+        ),
+    log:
+        f"{LOGS}/collect_metrics.log",
+    benchmark:
+        f"{BENCHMARKS}/collect_metrics.tsv"
+    message:
+        "Collecting the metrics of all cells"
+    conda:
+        ENVIRONMENT
+    script:
+        "../scripts/collect_metrics.py"
+
+
+rule collect_timings:
+    input:
+        f"{RESULTS}/metrics.csv",
+    output:
+        f"{RESULTS}/timings.csv",
+    log:
+        f"{LOGS}/collect_timings.log",
+    benchmark:
+        f"{BENCHMARKS}/collect_timings.tsv"
+    params:
+        jobs=[
+            {**training, "job": job, "benchmark": f"{BENCHMARKS}/{TRAINED}/{job}.tsv".format(**training)}
+            for training in TRAININGS
+            for job in ["train", *FAMILIES]
+        ],
+    message:
+        "Collecting what the jobs took"
+    conda:
+        ENVIRONMENT
+    script:
+        "../scripts/collect_timings.py"

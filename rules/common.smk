@@ -1,0 +1,58 @@
+# What every rule shares: the checked config, names of files, and constraints on wildcards.
+# Nothing here imports torch or pandas: a dry run takes seconds.
+from edgepress import config as run_config
+from edgepress import metrics, provenance, registry, reporting
+
+if not workflow.config_settings.configfiles:
+
+    # Snakemake would merge the starter config into the one named on the command line.
+    configfile: "config/config.yaml"
+
+
+CONFIG_FILES = [str(path) for path in workflow.config_settings.configfiles] or ["config/config.yaml"]
+try:
+    for path in CONFIG_FILES:
+        run_config.check_keys(path)
+    CONFIG = run_config.parse(config, " + ".join(CONFIG_FILES))
+except run_config.ConfigError as error:
+    raise WorkflowError(str(error)) from None
+
+RESULTS = f"results/{CONFIG.run}"
+LOGS = f"logs/{CONFIG.run}"
+BENCHMARKS = f"{RESULTS}/benchmarks"
+MANIFEST = f"{RESULTS}/manifest.json"
+ENVIRONMENT = "../envs/environment.yaml"
+
+PREPARED = f"data/prepared/{{dataset}}_split{CONFIG.split_seed}.safetensors"
+TRAINED = "{dataset}/{network}/seed{seed}"
+MODEL = f"{RESULTS}/{TRAINED}/fp32/model.safetensors"
+
+SPLITS = ["val", "test"]
+FAMILIES = CONFIG.families()
+TRAININGS = [
+    {"dataset": dataset, "network": network, "seed": seed}
+    for dataset, networks in CONFIG.networks.items()
+    for network in networks
+    for seed in CONFIG.seeds
+]
+CELLS = [
+    metrics.Cell(
+        **training,
+        method=method,
+        metrics=f"{RESULTS}/{TRAINED}/{method}/metrics.csv".format(**training),
+        log=f"{LOGS}/{TRAINED}/{job}.log".format(**training),
+    )
+    for training in TRAININGS
+    for job, methods in {"train": ["fp32"], **FAMILIES}.items()
+    for method in methods
+]
+
+
+def any_of(names):
+    return "|".join(sorted({re.escape(str(name)) for name in names}))
+
+
+wildcard_constraints:
+    dataset=any_of(CONFIG.networks),
+    network=any_of(network for networks in CONFIG.networks.values() for network in networks),
+    seed=any_of(CONFIG.seeds),

@@ -1,0 +1,87 @@
+# A job a notebook; what a notebook makes, it declares in its own metadata.
+NOTEBOOKS = reporting.notebooks("notebooks")
+REPORT_CODE = provenance.code_digest(
+    "edgepress.reporting.render",
+    "edgepress.reporting.figures",
+    "edgepress.reporting.style",
+    "edgepress.reporting.tables",
+)
+
+for notebook in NOTEBOOKS:
+
+    rule:
+        name:
+            f"report_{notebook.name}"
+        input:
+            metrics=f"{RESULTS}/metrics.csv",
+            notebook=notebook.path,
+        output:
+            page=report(
+                f"{RESULTS}/report/{notebook.name}.html",
+                caption="../notebooks/captions/page.rst",
+                category="Pages",
+                labels={"page": notebook.title},
+            ),
+            notebook=f"{RESULTS}/report/{notebook.name}.ipynb",
+            figures=[
+                report(
+                    f"{RESULTS}/figures/{figure}.png",
+                    caption="../notebooks/captions/figure.rst",
+                    category="Figures",
+                    subcategory=notebook.title,
+                    labels={"figure": figure},
+                )
+                for figure in notebook.figure_names(CONFIG.networks)
+            ],
+            vectors=[f"{RESULTS}/figures/{figure}.pdf" for figure in notebook.figure_names(CONFIG.networks)],
+            tables=[
+                report(
+                    f"{RESULTS}/tables/{table}.csv",
+                    caption="../notebooks/captions/table.rst",
+                    category="Tables",
+                    labels={"table": table},
+                )
+                for table in notebook.tables
+            ],
+            documents=[f"{RESULTS}/tables/{table}.{ending}" for table in notebook.tables for ending in ("md", "tex")],
+        log:
+            f"{LOGS}/report/{notebook.name}.log",
+        benchmark:
+            f"{BENCHMARKS}/report/{notebook.name}.tsv"
+        params:
+            about=notebook.about,
+            run_folder=RESULTS,
+            code=REPORT_CODE,
+        message:
+            f"Rendering the notebook {notebook.name}"
+        conda:
+            ENVIRONMENT
+        script:
+            "../scripts/render_notebook.py"
+
+
+rule report_index:
+    input:
+        metrics=f"{RESULTS}/metrics.csv",
+        pages=[f"{RESULTS}/report/{notebook.name}.html" for notebook in NOTEBOOKS],
+    output:
+        report(
+            f"{RESULTS}/report/index.html",
+            caption="../notebooks/captions/index.rst",
+            category="Pages",
+            labels={"page": "Index"},
+        ),
+    log:
+        f"{LOGS}/report/index.log",
+    benchmark:
+        f"{BENCHMARKS}/report/index.tsv"
+    params:
+        notebooks="notebooks",
+        run_folder=RESULTS,
+        code=REPORT_CODE,
+    message:
+        "Writing the report's first page"
+    conda:
+        ENVIRONMENT
+    script:
+        "../scripts/write_index.py"

@@ -1,0 +1,31 @@
+"""Compress one trained network by the methods of one family, at all their levels, and measure each result."""
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import load
+
+from edgepress import metrics, networks, training
+from edgepress.datasets import Prepared
+from edgepress.files import write_atomically
+from edgepress.logs import job
+from edgepress.sweep import Bench, Trained
+
+with job(snakemake.log[0]):
+    torch.set_num_threads(snakemake.params.threads)
+    name, seed = snakemake.wildcards.network, int(snakemake.wildcards.seed)
+    data = Prepared.load(snakemake.input.data)
+    model = Path(snakemake.input.model).read_bytes()
+    network = networks.build(name, data)
+    networks.load_inference_state(network, load(model))
+    device = training.choose_device(snakemake.params.device)
+    bench = Bench(Trained(name, seed, network, data, len(model)), snakemake.params.splits, device)
+
+    packed = iter(snakemake.output.packed)
+    for (method, levels), table in zip(snakemake.params.levels.items(), snakemake.output.metrics, strict=True):
+        rows = []
+        for result in bench.sweep(method, levels, snakemake.params.draws):
+            print(method, result.level, f"{len(result.packed):,} bytes")
+            write_atomically(next(packed), result.packed)
+            rows += result.rows
+        write_atomically(table, metrics.to_csv(rows))

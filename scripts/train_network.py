@@ -1,0 +1,43 @@
+"""Train one network with one seed, and measure it in full precision."""
+
+import csv
+import io
+
+import torch
+from safetensors.torch import save
+from tqdm import tqdm
+
+from edgepress import metrics, networks, training
+from edgepress.datasets import Prepared
+from edgepress.files import write_atomically
+from edgepress.logs import job
+from edgepress.sweep import Bench, Trained
+
+name, seed = snakemake.wildcards.network, int(snakemake.wildcards.seed)
+settings = training.Training(**snakemake.params.training)
+title = f"{snakemake.wildcards.dataset} {name} seed {seed}"
+
+with tqdm(total=settings.max_epochs, desc=title, unit="epoch", leave=False, disable=None) as bar, job(snakemake.log[0]):
+
+    def show(row: dict) -> None:
+        """Print the epoch to the log and move the bar on the terminal."""
+        print(row)
+        bar.update()
+
+    torch.set_num_threads(snakemake.params.threads)
+    device = training.choose_device(snakemake.params.device)
+    data = Prepared.load(snakemake.input.data)
+    network = networks.build(name, data, seed).to(device)
+    history = training.train(network, data.to(device), settings, seed, on_epoch=show)
+    state = {key: value.cpu().contiguous() for key, value in networks.inference_state(network).items()}
+    model = save(state)
+    bench = Bench(Trained(name, seed, network.cpu(), data, len(model)), snakemake.params.splits, device)
+    rows = bench.baseline()
+
+    table = io.StringIO()
+    writer = csv.DictWriter(table, history[0], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(history)
+    write_atomically(snakemake.output.model, model)
+    write_atomically(snakemake.output.history, table.getvalue())
+    write_atomically(snakemake.output.metrics, metrics.to_csv(rows))

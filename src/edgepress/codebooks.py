@@ -1,0 +1,242 @@
+"""Codebooks: the values that a weight may take, and the code of each.
+
+A codebook is fitted on a tensor at b bits and has 2^b levels in ascending order. ``encode`` gives each weight the
+code of a level, to the nearest one or, given random bits, to either neighbour so that the mean is kept; ``decode``
+gives the level back. The definitions are the study's, in their sound form (levels sorted, weights alone).
+
+Tensors are worked on in blocks that fit the cache, each operation in place: quantizing costs a few passes over the
+second-level cache and one over memory.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from functools import cached_property
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+MAX_BITS = 16
+_BLOCK = 1 << 17
+_SELECTION_SAMPLE = 1 << 15
+_RANDOM_STEPS = 1 << 16  # resolution of the uniform numbers behind stochastic rounding
+
+
+def random_bits(count: int, generator: torch.Generator) -> Tensor:
+    """Draw ``count`` uniform int16 numbers: four of them from one 64-bit draw, the dear part of rounding."""
+    words = torch.empty(-(-count // 4), dtype=torch.int64)
+    return words.random_(-(2**63), None, generator=generator).view(torch.int16)[:count]
+
+
+class Codebook(ABC):
+    """2^bits float32 levels in ascending order, kept as the few numbers that they follow from."""
+
+    kind: ClassVar[str]
+
+    def __init__(self, bits: int, parameters: Tensor) -> None:
+        if not 1 <= bits <= MAX_BITS:
+            raise ValueError(f"{bits} bits are not between 1 and {MAX_BITS}")
+        self.bits = bits
+        self.parameters = parameters.to(torch.float64)
+
+    @property
+    def size(self) -> int:
+        """The number of levels, 2^bits."""
+        return 1 << self.bits
+
+    @cached_property
+    def levels(self) -> Tensor:
+        """The levels, float32, shape (2^bits,), ascending."""
+        return self._levels().to(torch.float32)
+
+    @abstractmethod
+    def _levels(self) -> Tensor: ...
+
+    def encode(self, weights: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Give each weight the code of a level.
+
+        Without ``noise`` the nearest level, ties going up. With ``noise``, int16 random bits of the same number,
+        one of the two neighbouring levels l < w < u, u with probability (w − l)/(u − l); a weight on a level or
+        outside the codebook gets no draw.
+
+        Returns codes in [0, 2^bits), of the shape of ``weights``: uint8 up to 8 bits, else int32.
+        """
+        flat = weights.detach().reshape(-1).to(torch.float32)
+        codes = torch.empty(flat.numel(), dtype=torch.uint8 if self.bits <= 8 else torch.int32)
+        for rows in _blocks(flat.numel()):
+            self._encode_block(flat[rows], None if noise is None else noise[rows], codes[rows])
+        return codes.reshape(weights.shape)
+
+    @abstractmethod
+    def _encode_block(self, weights: Tensor, noise: Tensor | None, codes: Tensor) -> None: ...
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """The levels that ``codes`` stand for, float32, of the same shape."""
+        flat = codes.reshape(-1)
+        values = torch.empty(flat.numel(), dtype=torch.float32)
+        for rows in _blocks(flat.numel()):
+            torch.index_select(self.levels, 0, flat[rows].to(torch.int32), out=values[rows])
+        return values.reshape(codes.shape)
+
+
+class Grid(Codebook):
+    """Evenly spaced levels: level i is offset + i·step."""
+
+    kind = "grid"
+
+    @classmethod
+    def of(cls, bits: int, offset: float, step: float) -> Grid:
+        """The grid that starts at ``offset`` and goes up by ``step`` ≥ 0."""
+        return cls(bits, torch.tensor([offset, step], dtype=torch.float64))
+
+    def _levels(self) -> Tensor:
+        offset, step = self.parameters
+        return offset + step * torch.arange(self.size, dtype=torch.float64)
+
+    @cached_property
+    def _scale(self) -> tuple[float, float, float, float]:
+        """What encoding needs: a float32 origin, what it misses of the offset in steps, 1/step, and the guard.
+
+        A float32 weight that lies on a level lies beside it by up to half a unit in the last place; the guard is
+        that much in steps, and keeps stochastic rounding from drawing there.
+        """
+        offset, step = (float(value) for value in self.parameters)
+        origin = float(torch.tensor(offset, dtype=torch.float32))
+        if step == 0:
+            return origin, 0.0, 0.0, 0.0
+        reach = max(abs(offset), abs(offset + step * (self.size - 1)))
+        guard = min(0.5, torch.finfo(torch.float32).eps * reach / step)
+        return origin, (offset - origin) / step, 1 / step, guard
+
+    def _encode_block(self, weights: Tensor, noise: Tensor | None, codes: Tensor) -> None:
+        origin, missed, per_step, guard = self._scale
+        position = weights - origin
+        if noise is None:
+            torch.add(torch.tensor(0.5 - missed), position, alpha=per_step, out=position)
+        else:
+            # The added number is uniform on [guard, 1 − guard), at the middle of one of 2^16 steps.
+            spread = (1 - 2 * guard) / _RANDOM_STEPS
+            torch.add(torch.tensor(0.5 + spread / 2 - missed), position, alpha=per_step, out=position)
+            position.add_(noise.to(torch.float32), alpha=spread)
+        # Converting to an integer cuts the fraction off, which is the floor: no position is negative by now.
+        codes.copy_(position.clamp_(0, self.size - 1))
+
+
+class Sorted(Codebook):
+    """Levels at any distance from each other, found by binary search."""
+
+    def _encode_block(self, weights: Tensor, noise: Tensor | None, codes: Tensor) -> None:
+        below = torch.bucketize(weights, self.levels, right=True, out_int32=True)
+        below.sub_(1).clamp_(0, self.size - 2)
+        low = torch.index_select(self.levels, 0, below)
+        high = torch.index_select(self.levels, 0, below + 1)
+        share = (weights - low).div_(high - low)
+        if noise is None:
+            goes_up = share >= 0.5
+        else:
+            threshold = noise.to(torch.float32).add_(_RANDOM_STEPS / 2 + 0.5).div_(_RANDOM_STEPS)
+            goes_up = share >= threshold
+        codes.copy_(below.add_(goes_up))
+
+
+class Normal(Sorted):
+    """Quantiles of a normal distribution at equal shares of probability, with the smallest and largest weight."""
+
+    kind = "normal"
+
+    def _levels(self) -> Tensor:
+        mean, std, low, high = self.parameters
+        shares = torch.linspace(0, 1, self.size, dtype=torch.float64)[1:-1]
+        inner = torch.special.ndtri(shares) * std + mean
+        return torch.cat([low[None], inner, high[None]]).sort().values
+
+
+KINDS: dict[str, type[Codebook]] = {kind.kind: kind for kind in (Grid, Normal)}
+
+
+def uniform(weights: Tensor, bits: int) -> Grid:
+    """2^b levels evenly from the smallest weight to the largest."""
+    low, high = _extremes(weights)
+    return Grid.of(bits, low, (high - low) / ((1 << bits) - 1))
+
+
+def uniform_iqr(weights: Tensor, bits: int) -> Grid:
+    """2^b levels evenly between Tukey's fences, Q1 − 1.5·IQR and Q3 + 1.5·IQR; weights outside are clipped."""
+    low, high = tukey_fences(weights)
+    return Grid.of(bits, low, (high - low) / ((1 << bits) - 1))
+
+
+def histogram(weights: Tensor, bits: int) -> Grid:
+    """The midpoints of 2^b bins of equal width from the smallest weight to the largest."""
+    low, high = _extremes(weights)
+    step = (high - low) / (1 << bits)
+    return Grid.of(bits, low + step / 2, step)
+
+
+def midrise(weights: Tensor, bits: int) -> Grid:
+    """Mid-rise levels Δ(k + ½) with Δ = (max − min)/2^b, the 2^b of them that start at the smallest weight's.
+
+    Rounding to the nearest of them is q = Δ(⌊w/Δ⌋ + ½), clamped to 2^b levels. A constant tensor is kept.
+    """
+    low, high = _extremes(weights)
+    step = (high - low) / (1 << bits)
+    return Grid.of(bits, low if step == 0 else step * (low // step + 0.5), step)
+
+
+def normal(weights: Tensor, bits: int) -> Normal:
+    """Normal quantiles at linspace(0, 1, 2^b) without its ends, at the weights' mean and sample standard
+    deviation, and the smallest and largest weight."""
+    low, high = _extremes(weights)
+    std, mean = torch.std_mean(weights.detach().to(torch.float64), correction=min(1, weights.numel() - 1))
+    return Normal(bits, torch.tensor([mean, std, low, high], dtype=torch.float64))
+
+
+def tukey_fences(weights: Tensor) -> tuple[float, float]:
+    """Q1 − 1.5·IQR and Q3 + 1.5·IQR, quartiles as the midpoint of the two order statistics around them."""
+    _extremes(weights)
+    flat = weights.detach().reshape(-1)
+    q1, q3 = (_midpoint_quantile(flat, share) for share in (0.25, 0.75))
+    return q1 - 1.5 * (q3 - q1), q3 + 1.5 * (q3 - q1)
+
+
+def _midpoint_quantile(flat: Tensor, share: float) -> float:
+    place = share * (flat.numel() - 1)
+    rank = int(place)
+    values = _order_statistics(flat, rank, rank if place.is_integer() else rank + 1)
+    return float(values.to(torch.float64).mean())
+
+
+def _order_statistics(flat: Tensor, first: int, last: int) -> Tensor:
+    """The values of rank ``first`` to ``last`` in ascending order, without sorting them all.
+
+    A sorted sample brackets them; only what lies in the bracket is sorted (Floyd and Rivest 1975). Where the
+    sample misleads, everything is.
+    """
+    stride = flat.numel() // _SELECTION_SAMPLE
+    if stride > 1:
+        sample = flat[::stride].sort().values
+        centre = first * sample.numel() // flat.numel()
+        margin = 2 * int(sample.numel() ** 0.5)
+        low = sample[max(0, centre - margin)]
+        high = sample[min(sample.numel() - 1, centre + margin)]
+        below = int(torch.count_nonzero(flat < low))
+        bracket = flat[(flat >= low) & (flat <= high)]
+        if below <= first and last < below + bracket.numel():
+            return bracket.sort().values[first - below : last - below + 1]
+    return flat.sort().values[first : last + 1]
+
+
+def _extremes(weights: Tensor) -> tuple[float, float]:
+    """The smallest and largest weight. Raises ValueError where there is none or one is not finite."""
+    if weights.numel() == 0:
+        raise ValueError("an empty tensor has no codebook")
+    low, high = (float(value) for value in torch.aminmax(weights.detach()))
+    if not (abs(low) < float("inf") and abs(high) < float("inf")):  # false for NaN, too
+        raise ValueError("weights that are NaN or infinite have no codebook")
+    return low, high
+
+
+def _blocks(count: int) -> Iterator[slice]:
+    return (slice(first, first + _BLOCK) for first in range(0, count, _BLOCK))

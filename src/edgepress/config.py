@@ -1,0 +1,253 @@
+"""What a run is asked to do: one model, from which come the checks, the schema, the starter config and its table.
+
+``python -m edgepress.config`` writes config/config.yaml, config/schema.json and the table in config/README.md anew.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticCustomError
+
+from edgepress import registry
+from edgepress.files import write_atomically
+from edgepress.levels import Level
+
+T = TypeVar("T")
+
+
+class ConfigError(ValueError):
+    """A config that cannot be run; the message is one sentence that says where, what, and what to do."""
+
+
+def _wrong(message: str) -> PydanticCustomError:
+    return PydanticCustomError("wrong", "{message}", {"message": message})
+
+
+def _distinct(values: list[T]) -> list[T]:
+    for value in values:
+        if values.count(value) > 1:
+            raise _wrong(f"lists {value!r} more than once; name it once")
+    return values
+
+
+def _known(kind: str, name: str, known: Mapping[str, Any]) -> None:
+    if name not in known:
+        raise _wrong(registry.unknown(kind, name, known))
+
+
+def _check_methods(names: list[str]) -> list[str]:
+    for name in names:
+        _known("method", name, registry.methods())
+    return names
+
+
+def _check_networks(networks: dict[str, list[str]]) -> dict[str, list[str]]:
+    for dataset, names in networks.items():
+        _known("data set", dataset, registry.datasets())
+        kind = registry.datasets()[dataset].input
+        for name in names:
+            _known("network", name, registry.networks())
+            inputs = registry.networks()[name].inputs
+            if kind not in inputs:
+                raise _wrong(f"'{name}' takes {' or '.join(inputs)} inputs but '{dataset}' is a {kind} data set; "
+                             f"give it another network")  # fmt: skip
+    return networks
+
+
+Distinct = Annotated[list[T], Field(min_length=1), AfterValidator(_distinct)]
+Bits = Annotated[int, Field(ge=1, le=16)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class TrainingConfig(_Model):
+    """How networks are trained in full precision."""
+
+    lr: float = Field(0.003, gt=0, le=1, description="Adam's learning rate at the start; it falls where val stalls")
+    batch_size: int = Field(128, ge=1, description="examples a step")
+    max_epochs: int = Field(60, ge=1, description="passes over the training rows at most")
+    patience: int = Field(10, ge=1, description="epochs without a better loss on val after which training ends")
+
+
+class RunConfig(_Model):
+    """Everything that one config file asks for."""
+
+    run: str = Field(
+        "starter",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$",
+        description="name of the run; its results are in results/<run>/",
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="where networks are trained and evaluated; `auto` takes a GPU where there is one"
+    )
+    threads: int = Field(
+        1, ge=1, description="threads of a job that computes; set here, so that results do not depend on `--cores`"
+    )
+    split_seed: Seed = Field(0, description="decides which rows are train, val and test (60/20/20)")
+    seeds: Distinct[Seed] = Field([0, 1, 2], description="trainings of each network; intervals are over them")
+    networks: Annotated[dict[str, Distinct[str]], Field(min_length=1), AfterValidator(_check_networks)] = Field(
+        {
+            "digits": ["dnn_simple", "cnn"],
+            "breast_cancer": ["dnn_simple", "dnn_complex"],
+            "mv_synthetic": ["dnn_simple", "dnn_complex"],
+        },
+        description="for each data set, the networks to train on it",
+    )
+    methods: Annotated[Distinct[str], AfterValidator(_check_methods)] = Field(
+        [
+            "midrise",
+            "nearest_uniform",
+            "nearest_uniform_iqr",
+            "nearest_histogram",
+            "nearest_normal",
+            "stochastic_uniform",
+            "stochastic_uniform_iqr",
+            "stochastic_histogram",
+            "stochastic_normal",
+            "magnitude",
+            "magnitude_global",
+            "random",
+        ],
+        description="ways to compress each trained network; `fp32`, full precision, is always there",
+    )
+    bits: Distinct[Bits] = Field(
+        [16, 12, 10, 8, 6, 4, 3, 2], description="bits a weight, 1–16, for the methods that quantize"
+    )
+    sparsity: Distinct[Share] = Field(
+        [0.0, 0.25, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.97, 0.99],
+        description="shares of weights removed, from 0 to below 1, for the methods that prune",
+    )
+    draws: int = Field(5, ge=1, description="repetitions of each stochastic method")
+    training: TrainingConfig = Field(TrainingConfig(), description="how networks are trained")
+
+    def levels(self, method: str) -> list[str]:
+        """The names of the levels at which ``method`` runs."""
+        if registry.methods()[method].sweep == "bits":
+            return [str(Level(bits=bits)) for bits in self.bits]
+        return [str(Level(sparsity=share)) for share in self.sparsity]
+
+    def families(self) -> dict[str, list[str]]:
+        """The methods of the run by family; those of one family share a job."""
+        families: dict[str, list[str]] = {}
+        for name in self.methods:
+            families.setdefault(registry.methods()[name].family, []).append(name)
+        return families
+
+
+def parse(raw: Mapping[str, Any], source: str = "the config") -> RunConfig:
+    """Check a config and fill in what it leaves out. Raises ConfigError, naming ``source``, in one sentence."""
+    try:
+        return RunConfig.model_validate(dict(raw))
+    except ValidationError as error:
+        first, *others = error.errors()
+        more = f" ({len(others)} more to mend after this one)" if others else ""
+        raise ConfigError(f"{source}: {_sentence(first)}{more}") from None
+
+
+def check_keys(path: str | Path) -> None:
+    """Raise ConfigError where a YAML file is unreadable or names a key twice: YAML itself would keep the last."""
+    try:
+        root = yaml.compose(Path(path).read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from None
+    for key in _repeated_keys(root):
+        raise ConfigError(f"{path}: line {key.start_mark.line + 1} names '{key.value}' a second time; name it once")
+
+
+def _repeated_keys(node: yaml.Node | None) -> Iterator[yaml.Node]:
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            if key.value in seen:
+                yield key
+            seen.add(key.value)
+            yield from _repeated_keys(value)
+    elif isinstance(node, yaml.SequenceNode):
+        for value in node.value:
+            yield from _repeated_keys(value)
+
+
+def _sentence(error: Mapping[str, Any]) -> str:
+    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error["loc"]).lstrip(".")
+    kind, context, value = error["type"], error.get("ctx", {}), error["input"]
+    if kind == "extra_forbidden":
+        *parents, name = error["loc"]
+        fields = TrainingConfig.model_fields if parents else RunConfig.model_fields
+        return registry.unknown("setting", f"{name}", fields)
+    if kind == "too_short":
+        return f"'{place}' is empty; name at least one"
+    bounds = {"greater_than_equal": "ge", "greater_than": "gt", "less_than_equal": "le", "less_than": "lt"}
+    if kind in bounds:
+        words = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}[bounds[kind]]
+        return f"'{place}' is {value!r} but must be {words} {context[bounds[kind]]}"
+    if kind == "wrong":
+        return f"'{place}' {context['message']}" if context["message"].startswith("lists") else (
+            f"'{place}': {context['message']}")  # fmt: skip
+    return f"'{place}' is {value!r}: {error['msg'][0].lower()}{error['msg'][1:]}"
+
+
+def _default_yaml() -> str:
+    lines = [
+        "# The starter run: every data set embedded, no network needed, a few minutes on a laptop.",
+        "# What each setting means and may be: config/README.md. Written by `python -m edgepress.config`.",
+    ]
+    for name, field in RunConfig.model_fields.items():
+        lines += ["", f"# {field.description}"]
+        value = json.loads(json.dumps(field.default, default=lambda model: model.model_dump()))
+        if isinstance(value, dict):
+            lines.append(f"{name}:")
+            lines += [f"  {key}: {_flow(item)}" for key, item in value.items()]
+        elif isinstance(value, list) and isinstance(value[0], str):
+            lines += [f"{name}:", *(f"  - {item}" for item in value)]
+        else:
+            lines.append(f"{name}: {_flow(value)}")
+    return "\n".join(lines) + "\n"
+
+
+def _flow(value: Any) -> str:
+    return yaml.safe_dump(value, default_flow_style=True, width=1000).removesuffix("\n").removesuffix("\n...")
+
+
+def _table() -> str:
+    def rows(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+        for name, field in model.model_fields.items():
+            if field.annotation is TrainingConfig:
+                yield from rows(TrainingConfig, f"{name}.")
+            else:
+                yield f"| `{prefix}{name}` | {_flow_default(field)} | {field.description} |"
+
+    return "\n".join(["| setting | default | meaning |", "|---|---|---|", *rows(RunConfig)])
+
+
+def _flow_default(field: FieldInfo) -> str:
+    text = _flow(field.default)
+    return f"`{text}`" if len(text) <= 60 else "see config.yaml"
+
+
+def documents(folder: Path) -> dict[Path, str]:
+    """The files in config/ that follow from the model, and what they should hold."""
+    readme = folder / "README.md"
+    begin, end = "<!-- settings: begin -->\n", "<!-- settings: end -->"
+    before, rest = readme.read_text(encoding="utf-8").split(begin)
+    schema = RunConfig.model_json_schema() | {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    return {
+        folder / "config.yaml": _default_yaml(),
+        folder / "schema.json": json.dumps(schema, indent=2) + "\n",
+        readme: f"{before}{begin}{_table()}\n{end}{rest.split(end)[1]}",
+    }
+
+
+if __name__ == "__main__":
+    for document, text in documents(Path("config")).items():
+        write_atomically(document, text)

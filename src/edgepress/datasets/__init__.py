@@ -1,0 +1,126 @@
+"""Data sets: one file each, prepared into splits that are whole tensors.
+
+A data set module declares ``DATASETS`` (see ``edgepress.registry``) and a function ``prepare(split_seed) -> Prepared``. Whatever
+a preparation learns from data — scalers, quantiles — it learns from the training rows alone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import safetensors
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from edgepress import registry
+from edgepress.files import write_atomically
+
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A data set ready for a network.
+
+    ``inputs[split]`` is float32 of shape (rows, features) or (rows, channels, height, width); ``targets[split]`` is
+    int64 of shape (rows,) holding classes 0 … outputs − 1, or float32 of shape (rows,) for regression, where
+    ``outputs`` is 1.
+    """
+
+    name: str
+    task: str
+    outputs: int
+    inputs: dict[str, Tensor]
+    targets: dict[str, Tensor]
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """The shape of one example."""
+        return tuple(next(iter(self.inputs.values())).shape[1:])
+
+    def only(self, *splits: str) -> Prepared:
+        """The same data set with some of its splits alone: what a method of compression may see."""
+        return Prepared(
+            self.name,
+            self.task,
+            self.outputs,
+            {split: self.inputs[split] for split in splits},
+            {split: self.targets[split] for split in splits},
+        )
+
+    def to(self, device: torch.device) -> Prepared:
+        """The same data set on ``device``."""
+        return Prepared(
+            self.name,
+            self.task,
+            self.outputs,
+            {split: x.to(device) for split, x in self.inputs.items()},
+            {split: y.to(device) for split, y in self.targets.items()},
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Write one safetensors file: ``<split>.inputs`` and ``<split>.targets`` for each split."""
+        tensors = {f"{split}.inputs": x.contiguous() for split, x in self.inputs.items()}
+        tensors |= {f"{split}.targets": y.contiguous() for split, y in self.targets.items()}
+        about = {"name": self.name, "task": self.task, "outputs": self.outputs}
+        write_atomically(path, save(tensors, {"edgepress": json.dumps(about)}))
+
+    @classmethod
+    def load(cls, path: str | Path) -> Prepared:
+        """Read what ``save`` wrote."""
+        with safetensors.safe_open(path, framework="pt") as file:
+            about = json.loads(file.metadata()["edgepress"])
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        return cls(
+            **about,
+            inputs={split: tensors[f"{split}.inputs"] for split in SPLITS if f"{split}.inputs" in tensors},
+            targets={split: tensors[f"{split}.targets"] for split in SPLITS if f"{split}.targets" in tensors},
+        )
+
+
+def prepare(name: str, split_seed: int) -> Prepared:
+    """Prepare the data set called ``name``, its rows divided by ``split_seed``."""
+    return registry.datasets()[name].load()(split_seed)
+
+
+def split_and_scale(
+    name: str,
+    inputs: np.ndarray,
+    targets: np.ndarray,
+    split_seed: int,
+    fit_scaler: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]],
+) -> Prepared:
+    """Divide rows 60/20/20 at random, and scale the inputs as ``fit_scaler`` learns from the training rows.
+
+    ``fit_scaler`` takes the training inputs and returns (shift, scale); inputs become (x − shift) / scale, a scale of 0 counting
+    as 1. ``inputs`` is float of shape (rows, …); integer ``targets`` are classes, float ones a regression's.
+    """
+    rows = np.random.default_rng(split_seed).permutation(len(inputs))
+    first, second = round(0.6 * len(rows)), round(0.8 * len(rows))
+    parts = dict(zip(SPLITS, np.split(rows, [first, second]), strict=True))
+    shift, scale = fit_scaler(inputs[parts["train"]])
+    scaled = ((inputs - shift) / np.where(scale == 0, 1, scale)).astype(np.float32)
+    classes = np.issubdtype(targets.dtype, np.integer)
+    targets = targets.astype(np.int64 if classes else np.float32)
+    return Prepared(
+        name=name,
+        task="classification" if classes else "regression",
+        outputs=int(targets.max()) + 1 if classes else 1,
+        inputs={split: torch.from_numpy(scaled[part]) for split, part in parts.items()},
+        targets={split: torch.from_numpy(targets[part]) for split, part in parts.items()},
+    )
+
+
+def standard_scaler(train: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each column."""
+    return train.mean(axis=0), train.std(axis=0)
+
+
+def min_max_scaler(train: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Minimum and range of each column."""
+    return train.min(axis=0), np.ptp(train, axis=0)

@@ -1,0 +1,205 @@
+"""How one tensor is stored: as float32, as codes of a codebook, or as the few entries that a mask keeps.
+
+Each encoding rebuilds its tensor bit for bit (``decode``), and goes to bytes and back (``write``, ``read``). What a
+reader must know before the bytes — shape, width, kind of mask — is the *layout*, a small JSON list beside them.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from math import prod
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from edgepress import bitstream
+from edgepress.codebooks import KINDS, Codebook
+
+
+class Reader:
+    """Bytes read one part after the other. Raises ValueError where there are too few."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.place = 0
+
+    def take(self, count: int) -> bytes:
+        """The next ``count`` bytes."""
+        part = self.data[self.place : self.place + count]
+        if count < 0 or len(part) != count:
+            raise ValueError(f"{count} bytes expected at byte {self.place}, {len(part)} found")
+        self.place += count
+        return part
+
+    def array(self, count: int, dtype: str) -> np.ndarray:
+        """The next ``count`` numbers, little-endian; a copy that may be written to."""
+        return np.frombuffer(self.take(count * np.dtype(dtype).itemsize), dtype).copy()
+
+
+class Encoding(ABC):
+    """A tensor in the form in which it is stored."""
+
+    tag: ClassVar[str]
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the tensor."""
+
+    @property
+    @abstractmethod
+    def bits(self) -> int:
+        """The bits of one stored number, as an operation sees it; masks and codebooks not counted."""
+
+    @abstractmethod
+    def decode(self) -> Tensor:
+        """The tensor itself, float32; the same bits before packing and after unpacking."""
+
+    @abstractmethod
+    def write(self, parts: list[bytes]) -> list[Any]:
+        """Append the bytes to ``parts`` and return the layout, which begins with ``tag``."""
+
+    @classmethod
+    @abstractmethod
+    def read(cls, layout: list[Any], shape: tuple[int, ...], reader: Reader) -> Encoding:
+        """Rebuild what ``write`` wrote. Raises ValueError where layout and bytes do not fit."""
+
+
+class Dense(Encoding):
+    """Every entry as float32."""
+
+    tag = "f32"
+
+    def __init__(self, values: Tensor) -> None:
+        self.values = values.detach().to("cpu", torch.float32).clone()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.values.shape)
+
+    @property
+    def bits(self) -> int:
+        return 32
+
+    def decode(self) -> Tensor:
+        return self.values
+
+    def write(self, parts: list[bytes]) -> list[Any]:
+        parts.append(self.values.contiguous().numpy().astype("<f4", copy=False).tobytes())
+        return [self.tag]
+
+    @classmethod
+    def read(cls, layout: list[Any], shape: tuple[int, ...], reader: Reader) -> Dense:
+        return cls(torch.from_numpy(reader.array(prod(shape), "<f4")).reshape(shape))
+
+
+class Quantized(Encoding):
+    """A code of ``codebook.bits`` bits for every entry, and the float64 parameters of the codebook."""
+
+    tag = "codes"
+
+    def __init__(self, codes: Tensor, codebook: Codebook) -> None:
+        self.codes = codes
+        self.codebook = codebook
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.codes.shape)
+
+    @property
+    def bits(self) -> int:
+        return self.codebook.bits
+
+    def decode(self) -> Tensor:
+        return self.codebook.decode(self.codes)
+
+    def write(self, parts: list[bytes]) -> list[Any]:
+        parameters = self.codebook.parameters.numpy().astype("<f8", copy=False)
+        parts.append(parameters.tobytes())
+        parts.append(bitstream.pack(self.codes.reshape(-1).numpy(), self.codebook.bits))
+        return [self.tag, self.codebook.kind, self.codebook.bits, parameters.size]
+
+    @classmethod
+    def read(cls, layout: list[Any], shape: tuple[int, ...], reader: Reader) -> Quantized:
+        _, kind, bits, parameters = layout
+        if kind not in KINDS:
+            raise ValueError(f"there is no codebook of kind '{kind}'")
+        codebook = KINDS[kind](bits, torch.from_numpy(reader.array(parameters, "<f8")))
+        data = reader.take(bitstream.packed_size(prod(shape), bits))
+        codes = bitstream.unpack(data, prod(shape), bits)
+        if bits > 8:  # torch computes with int32, not with uint16
+            codes = codes.astype(np.int32)
+        return cls(torch.from_numpy(codes).reshape(shape), codebook)
+
+
+class Sparse(Encoding):
+    """The entries that a mask keeps, in an encoding of their own; every other entry is 0.
+
+    The mask is stored as a bitmap (a bit an entry) or as gaps (how many entries are skipped before each kept one,
+    in the width of the widest gap), whichever is smaller.
+    """
+
+    tag = "sparse"
+
+    def __init__(self, mask: Tensor, kept: Encoding) -> None:
+        if kept.shape != (int(mask.count_nonzero()),):
+            raise ValueError(f"a mask that keeps {int(mask.count_nonzero())} entries, and {kept.shape} kept ones")
+        self.mask = mask
+        self.kept = kept
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.mask.shape)
+
+    @property
+    def bits(self) -> int:
+        return self.kept.bits
+
+    def decode(self) -> Tensor:
+        values = torch.zeros(self.mask.numel(), dtype=torch.float32)
+        values[self.mask.reshape(-1)] = self.kept.decode()
+        return values.reshape(self.mask.shape)
+
+    def write(self, parts: list[bytes]) -> list[Any]:
+        flat = self.mask.reshape(-1).numpy()
+        positions = np.flatnonzero(flat)
+        gaps = np.diff(positions, prepend=-1) - 1
+        width = max(1, int(gaps.max(initial=0)).bit_length())
+        if positions.size == flat.size:
+            mask, form = b"", ["all"]
+        elif bitstream.packed_size(positions.size, width) < bitstream.packed_size(flat.size, 1):
+            mask, form = bitstream.pack(gaps, width), ["gaps", width, positions.size]
+        else:
+            mask, form = bitstream.pack(flat.view(np.uint8), 1), ["bitmap"]
+        parts.append(mask)
+        return [self.tag, form, self.kept.write(parts)]
+
+    @classmethod
+    def read(cls, layout: list[Any], shape: tuple[int, ...], reader: Reader) -> Sparse:
+        _, (form, *details), kept = layout
+        count = prod(shape)
+        mask = np.full(count, form == "all")
+        if form == "gaps":
+            width, positions = details
+            gaps = bitstream.unpack(reader.take(bitstream.packed_size(positions, width)), positions, width)
+            places = np.cumsum(gaps.astype(np.int64) + 1) - 1
+            if positions and places[-1] >= count:
+                raise ValueError(f"a mask points at entry {places[-1]} of {count}")
+            mask[places] = True
+        elif form == "bitmap":
+            mask = bitstream.unpack(reader.take(bitstream.packed_size(count, 1)), count, 1).astype(bool)
+        elif form != "all":
+            raise ValueError(f"there is no mask of kind '{form}'")
+        return cls(torch.from_numpy(mask).reshape(shape), read(kept, (int(mask.sum()),), reader))
+
+
+_TAGS: dict[str, type[Encoding]] = {encoding.tag: encoding for encoding in (Dense, Quantized, Sparse)}
+
+
+def read(layout: list[Any], shape: tuple[int, ...], reader: Reader) -> Encoding:
+    """Rebuild the encoding that a layout describes. Raises ValueError where layout and bytes do not fit."""
+    if not layout or layout[0] not in _TAGS:
+        raise ValueError(f"there is no encoding like {layout}")
+    return _TAGS[layout[0]].read(layout, shape, reader)

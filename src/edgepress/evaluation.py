@@ -1,0 +1,57 @@
+"""Quality of a network on a split of a data set."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from edgepress.datasets import Prepared
+
+_BATCH = 4096
+_TOP5_FROM = 20  # classes; below, being among the five likeliest says little
+
+
+@torch.inference_mode()
+def predict(network: nn.Module, inputs: Tensor) -> Tensor:
+    """The network's outputs for ``inputs``, in evaluation mode: float64 on the CPU, shape (rows, outputs)."""
+    network.eval()
+    return torch.cat([network(batch) for batch in inputs.split(_BATCH)]).to("cpu", torch.float64)
+
+
+def score(outputs: Tensor, targets: Tensor) -> dict[str, float]:
+    """The quality of ``outputs`` (rows, outputs) for ``targets`` (rows,): classes where these are integers.
+
+    Classification gives loss (mean cross-entropy, nats), accuracy and, from 20 classes up, top5, both 0–1;
+    regression gives loss and mse (mean squared error), mae and r2.
+    """
+    targets = targets.to("cpu")
+    if not targets.is_floating_point():
+        quality = {
+            "loss": float(F.cross_entropy(outputs, targets)),
+            "accuracy": float((outputs.argmax(dim=1) == targets).double().mean()),
+        }
+        if outputs.shape[1] >= _TOP5_FROM:
+            likeliest = outputs.topk(5, dim=1).indices
+            quality["top5"] = float((likeliest == targets[:, None]).any(dim=1).double().mean())
+        return quality
+    targets = targets.to(torch.float64)
+    error = outputs[:, 0] - targets
+    mse = float(error.square().mean())
+    return {
+        "loss": mse,
+        "mse": mse,
+        "mae": float(error.abs().mean()),
+        "r2": 1 - mse / float(targets.var(correction=0)),
+    }
+
+
+def evaluate(network: nn.Module, data: Prepared, split: str) -> dict[str, float]:
+    """``score`` of ``network`` on one split of ``data``, both on the same device.
+
+    Raises ArithmeticError where an output is NaN or infinite.
+    """
+    outputs = predict(network, data.inputs[split])
+    if not bool(outputs.isfinite().all()):
+        raise ArithmeticError("the outputs of the network are not finite")
+    return score(outputs, data.targets[split])

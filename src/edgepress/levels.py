@@ -1,0 +1,44 @@
+"""Operating points of a method, and their names in files and tables."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_NAME = re.compile(r"(?:w(?P<bits>\d+))?(?:a(?P<act_bits>\d+))?(?:s(?P<percent>\d+(?:\.\d+)?))?")
+
+
+@dataclass(frozen=True)
+class Level:
+    """Where on its scale a method is run: bits a weight, bits an activation, share of weights removed.
+
+    A field is None where the method does not touch it. The name joins the fields that are set:
+    ``w4`` is 4-bit weights, ``w4a8`` adds 8-bit activations, ``s97.5`` is 97.5 % sparsity.
+    """
+
+    bits: int | None = None
+    act_bits: int | None = None
+    sparsity: float | None = None
+
+    def __str__(self) -> str:
+        name = ""
+        if self.bits is not None:
+            name += f"w{self.bits}"
+        if self.act_bits is not None:
+            name += f"a{self.act_bits}"
+        if self.sparsity is not None:
+            name += f"s{round(self.sparsity * 100, 6):g}"
+        return name
+
+    @classmethod
+    def parse(cls, name: str) -> Level:
+        """Read a name such as ``w4s20`` back. Raises ValueError where it is none."""
+        match = _NAME.fullmatch(name)
+        if not name or match is None:
+            raise ValueError(f"'{name}' is not a level; a level reads like w4, w4a8, s50 or w4s20")
+        bits, act_bits, percent = match.group("bits", "act_bits", "percent")
+        return cls(
+            bits=None if bits is None else int(bits),
+            act_bits=None if act_bits is None else int(act_bits),
+            sparsity=None if percent is None else round(float(percent) / 100, 8),
+        )

@@ -1,0 +1,80 @@
+"""Removing weights after training, without fine-tuning: the smallest ones, or any, as the control."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from edgepress.datasets import Prepared
+from edgepress.encodings import Dense, Sparse
+from edgepress.levels import Level
+from edgepress.methods import Method
+from edgepress.networks import compressible, inference_state
+from edgepress.packing import Compressed
+
+METHODS = {
+    "magnitude": {
+        "object": "Pruning",
+        "about": "the smallest weights of each layer become 0",
+        "family": "pruning",
+        "sweep": "sparsity",
+        "args": {"score": "magnitude", "scope": "layer"},
+    },
+    "magnitude_global": {
+        "object": "Pruning",
+        "about": "the smallest weights of the whole network become 0",
+        "family": "pruning",
+        "sweep": "sparsity",
+        "args": {"score": "magnitude", "scope": "network"},
+    },
+    "random": {
+        "object": "Pruning",
+        "about": "weights chosen at random become 0: the control",
+        "family": "pruning",
+        "sweep": "sparsity",
+        "stochastic": True,
+        "args": {"score": "random", "scope": "layer"},
+    },
+}
+
+
+def keep_largest(scores: Tensor, sparsity: float) -> Tensor:
+    """Mask out the share ``sparsity`` of entries, by count, whose scores are smallest; True is kept.
+
+    Exactly round(sparsity · entries) are masked out; among equal scores the first ones go.
+    """
+    mask = torch.ones(scores.numel(), dtype=torch.bool)
+    removed = round(sparsity * scores.numel())
+    mask[scores.reshape(-1).argsort(stable=True)[:removed]] = False
+    return mask.reshape(scores.shape)
+
+
+@dataclass(frozen=True)
+class Pruning(Method):
+    """Mask out weights of Linear and Conv layers, but for the output layer; kept ones stay float32."""
+
+    score: Literal["magnitude", "random"]
+    scope: Literal["layer", "network"]
+
+    def compress(
+        self, network: nn.Module, data: Prepared, level: Level, generator: torch.Generator
+    ) -> Compressed:
+        state = inference_state(network)
+        scores = {name: self._scores(state[name], generator) for name in compressible(network)[:-1]}
+        masks = self._masks(scores, level.sparsity or 0.0)
+        return Compressed(
+            {n: Sparse(masks[n], Dense(w[masks[n]])) if n in masks else Dense(w) for n, w in state.items()}
+        )
+
+    def _scores(self, weights: Tensor, generator: torch.Generator) -> Tensor:
+        return weights.abs() if self.score == "magnitude" else torch.rand(weights.shape, generator=generator)
+
+    def _masks(self, scores: dict[str, Tensor], sparsity: float) -> dict[str, Tensor]:
+        if self.scope == "layer" or not scores:
+            return {name: keep_largest(score, sparsity) for name, score in scores.items()}
+        flat = keep_largest(torch.cat([score.reshape(-1) for score in scores.values()]), sparsity)
+        parts = flat.split([score.numel() for score in scores.values()])
+        return {n: part.reshape(score.shape) for part, (n, score) in zip(parts, scores.items(), strict=True)}

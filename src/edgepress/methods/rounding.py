@@ -1,0 +1,123 @@
+"""Rounding weights to the levels of a codebook after training, to the nearest level or at random between two."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from edgepress import codebooks
+from edgepress.codebooks import Codebook
+from edgepress.datasets import Prepared
+from edgepress.encodings import Dense, Quantized
+from edgepress.levels import Level
+from edgepress.methods import Method
+from edgepress.networks import compressible, inference_state
+from edgepress.packing import Compressed
+
+METHODS = {
+    "midrise": {
+        "object": "Rounding",
+        "about": "mid-rise uniform quantizer Δ(⌊w/Δ⌋ + ½), clamped to 2^b levels",
+        "family": "midrise",
+        "sweep": "bits",
+        "args": {"codebook": "midrise"},
+    },
+    "nearest_uniform": {
+        "object": "Rounding",
+        "about": "nearest of 2^b levels spaced evenly from the smallest weight to the largest",
+        "family": "nearest",
+        "sweep": "bits",
+        "args": {"codebook": "uniform"},
+    },
+    "nearest_uniform_iqr": {
+        "object": "Rounding",
+        "about": "nearest of 2^b levels spaced evenly between Tukey's fences, outliers clipped",
+        "family": "nearest",
+        "sweep": "bits",
+        "args": {"codebook": "uniform_iqr"},
+    },
+    "nearest_histogram": {
+        "object": "Rounding",
+        "about": "nearest midpoint of 2^b bins of equal width",
+        "family": "nearest",
+        "sweep": "bits",
+        "args": {"codebook": "histogram"},
+    },
+    "nearest_normal": {
+        "object": "Rounding",
+        "about": "nearest of 2^b quantiles of a normal distribution fitted to the weights",
+        "family": "nearest",
+        "sweep": "bits",
+        "args": {"codebook": "normal"},
+    },
+    "stochastic_uniform": {
+        "object": "Rounding",
+        "about": "either neighbour of 2^b levels spaced evenly from the smallest weight to the largest",
+        "family": "stochastic",
+        "sweep": "bits",
+        "stochastic": True,
+        "args": {"codebook": "uniform", "stochastic": True},
+    },
+    "stochastic_uniform_iqr": {
+        "object": "Rounding",
+        "about": "either neighbour of 2^b levels spaced evenly between Tukey's fences, outliers clipped",
+        "family": "stochastic",
+        "sweep": "bits",
+        "stochastic": True,
+        "args": {"codebook": "uniform_iqr", "stochastic": True},
+    },
+    "stochastic_histogram": {
+        "object": "Rounding",
+        "about": "either neighbour among the midpoints of 2^b bins of equal width",
+        "family": "stochastic",
+        "sweep": "bits",
+        "stochastic": True,
+        "args": {"codebook": "histogram", "stochastic": True},
+    },
+    "stochastic_normal": {
+        "object": "Rounding",
+        "about": "either neighbour among 2^b quantiles of a normal distribution fitted to the weights",
+        "family": "stochastic",
+        "sweep": "bits",
+        "stochastic": True,
+        "args": {"codebook": "normal", "stochastic": True},
+    },
+}
+
+
+def nearest(codebook: Codebook, weights: Tensor) -> Tensor:
+    """The code of the level nearest to each weight, ties going up; integers of the shape of ``weights``."""
+    return codebook.encode(weights)
+
+
+def stochastic(codebook: Codebook, weights: Tensor, generator: torch.Generator) -> Tensor:
+    """The code of the level below or above each weight, drawn so that the mean is the weight itself.
+
+    Between neighbours l < w < u it is u with probability (w − l)/(u − l); on a level, or outside the codebook,
+    nothing is drawn (Gupta et al. 2015, arXiv 1502.02551).
+    """
+    return codebook.encode(weights, codebooks.random_bits(weights.numel(), generator))
+
+
+@dataclass(frozen=True)
+class Rounding(Method):
+    """Round the weights of Linear and Conv layers, a codebook a tensor; biases and norms stay float32."""
+
+    codebook: str
+    stochastic: bool = False
+
+    def compress(
+        self, network: nn.Module, data: Prepared, level: Level, generator: torch.Generator
+    ) -> Compressed:
+        fit = getattr(codebooks, self.codebook)
+        names = set(compressible(network))
+
+        def encoded(weights: Tensor) -> Quantized:
+            codebook = fit(weights, level.bits)
+            codes = stochastic(codebook, weights, generator) if self.stochastic else nearest(codebook, weights)
+            return Quantized(codes, codebook)
+
+        state = inference_state(network)
+        return Compressed({n: encoded(tensor) if n in names else Dense(tensor) for n, tensor in state.items()})

@@ -1,0 +1,110 @@
+"""The columns of metrics.csv, and rows written and read in a form that is the same from run to run."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgepress import logs
+from edgepress.files import write_atomically
+
+COLUMNS: dict[str, str] = {
+    "dataset": "data set",
+    "network": "network",
+    "seed": "seed of the training",
+    "method": "method of compression; `fp32` is the trained network as it is",
+    "family": "family of the method",
+    "level": "operating point: `w4` is 4-bit weights, `s50` is 50 % sparsity",
+    "bits": "bits a compressed weight",
+    "act_bits": "bits an activation; empty where activations stay float32",
+    "sparsity_target": "share of weights that the method was asked to remove, 0–1",
+    "draw": "repetition of a stochastic method, from 0; always 0 for the others",
+    "split": "`val`, on which things are chosen, or `test`, which is reported",
+    "loss": "mean cross-entropy in nats; for regression the mean squared error",
+    "accuracy": "share of examples classified right, 0–1",
+    "top5": "share of examples whose class is among the five likeliest, 0–1; from 20 classes up",
+    "mse": "mean squared error, in the squared unit of the target",
+    "mae": "mean absolute error, in the unit of the target",
+    "r2": "coefficient of determination R², 1 is perfect",
+    "bytes": "size of the network's file: codes, codebooks, masks, what stays float32, and the header",
+    "bits_per_weight": "8 × bytes / number of parameters",
+    "compression_ratio": "bytes of the float32 file / bytes",
+    "sparsity": "share of zeros among the weights of Linear and Conv layers, 0–1",
+    "macs": "multiply-accumulates of one inference",
+    "bops": "bit operations of one inference: Σ MACs × bits a weight × bits an activation",
+    "status": "`ok`, `skipped` (does not apply) or `failed`",
+    "reason": "why, where the status is not `ok`",
+}
+
+
+def to_csv(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Rows as CSV text, columns in order, empty where a row has nothing to say; floats in full precision."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def from_csv(path: str | Path, delimiter: str = ",") -> list[dict[str, str]]:
+    """The rows of a CSV file, every value as text."""
+    with Path(path).open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file, delimiter=delimiter))
+
+
+def join(paths: Iterable[str | Path]) -> str:
+    """The metrics of many cells, in the order given, as one CSV."""
+    return to_csv(row for path in paths for row in from_csv(path))
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A data set × network × seed × method of a run, where its metrics belong and where its job logs."""
+
+    dataset: str
+    network: str
+    seed: int
+    method: str
+    metrics: str
+    log: str
+
+
+def collect_what_is_there(path: str | Path, cells: Iterable[Cell]) -> int:
+    """Write the metrics of a run that failed: a cell without result becomes a row that says why.
+
+    Returns the number of cells without result.
+    """
+    rows: list[dict[str, Any]] = []
+    failed = 0
+    for cell in cells:
+        if Path(cell.metrics).exists():
+            rows += from_csv(cell.metrics)
+            continue
+        failed += 1
+        reason = logs.last_line(cell.log) or "not run: something that it needs failed, or the run was stopped"
+        identity = {name: getattr(cell, name) for name in ("dataset", "network", "seed", "method")}
+        rows.append({**identity, "status": "failed", "reason": reason})
+    write_atomically(path, to_csv(rows))
+    return failed
+
+
+TIMINGS = ("dataset", "network", "seed", "job", "seconds", "cpu_seconds", "max_rss_mb")
+
+
+def timings(jobs: Iterable[Mapping[str, Any]]) -> str:
+    """What each job took, from the benchmark files of Snakemake: wall and CPU seconds, peak memory in MB."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, TIMINGS, restval="", lineterminator="\n")
+    writer.writeheader()
+    for job in jobs:
+        identity = {name: job[name] for name in ("dataset", "network", "seed", "job")}
+        measured = from_csv(job["benchmark"], delimiter="\t") if Path(job["benchmark"]).exists() else []
+        for row in measured:
+            writer.writerow(
+                {**identity, "seconds": row["s"], "cpu_seconds": row["cpu_time"], "max_rss_mb": row["max_rss"]}
+            )
+    return text.getvalue()

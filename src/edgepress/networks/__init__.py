@@ -1,0 +1,46 @@
+"""Networks: one file a family.
+
+A network module declares ``NETWORKS`` (see ``edgepress.registry``): names, builders and their arguments. A builder takes
+the shape of one example, the number of outputs and the task, then its own arguments, and returns an ``nn.Module``
+that maps (rows, …) to (rows, outputs).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from edgepress import registry
+from edgepress.datasets import Prepared
+
+
+def build(name: str, data: Prepared, seed: int = 0) -> nn.Module:
+    """Build the network called ``name`` for the examples of ``data``, its weights drawn with ``seed``."""
+    entry = registry.networks()[name]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return entry.load()(data.input_shape, data.outputs, data.task, **entry.args)
+
+
+def inference_state(network: nn.Module) -> dict[str, Tensor]:
+    """Every tensor that inference needs, by name: parameters and buffers, but not BatchNorm's count of batches."""
+    return {n: t.detach() for n, t in network.state_dict().items() if not n.endswith("num_batches_tracked")}
+
+
+def load_inference_state(network: nn.Module, state: dict[str, Tensor]) -> None:
+    """Put a state from ``inference_state`` into ``network``. Raises ValueError where the names differ."""
+    missing, unexpected = network.load_state_dict(state, strict=False)
+    missing = [name for name in missing if not name.endswith("num_batches_tracked")]
+    if missing or unexpected:
+        raise ValueError(f"the weights do not fit the network: missing {missing}, unexpected {unexpected}")
+
+
+def compressible(network: nn.Module) -> list[str]:
+    """The names of the tensors that methods compress: the weights of Linear and Conv layers, first to last."""
+    layers = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+    return [f"{name}.weight".lstrip(".") for name, m in network.named_modules() if isinstance(m, layers)]
+
+
+def parameter_count(network: nn.Module) -> int:
+    """The number of trained parameters, biases and norms included."""
+    return sum(parameter.numel() for parameter in network.parameters())

@@ -1,0 +1,51 @@
+"""Fully connected networks, as in the study: Linear, ReLU and, in the complex one, dropout."""
+
+from __future__ import annotations
+
+from math import prod
+
+from torch import Tensor, nn
+
+NETWORKS = {
+    "dnn_simple": {
+        "object": "DNN",
+        "about": "one hidden layer of 10",
+        "inputs": ["table", "image"],
+        "args": {"hidden": {"classification": [10], "regression": [10]}},
+    },
+    "dnn_complex": {
+        "object": "DNN",
+        "about": "four hidden layers (20, 40, 60, 30 to classify; 50, 100, 100, 50 to regress), dropout .1",
+        "inputs": ["table", "image"],
+        "args": {
+            "hidden": {"classification": [20, 40, 60, 30], "regression": [50, 100, 100, 50]},
+            "dropout": 0.1,
+        },
+    },
+}
+
+
+class DNN(nn.Module):
+    """Linear–ReLU(–Dropout) for each hidden width of the task, then a Linear; images are flattened."""
+
+    def __init__(
+        self,
+        input_shape: tuple[int, ...],
+        outputs: int,
+        task: str,
+        hidden: dict[str, list[int]],
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        width = prod(input_shape)
+        for next_width in hidden[task]:
+            layers += [nn.Linear(width, next_width), nn.ReLU()]
+            if dropout:
+                layers.append(nn.Dropout(dropout))
+            width = next_width
+        self.net = nn.Sequential(*layers, nn.Linear(width, outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(rows, …) → (rows, outputs)."""
+        return self.net(x.flatten(1))

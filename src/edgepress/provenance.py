@@ -1,0 +1,130 @@
+"""Where results come from: the code that a job runs, and the record of a run. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from edgepress.files import write_atomically
+
+_SOURCE = Path(__file__).parent.parent
+_RECORDED = ("edgepress", "snakemake", "torch", "numpy", "pandas", "scipy", "scikit-learn", "seaborn", "safetensors",
+             "papermill", "pydantic")  # fmt: skip
+
+
+@cache
+def code_digest(*modules: str) -> str:
+    """A hash of the code of ``modules`` and of every edgepress module that they import, directly or not.
+
+    Jobs carry it as a parameter, so that an edit to the library reruns those that use what was edited, and only
+    them. Comments and layout do not count. What a job imports by name at run time — its network, its method —
+    must be among ``modules``.
+    """
+    digest = hashlib.sha256()
+    for path in _closure(modules):
+        digest.update(ast.dump(_parsed(path)).encode("utf-8"))
+    return digest.hexdigest()[:16]
+
+
+def _closure(modules: Iterable[str]) -> list[Path]:
+    found: set[Path] = set()
+    waiting = [path for module in modules for path in _files_of(module)]
+    while waiting:
+        path = waiting.pop()
+        if path not in found:
+            found.add(path)
+            waiting += [file for module in _imports(path) for file in _files_of(module)]
+    return sorted(found)
+
+
+@cache
+def _parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def _imports(path: Path) -> Iterable[str]:
+    for node in ast.walk(_parsed(path)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _files_of(module: str) -> list[Path]:
+    """The files that importing an edgepress module runs: its own and those of the packages it lies in."""
+    if module.split(".")[0] != "edgepress":
+        return []
+    parts = module.split(".")
+    candidates = [_SOURCE.joinpath(*parts).with_suffix(".py")]
+    candidates += [_SOURCE.joinpath(*parts[:depth], "__init__.py") for depth in range(1, len(parts) + 1)]
+    return [path for path in candidates if path.is_file()]
+
+
+def start(path: str | Path, config: dict[str, Any]) -> None:
+    """Write the manifest of a run that begins; an earlier one that did not end keeps its place in ``starts``."""
+    path = Path(path)
+    earlier = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    unfinished = earlier.get("starts", []) if earlier.get("end") is None else []
+    manifest = {
+        "run": config["run"],
+        "commit": _commit(),
+        "config": config,
+        "config_sha256": hashlib.sha256(json.dumps(config, sort_keys=True).encode("utf-8")).hexdigest(),
+        "seeds": config["seeds"],
+        "packages": {name: _version(name) for name in _RECORDED},
+        "machine": _machine(),
+        "starts": [*unfinished, _now()],
+        "end": None,
+        "ended": None,
+    }
+    write_atomically(path, json.dumps(manifest, indent=2) + "\n")
+
+
+def end(path: str | Path, outcome: str) -> None:
+    """Note in the manifest when the run ended, and how: ``complete`` or ``failed``."""
+    manifest = json.loads(Path(path).read_text(encoding="utf-8"))
+    manifest |= {"end": _now() if outcome == "complete" else None, "ended": outcome}
+    write_atomically(path, json.dumps(manifest, indent=2) + "\n")
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _commit() -> str:
+    """The commit of the checkout, with ``+changes`` where files differ from it."""
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", *words], capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _machine() -> dict[str, Any]:
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
+        model = names[0] if names else model
+    return {"system": platform.platform(), "python": platform.python_version(), "cpu": model, "cores": os.cpu_count()}

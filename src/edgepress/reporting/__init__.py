@@ -1,0 +1,40 @@
+"""From metrics.csv to figures, tables and pages. This module is light; the others import pandas and seaborn."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Notebook:
+    """A report notebook and what it makes, as its own metadata (key ``edgepress``) declares.
+
+    ``figures`` are names with ``{dataset}`` in them; each becomes a PDF and a PNG a data set. Each of ``tables``
+    becomes CSV, Markdown and LaTeX.
+    """
+
+    name: str
+    path: str
+    title: str
+    about: str
+    order: int
+    figures: tuple[str, ...]
+    tables: tuple[str, ...]
+
+    def figure_names(self, datasets: Iterable[str]) -> list[str]:
+        """The names of its figures, without ending, for these data sets."""
+        return [name.format(dataset=dataset) for dataset in datasets for name in self.figures]
+
+
+def notebooks(folder: str | Path) -> list[Notebook]:
+    """The report notebooks in ``folder``, in reading order."""
+    found = []
+    for path in sorted(Path(folder).glob("*.ipynb")):
+        declared = json.loads(path.read_text(encoding="utf-8"))["metadata"].get("edgepress")
+        if declared is not None:
+            lists = {"figures": tuple(declared["figures"]), "tables": tuple(declared["tables"])}
+            found.append(Notebook(**{**declared, **lists}, name=path.stem, path=str(path)))
+    return sorted(found, key=lambda notebook: notebook.order)

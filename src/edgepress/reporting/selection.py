@@ -1,0 +1,47 @@
+"""Choosing among methods and levels: always by quality on val, always reported on test."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from edgepress.reporting.results import Quality, over_seeds, quality_of
+
+_POINT = ["dataset", "network", "method", "level"]
+
+
+def val_beside_test(means: pd.DataFrame) -> pd.DataFrame:
+    """The test rows of ``over_seeds``, with ``val`` and ``val_full_precision``, their quality on val."""
+    val = means[means.split == "val"].set_index(_POINT)[["quality", "full_precision"]]
+    val.columns = ["val", "val_full_precision"]
+    return means[means.split == "test"].join(val, on=_POINT)
+
+
+def pareto_front(means: pd.DataFrame, quality: Quality) -> pd.DataFrame:
+    """The test rows of one network that no other beats on val in both bytes and quality, smallest first."""
+    points = val_beside_test(means).sort_values(["bytes", "val"], ascending=[True, not quality.higher_is_better])
+    gain = points.val if quality.higher_is_better else -points.val
+    best_before = gain.cummax().shift(fill_value=float("-inf"))
+    return points[gain > best_before]
+
+
+def best_at_each_precision(metrics: pd.DataFrame, dataset: str) -> pd.DataFrame:
+    """For each network and number of bits, the test row of the method that is best on val."""
+    rows = metrics[metrics.dataset == dataset]
+    quality = quality_of(rows)
+    points = val_beside_test(over_seeds(rows))
+    points = points[points.bits.notna() & points.sparsity_target.isna() & (points.method != "fp32")]
+    ranked = points.sort_values("val", ascending=not quality.higher_is_better, kind="stable")
+    best = ranked.groupby(["network", "bits"], sort=False).head(1)
+    return best.sort_values(["network", "bits"], ascending=[True, False], kind="stable")
+
+
+def smallest_within(metrics: pd.DataFrame, dataset: str, share: float) -> pd.DataFrame:
+    """For each network, the test row of the smallest file whose quality on val is within ``share`` of full precision.
+
+    ``share`` is points of accuracy / 100, or a part of the mean squared error. Where no compressed file is, the row is that of ``fp32``.
+    """
+    rows = metrics[metrics.dataset == dataset]
+    quality = quality_of(rows)
+    points = val_beside_test(over_seeds(rows))
+    good = points[quality.within(points.val, points.val_full_precision, share)]
+    return good.sort_values("bytes", kind="stable").groupby("network", sort=False).head(1).sort_values("network")

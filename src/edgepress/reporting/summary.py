@@ -1,0 +1,44 @@
+"""What a run found, in sentences made from its numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from edgepress.levels import Level
+from edgepress.reporting import selection, style, tables
+from edgepress.reporting.results import quality_of
+
+
+def sentences(metrics: pd.DataFrame) -> Iterator[str]:
+    """For each data set and network: how small its file gets within 1 % of full precision, and at what price."""
+    for dataset in metrics.dataset.unique():
+        quality = quality_of(metrics[metrics.dataset == dataset])
+        for row in selection.smallest_within(metrics, dataset, tables.TOLERANCE).itertuples():
+            who = f"**{style.label(row.network)}** on **{style.label(dataset)}**"
+            if row.method == "fp32":
+                yield f"{who}: no method keeps it within 1 % of full precision on val."
+                continue
+            if quality.higher_is_better:
+                price = f"{row.change:+.2f} points of accuracy on test"
+            else:
+                price = f"{row.change:.3g} times the error on test"
+            yield (
+                f"{who} fits in {_size(row.bytes)}, {row.compression_ratio:.1f} times smaller than float32, "
+                f"by {style.label(row.method)} at {_level(row.level)}: {price}."
+            )
+
+
+def _level(name: str) -> str:
+    level = Level.parse(name)
+    parts = [f"{level.bits} bits"] if level.bits else []
+    parts += [f"{level.sparsity:.0%} sparsity"] if level.sparsity is not None else []
+    return " and ".join(parts)
+
+
+def _size(count: float) -> str:
+    for unit, factor in (("MB", 1e6), ("kB", 1e3)):
+        if count >= factor:
+            return f"{count / factor:.1f} {unit}"
+    return f"{count:.0f} bytes"

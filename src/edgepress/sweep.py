@@ -1,0 +1,118 @@
+"""One cell of the benchmark: a trained network compressed by one method at every level, and what each costs."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from edgepress import methods, packing, registry
+from edgepress.costs.operations import FLOAT_BITS, bit_operations, layer_macs
+from edgepress.datasets import Prepared
+from edgepress.evaluation import evaluate
+from edgepress.levels import Level
+from edgepress.networks import compressible, inference_state, load_inference_state, parameter_count
+from edgepress.packing import Compressed
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained network on the CPU, what it was trained on, and the size of its float32 file in bytes."""
+
+    network_name: str
+    seed: int
+    network: nn.Module
+    data: Prepared
+    fp32_bytes: int
+
+
+@dataclass(frozen=True)
+class Result:
+    """A level of a cell: the packed file of its first draw, and its rows of metrics, one a draw and split."""
+
+    level: str
+    packed: bytes
+    rows: list[dict[str, Any]]
+
+
+class Bench:
+    """Measures networks that share an architecture with ``trained``, on the same splits and device."""
+
+    def __init__(self, trained: Trained, splits: Sequence[str], device: torch.device) -> None:
+        self.trained = trained
+        self.splits = splits
+        self.data = trained.data.only(*splits).to(device)
+        self.network = copy.deepcopy(trained.network).to(device)
+        self.macs = layer_macs(trained.network, trained.data.input_shape)
+
+    def baseline(self) -> list[dict[str, Any]]:
+        """The rows of the network in full precision, method ``fp32``."""
+        identity = {"method": "fp32", "family": "fp32", "level": f"w{FLOAT_BITS}", "bits": FLOAT_BITS, "draw": 0}
+        bits = dict.fromkeys(self.macs, FLOAT_BITS)
+        return self._rows(identity, inference_state(self.trained.network), self.trained.fp32_bytes, bits)
+
+    def sweep(self, method: str, levels: Sequence[str], draws: int) -> Iterator[Result]:
+        """Compress by ``method`` at each level, ``draws`` times where the method is stochastic.
+
+        What is measured is what the file holds: each network is packed, unpacked, and rebuilt from that.
+        """
+        entry = registry.methods()[method]
+        compressor = methods.create(method)
+        network, visible = self.trained.network, self.trained.data.only("train", "val")
+        for name in levels:
+            level = Level.parse(name)
+            identity = {"method": method, "family": entry.family, "level": name, "bits": level.bits}
+            identity |= {"act_bits": level.act_bits, "sparsity_target": level.sparsity}
+            if (reason := compressor.skip(network, visible, level)) is not None:
+                rows = [self._row(identity, split, status="skipped", reason=reason) for split in self.splits]
+                yield Result(name, packing.skipped(reason), rows)
+                continue
+            files: list[bytes] = []
+            rows = []
+            for draw in range(draws if entry.stochastic else 1):
+                generator = generator_for(
+                    self.trained.data.name, self.trained.network_name, self.trained.seed, method, name, draw
+                )
+                files.append(compressor.compress(network, visible, level, generator).to_bytes())
+                stored = Compressed.from_bytes(files[-1])
+                bits = {weight: stored.tensors[weight].bits for weight in self.macs}
+                rows += self._rows(identity | {"draw": draw}, stored.state_dict(), len(files[-1]), bits)
+            yield Result(name, files[0], rows)
+
+    def _rows(
+        self, identity: Mapping[str, Any], state: dict[str, Tensor], size: int, bits: dict[str, int]
+    ) -> list[dict[str, Any]]:
+        load_inference_state(self.network, state)
+        weights = [state[name] for name in compressible(self.trained.network)]
+        zeros = sum(int(w.numel() - w.count_nonzero()) for w in weights)
+        costs = {
+            "bytes": size,
+            "bits_per_weight": 8 * size / parameter_count(self.trained.network),
+            "compression_ratio": self.trained.fp32_bytes / size,
+            "sparsity": zeros / sum(w.numel() for w in weights),
+            "macs": sum(self.macs.values()),
+            "bops": bit_operations(self.macs, bits),
+        }
+        rows = []
+        for split in self.splits:
+            try:
+                quality = {**evaluate(self.network, self.data, split), "status": "ok"}
+            except ArithmeticError as error:
+                quality = {"status": "failed", "reason": str(error)}
+            rows.append(self._row(identity, split, **costs, **quality))
+        return rows
+
+    def _row(self, identity: Mapping[str, Any], split: str, **measured: Any) -> dict[str, Any]:
+        cell = {"dataset": self.data.name, "network": self.trained.network_name, "seed": self.trained.seed}
+        return {**cell, **identity, "split": split, **measured}
+
+
+def generator_for(*key: object) -> torch.Generator:
+    """A generator of its own for every key, the same on every machine and in whatever order things run."""
+    digest = hashlib.sha256("/".join(map(str, key)).encode("utf-8")).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)

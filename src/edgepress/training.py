@@ -1,0 +1,143 @@
+"""Training a network in full precision."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from edgepress.datasets import Prepared
+from edgepress.evaluation import evaluate
+from edgepress.networks import compressible
+
+
+@dataclass(frozen=True)
+class Training:
+    """Adam; the learning rate falls to 0.3 of itself after ``patience // 2`` epochs without a lower loss on val,
+    and training ends after ``patience`` of them or ``max_epochs``. The best epoch on val is what counts.
+    """
+
+    lr: float
+    batch_size: int
+    max_epochs: int
+    patience: int
+
+
+def choose_device(name: str) -> torch.device:
+    """``auto`` is a GPU where there is one."""
+    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
+
+
+def train(
+    network: nn.Module,
+    data: Prepared,
+    settings: Training,
+    seed: int,
+    on_epoch: Callable[[dict[str, Any]], None] = lambda row: None,
+) -> list[dict[str, Any]]:
+    """Train ``network`` in place on the train split of ``data``; both are on the same device.
+
+    ``seed`` decides the order of the examples and dropout. Returns the history, a row an epoch: epoch, lr, train_loss, val_loss
+    (cross-entropy in nats, or mean squared error in the target's squared unit); ``on_epoch`` gets each row as
+    it comes. Raises ArithmeticError where the loss is no longer finite.
+    """
+    device = data.inputs["train"].device
+    torch.manual_seed(seed)
+    order = torch.Generator().manual_seed(seed)
+    scale = _TargetScale.of(data, network)
+    inputs, targets = data.inputs["train"], scale.shrink(data.targets["train"])
+    optimizer = torch.optim.Adam(network.parameters(), lr=settings.lr)
+    plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.3, patience=settings.patience // 2)
+    best_loss, best_state, best_epoch = math.inf, copy.deepcopy(network.state_dict()), 0
+    history: list[dict[str, Any]] = []
+    for epoch in range(1, settings.max_epochs + 1):
+        network.train()
+        total = torch.zeros((), device=device)
+        shuffled = torch.randperm(len(inputs), generator=order).to(device)
+        for rows in _batches(shuffled, settings.batch_size):
+            optimizer.zero_grad(set_to_none=True)
+            loss = _loss(network(inputs[rows]), targets[rows])
+            loss.backward()
+            optimizer.step()
+            total += loss.detach() * len(rows)
+        train_loss = float(total) / len(inputs) * scale.variance
+        if not math.isfinite(train_loss):
+            raise ArithmeticError(f"training diverged in epoch {epoch}: the loss is {train_loss}; lower training.lr")
+        val_loss = scale.loss_in_units(network, data)
+        history.append(
+            {"epoch": epoch, "lr": plateau.get_last_lr()[0], "train_loss": train_loss, "val_loss": val_loss}
+        )
+        on_epoch(history[-1])
+        plateau.step(val_loss)
+        if val_loss < best_loss:
+            best_loss, best_state, best_epoch = val_loss, copy.deepcopy(network.state_dict()), epoch
+        elif epoch - best_epoch >= settings.patience:
+            break
+    network.load_state_dict(best_state)
+    scale.fold_into(network)
+    return history
+
+
+def _loss(outputs: Tensor, targets: Tensor) -> Tensor:
+    if targets.is_floating_point():
+        return F.mse_loss(outputs[:, 0], targets)
+    return F.cross_entropy(outputs, targets)
+
+
+def _batches(rows: Tensor, size: int) -> list[Tensor]:
+    """Split ``rows`` into batches; a last one of a single row joins its neighbour, for BatchNorm's sake."""
+    batches = list(rows.split(size))
+    if len(batches) > 1 and len(batches[-1]) == 1:
+        batches[-2:] = [torch.cat(batches[-2:])]
+    return batches
+
+
+@dataclass(frozen=True)
+class _TargetScale:
+    """A regression is trained on targets of mean 0 and deviation 1; the scale ends up in the output layer.
+
+    Adam's step size suits outputs of about 1. Folding the scale into the last Linear layer leaves a plain network
+    whose outputs are in the target's own unit.
+    """
+
+    mean: float = 0.0
+    std: float = 1.0
+
+    @classmethod
+    def of(cls, data: Prepared, network: nn.Module) -> _TargetScale:
+        targets = data.targets["train"]
+        if not targets.is_floating_point() or cls._output_layer(network) is None:
+            return cls()
+        return cls(float(targets.mean()), float(targets.std()) or 1.0)
+
+    @property
+    def variance(self) -> float:
+        return self.std**2
+
+    @staticmethod
+    def _output_layer(network: nn.Module) -> nn.Linear | None:
+        names = compressible(network)
+        layer = network.get_submodule(names[-1].removesuffix("weight").removesuffix(".")) if names else None
+        return layer if isinstance(layer, nn.Linear) and layer.bias is not None else None
+
+    def shrink(self, targets: Tensor) -> Tensor:
+        return (targets - self.mean) / self.std if targets.is_floating_point() else targets
+
+    def loss_in_units(self, network: nn.Module, data: Prepared) -> float:
+        val = data.only("val")
+        val.targets["val"] = self.shrink(val.targets["val"])
+        return evaluate(network, val, "val")["loss"] * self.variance
+
+    @torch.no_grad()
+    def fold_into(self, network: nn.Module) -> None:
+        if (self.mean, self.std) == (0.0, 1.0):
+            return
+        layer = self._output_layer(network)
+        layer.weight.mul_(self.std)
+        layer.bias.mul_(self.std).add_(self.mean)
