@@ -20,7 +20,7 @@ rule all:
 
 
 onstart:
-    provenance.start(MANIFEST, CONFIG.model_dump())
+    provenance.start(MANIFEST, CONFIG.model_dump(), workflow.basedir)
 
 
 onsuccess:

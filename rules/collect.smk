@@ -12,10 +12,10 @@ rule collect_metrics:
         f"{LOGS}/collect_metrics.log",
     benchmark:
         f"{BENCHMARKS}/collect_metrics.tsv"
-    message:
-        "Collecting the metrics of all cells"
     conda:
         ENVIRONMENT
+    message:
+        "Collecting the metrics of all cells"
     script:
         "../scripts/collect_metrics.py"
 
@@ -29,6 +29,8 @@ rule collect_timings:
         f"{LOGS}/collect_timings.log",
     benchmark:
         f"{BENCHMARKS}/collect_timings.tsv"
+    conda:
+        ENVIRONMENT
     params:
         jobs=[
             {**training, "job": job, "benchmark": f"{BENCHMARKS}/{TRAINED}/{job}.tsv".format(**training)}
@@ -37,7 +39,5 @@ rule collect_timings:
         ],
     message:
         "Collecting what the jobs took"
-    conda:
-        ENVIRONMENT
     script:
         "../scripts/collect_timings.py"

@@ -48,11 +48,7 @@ CELLS = [
 ]
 
 
-def any_of(names):
-    return "|".join(sorted({re.escape(str(name)) for name in names}))
-
-
 wildcard_constraints:
-    dataset=any_of(CONFIG.networks),
-    network=any_of(network for networks in CONFIG.networks.values() for network in networks),
-    seed=any_of(CONFIG.seeds),
+    dataset="|".join(CONFIG.networks),
+    network="|".join({network: 0 for networks in CONFIG.networks.values() for network in networks}),
+    seed="|".join(map(str, CONFIG.seeds)),

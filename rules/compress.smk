@@ -18,6 +18,8 @@ for family, methods in FAMILIES.items():
             f"{LOGS}/{TRAINED}/{family}.log",
         benchmark:
             f"{BENCHMARKS}/{TRAINED}/{family}.tsv"
+        conda:
+            ENVIRONMENT
         threads: CONFIG.threads
         resources:
             mem_mb=2000,
@@ -28,12 +30,8 @@ for family, methods in FAMILIES.items():
             device=CONFIG.device,
             threads=CONFIG.threads,
             splits=SPLITS,
-            code=provenance.code_digest(
-                "edgepress.sweep", *[registry.methods()[method].module for method in methods]
-            ),
+            code=provenance.code_digest("edgepress.sweep", *[registry.methods()[method].module for method in methods]),
         message:
             f"Compressing {{wildcards.network}} of {{wildcards.dataset}}, seed {{wildcards.seed}}, by {family} methods"
-        conda:
-            ENVIRONMENT
         script:
             "../scripts/compress_network.py"

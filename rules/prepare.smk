@@ -5,6 +5,8 @@ rule prepare_dataset:
         "logs/prepare/{dataset}.log",
     benchmark:
         f"{BENCHMARKS}/{{dataset}}/prepare.tsv"
+    conda:
+        ENVIRONMENT
     params:
         split_seed=CONFIG.split_seed,
         code=lambda wildcards: provenance.code_digest(
@@ -12,7 +14,5 @@ rule prepare_dataset:
         ),
     message:
         "Preparing {wildcards.dataset}"
-    conda:
-        ENVIRONMENT
     script:
         "../scripts/prepare_dataset.py"

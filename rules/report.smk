@@ -1,5 +1,5 @@
 # A job a notebook; what a notebook makes, it declares in its own metadata.
-NOTEBOOKS = reporting.notebooks("notebooks")
+NOTEBOOKS = reporting.notebooks(f"{workflow.basedir}/notebooks")
 REPORT_CODE = provenance.code_digest(
     "edgepress.reporting.render",
     "edgepress.reporting.figures",
@@ -48,14 +48,13 @@ for notebook in NOTEBOOKS:
             f"{LOGS}/report/{notebook.name}.log",
         benchmark:
             f"{BENCHMARKS}/report/{notebook.name}.tsv"
+        conda:
+            ENVIRONMENT
         params:
             about=notebook.about,
-            run_folder=RESULTS,
             code=REPORT_CODE,
         message:
             f"Rendering the notebook {notebook.name}"
-        conda:
-            ENVIRONMENT
         script:
             "../scripts/render_notebook.py"
 
@@ -63,6 +62,7 @@ for notebook in NOTEBOOKS:
 rule report_index:
     input:
         metrics=f"{RESULTS}/metrics.csv",
+        notebooks=[notebook.path for notebook in NOTEBOOKS],
         pages=[f"{RESULTS}/report/{notebook.name}.html" for notebook in NOTEBOOKS],
     output:
         report(
@@ -75,13 +75,11 @@ rule report_index:
         f"{LOGS}/report/index.log",
     benchmark:
         f"{BENCHMARKS}/report/index.tsv"
+    conda:
+        ENVIRONMENT
     params:
-        notebooks="notebooks",
-        run_folder=RESULTS,
         code=REPORT_CODE,
     message:
         "Writing the report's first page"
-    conda:
-        ENVIRONMENT
     script:
         "../scripts/write_index.py"

@@ -9,6 +9,8 @@ rule train_network:
         f"{LOGS}/{TRAINED}/train.log",
     benchmark:
         f"{BENCHMARKS}/{TRAINED}/train.tsv"
+    conda:
+        ENVIRONMENT
     threads: CONFIG.threads
     resources:
         mem_mb=2000,
@@ -23,7 +25,5 @@ rule train_network:
         ),
     message:
         "Training {wildcards.network} on {wildcards.dataset}, seed {wildcards.seed}"
-    conda:
-        ENVIRONMENT
     script:
         "../scripts/train_network.py"

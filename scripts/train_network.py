@@ -17,7 +17,10 @@ name, seed = snakemake.wildcards.network, int(snakemake.wildcards.seed)
 settings = training.Training(**snakemake.params.training)
 title = f"{snakemake.wildcards.dataset} {name} seed {seed}"
 
-with tqdm(total=settings.max_epochs, desc=title, unit="epoch", leave=False, disable=None) as bar, job(snakemake.log[0]):
+with (
+    tqdm(total=settings.max_epochs, desc=title, unit="epoch", leave=False, disable=None) as bar,
+    job(snakemake.log[0]),
+):
 
     def show(row: dict) -> None:
         """Print the epoch to the log and move the bar on the terminal."""

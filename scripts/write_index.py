@@ -1,7 +1,10 @@
 """Write the page that leads to the others."""
 
+from pathlib import Path
+
 from edgepress.logs import job
-from edgepress.reporting import notebooks, render
+from edgepress.reporting import declared, render
 
 with job(snakemake.log[0]):
-    render.index(notebooks(snakemake.params.notebooks), snakemake.params.run_folder, snakemake.output[0])
+    notebooks = [declared(path) for path in snakemake.input.notebooks]
+    render.index(notebooks, Path(snakemake.input.metrics).parent, snakemake.output[0])

@@ -92,7 +92,9 @@ class RunConfig(_Model):
         "auto", description="where networks are trained and evaluated; `auto` takes a GPU where there is one"
     )
     threads: int = Field(
-        1, ge=1, description="threads of a job that computes; set here, so that results do not depend on `--cores`"
+        1,
+        ge=1,
+        description="threads of a job that computes; set here, so that results do not depend on `--cores`",
     )
     split_seed: Seed = Field(0, description="decides which rows are train, val and test (60/20/20)")
     seeds: Distinct[Seed] = Field([0, 1, 2], description="trainings of each network; intervals are over them")

@@ -105,6 +105,11 @@ def timings(jobs: Iterable[Mapping[str, Any]]) -> str:
         measured = from_csv(job["benchmark"], delimiter="\t") if Path(job["benchmark"]).exists() else []
         for row in measured:
             writer.writerow(
-                {**identity, "seconds": row["s"], "cpu_seconds": row["cpu_time"], "max_rss_mb": row["max_rss"]}
+                {
+                    **identity,
+                    "seconds": row["s"],
+                    "cpu_seconds": row["cpu_time"],
+                    "max_rss_mb": row["max_rss"],
+                }
             )
     return text.getvalue()

@@ -27,7 +27,7 @@ def code_digest(*modules: str) -> str:
     """A hash of the code of ``modules`` and of every edgepress module that they import, directly or not.
 
     Jobs carry it as a parameter, so that an edit to the library reruns those that use what was edited, and only
-    them. Comments and layout do not count. What a job imports by name at run time — its network, its method —
+    them. Comments, docstrings and layout do not count. What a job imports by name at run time — its network, its method —
     must be among ``modules``.
     """
     digest = hashlib.sha256()
@@ -49,7 +49,12 @@ def _closure(modules: Iterable[str]) -> list[Path]:
 
 @cache
 def _parsed(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"))
+    """The code of a file, without docstrings."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            del node.body[0]
+    return tree
 
 
 def _imports(path: Path) -> Iterable[str]:
@@ -71,14 +76,14 @@ def _files_of(module: str) -> list[Path]:
     return [path for path in candidates if path.is_file()]
 
 
-def start(path: str | Path, config: dict[str, Any]) -> None:
+def start(path: str | Path, config: dict[str, Any], checkout: str | Path) -> None:
     """Write the manifest of a run that begins; an earlier one that did not end keeps its place in ``starts``."""
     path = Path(path)
     earlier = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     unfinished = earlier.get("starts", []) if earlier.get("end") is None else []
     manifest = {
         "run": config["run"],
-        "commit": _commit(),
+        "commit": _commit(checkout),
         "config": config,
         "config_sha256": hashlib.sha256(json.dumps(config, sort_keys=True).encode("utf-8")).hexdigest(),
         "seeds": config["seeds"],
@@ -102,11 +107,11 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _commit() -> str:
+def _commit(checkout: str | Path) -> str:
     """The commit of the checkout, with ``+changes`` where files differ from it."""
 
     def git(*words: str) -> str:
-        return subprocess.run(["git", *words], capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(["git", "-C", str(checkout), *words], capture_output=True, text=True, check=True).stdout.strip()
 
     try:
         return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain") else "")
@@ -127,4 +132,9 @@ def _machine() -> dict[str, Any]:
     if cpuinfo.exists():
         names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
         model = names[0] if names else model
-    return {"system": platform.platform(), "python": platform.python_version(), "cpu": model, "cores": os.cpu_count()}
+    return {
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "cpu": model,
+        "cores": os.cpu_count(),
+    }

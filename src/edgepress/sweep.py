@@ -52,7 +52,13 @@ class Bench:
 
     def baseline(self) -> list[dict[str, Any]]:
         """The rows of the network in full precision, method ``fp32``."""
-        identity = {"method": "fp32", "family": "fp32", "level": f"w{FLOAT_BITS}", "bits": FLOAT_BITS, "draw": 0}
+        identity = {
+            "method": "fp32",
+            "family": "fp32",
+            "level": f"w{FLOAT_BITS}",
+            "bits": FLOAT_BITS,
+            "draw": 0,
+        }
         bits = dict.fromkeys(self.macs, FLOAT_BITS)
         return self._rows(identity, inference_state(self.trained.network), self.trained.fp32_bytes, bits)
 

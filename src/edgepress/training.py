@@ -43,9 +43,9 @@ def train(
 ) -> list[dict[str, Any]]:
     """Train ``network`` in place on the train split of ``data``; both are on the same device.
 
-    ``seed`` decides the order of the examples and dropout. Returns the history, a row an epoch: epoch, lr, train_loss, val_loss
-    (cross-entropy in nats, or mean squared error in the target's squared unit); ``on_epoch`` gets each row as
-    it comes. Raises ArithmeticError where the loss is no longer finite.
+    ``seed`` decides the order of the examples and dropout. Returns the history, a row an epoch: epoch, lr,
+    train_loss, val_loss (cross-entropy in nats, or mean squared error in the target's squared unit); ``on_epoch``
+    gets each row as it comes. Raises ArithmeticError where the loss is no longer finite.
     """
     device = data.inputs["train"].device
     torch.manual_seed(seed)
@@ -70,9 +70,7 @@ def train(
         if not math.isfinite(train_loss):
             raise ArithmeticError(f"training diverged in epoch {epoch}: the loss is {train_loss}; lower training.lr")
         val_loss = scale.loss_in_units(network, data)
-        history.append(
-            {"epoch": epoch, "lr": plateau.get_last_lr()[0], "train_loss": train_loss, "val_loss": val_loss}
-        )
+        history.append({"epoch": epoch, "lr": plateau.get_last_lr()[0], "train_loss": train_loss, "val_loss": val_loss})
         on_epoch(history[-1])
         plateau.step(val_loss)
         if val_loss < best_loss:

@@ -1,7 +1,7 @@
 """Data sets: one file each, prepared into splits that are whole tensors.
 
-A data set module declares ``DATASETS`` (see ``edgepress.registry``) and a function ``prepare(split_seed) -> Prepared``. Whatever
-a preparation learns from data — scalers, quantiles — it learns from the training rows alone.
+A data set module declares ``DATASETS`` (see ``edgepress.registry``) and a function ``prepare(split_seed) -> Prepared``.
+Whatever a preparation learns from data — scalers, quantiles — it learns from the training rows alone.
 """
 
 from __future__ import annotations
@@ -97,8 +97,9 @@ def split_and_scale(
 ) -> Prepared:
     """Divide rows 60/20/20 at random, and scale the inputs as ``fit_scaler`` learns from the training rows.
 
-    ``fit_scaler`` takes the training inputs and returns (shift, scale); inputs become (x − shift) / scale, a scale of 0 counting
-    as 1. ``inputs`` is float of shape (rows, …); integer ``targets`` are classes, float ones a regression's.
+    ``fit_scaler`` takes the training inputs and returns (shift, scale); inputs become (x − shift) / scale, a scale
+    of 0 counting as 1. ``inputs`` is float of shape (rows, …); integer ``targets`` are classes, float ones a
+    regression's.
     """
     rows = np.random.default_rng(split_seed).permutation(len(inputs))
     first, second = round(0.6 * len(rows)), round(0.8 * len(rows))

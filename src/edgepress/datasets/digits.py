@@ -1,4 +1,4 @@
-"""Handwritten digits: 1,797 grey images of 8×8, 10 classes, bundled with scikit-learn (UCI, Alpaydin and Kaynak 1998)."""
+"""Handwritten digits: 1,797 grey images of 8×8, 10 classes (Alpaydin and Kaynak 1998), bundled with scikit-learn."""
 
 from __future__ import annotations
 

@@ -32,9 +32,7 @@ class Method(ABC):
         return None
 
     @abstractmethod
-    def compress(
-        self, network: nn.Module, data: Prepared, level: Level, generator: torch.Generator
-    ) -> Compressed:
+    def compress(self, network: nn.Module, data: Prepared, level: Level, generator: torch.Generator) -> Compressed:
         """Compress ``network``, on the CPU, to ``level``; the network itself is left as it is.
 
         ``data`` holds the train and val splits alone: a method never sees test data. Every random number comes

@@ -59,9 +59,7 @@ class Pruning(Method):
     score: Literal["magnitude", "random"]
     scope: Literal["layer", "network"]
 
-    def compress(
-        self, network: nn.Module, data: Prepared, level: Level, generator: torch.Generator
-    ) -> Compressed:
+    def compress(self, network: nn.Module, data: Prepared, level: Level, generator: torch.Generator) -> Compressed:
         state = inference_state(network)
         scores = {name: self._scores(state[name], generator) for name in compressible(network)[:-1]}
         masks = self._masks(scores, level.sparsity or 0.0)

@@ -108,9 +108,7 @@ class Rounding(Method):
     codebook: str
     stochastic: bool = False
 
-    def compress(
-        self, network: nn.Module, data: Prepared, level: Level, generator: torch.Generator
-    ) -> Compressed:
+    def compress(self, network: nn.Module, data: Prepared, level: Level, generator: torch.Generator) -> Compressed:
         fit = getattr(codebooks, self.codebook)
         names = set(compressible(network))
 

@@ -1,7 +1,7 @@
 """Networks: one file a family.
 
-A network module declares ``NETWORKS`` (see ``edgepress.registry``): names, builders and their arguments. A builder takes
-the shape of one example, the number of outputs and the task, then its own arguments, and returns an ``nn.Module``
+A network module declares ``NETWORKS`` (see ``edgepress.registry``): names, builders and their arguments. A builder
+takes the shape of one example, the number of outputs and the task, then its own arguments, and returns an ``nn.Module``
 that maps (rows, …) to (rows, outputs).
 """
 

@@ -29,12 +29,14 @@ class Notebook:
         return [name.format(dataset=dataset) for dataset in datasets for name in self.figures]
 
 
+def declared(path: str | Path) -> Notebook:
+    """The report notebook at ``path``. Raises KeyError where its metadata has no ``edgepress``."""
+    path = Path(path)
+    about = json.loads(path.read_text(encoding="utf-8"))["metadata"]["edgepress"]
+    lists = {name: tuple(about[name]) for name in ("figures", "tables")}
+    return Notebook(**{**about, **lists}, name=path.stem, path=str(path))
+
+
 def notebooks(folder: str | Path) -> list[Notebook]:
     """The report notebooks in ``folder``, in reading order."""
-    found = []
-    for path in sorted(Path(folder).glob("*.ipynb")):
-        declared = json.loads(path.read_text(encoding="utf-8"))["metadata"].get("edgepress")
-        if declared is not None:
-            lists = {"figures": tuple(declared["figures"]), "tables": tuple(declared["tables"])}
-            found.append(Notebook(**{**declared, **lists}, name=path.stem, path=str(path)))
-    return sorted(found, key=lambda notebook: notebook.order)
+    return sorted(map(declared, Path(folder).glob("*.ipynb")), key=lambda notebook: notebook.order)

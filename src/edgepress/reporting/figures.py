@@ -1,85 +1,86 @@
-"""The figures of the report, each a function from rows of metrics to a matplotlib figure."""
+"""The figures of the report, each a function from rows of metrics to a matplotlib figure.
+
+Statistics come from ``results.over_seeds``, the same as in the tables; a figure only draws them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, NullFormatter, PercentFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
 
 from edgepress.reporting import style
-from edgepress.reporting.results import Quality, interval, over_seeds, per_seed, quality_of
+from edgepress.reporting.results import Quality, over_seeds, quality_of
 from edgepress.reporting.selection import pareto_front
 
 _CHANGE_COLUMNS = 3
+_NETWORK_LINES = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (4, 1, 1, 1)), (0, (6, 1, 1, 1, 1, 1)))
 
 
 def precision(metrics: pd.DataFrame, dataset: str) -> Figure:
     """Quality on test against bits a weight: a panel a network, a line a method, bands the 95 % interval."""
-    rows = _of_dataset(metrics, dataset, sweep="bits")
-    figure = _quality_panels(rows, dataset, x="bits", x_label="bits a weight")
+    rows = _of_sweep(metrics, dataset, "bits")
     ticks = sorted(rows[rows.method != "fp32"].bits.unique())
-    for axes in figure.axes:
+
+    def finish(axes: Axes) -> None:
+        axes.set_xscale("log", base=2)  # the bits that matter lie close together
         axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-    return figure
+        axes.xaxis.set_minor_locator(plt.NullLocator())
+        axes.set_xlabel("bits a weight")
+
+    return _quality_panels(rows, dataset, "bits", finish)
 
 
 def pruning(metrics: pd.DataFrame, dataset: str) -> Figure:
     """Quality on test against the share of weights removed: a panel a network, a line a method."""
-    rows = _of_dataset(metrics, dataset, sweep="sparsity_target")
-    figure = _quality_panels(rows, dataset, x="sparsity_target", x_label="share of weights removed")
-    for axes in figure.axes:
+
+    def finish(axes: Axes) -> None:
         axes.xaxis.set_major_formatter(PercentFormatter(1.0))
-    return figure
+        axes.set_xlabel("share of weights removed")
+
+    return _quality_panels(_of_sweep(metrics, dataset, "sparsity_target"), dataset, "sparsity_target", finish)
 
 
 def change(metrics: pd.DataFrame, dataset: str) -> Figure:
     """Change in quality on test, seed by seed against full precision, against the bits saved: a panel a method."""
-    rows = _of_dataset(metrics, dataset, sweep="bits")
+    rows = _of_sweep(metrics, dataset, "bits")
     quality = quality_of(rows)
-    seeds = per_seed(rows[rows.split == "test"])
-    seeds["change"] = quality.change(seeds.quality, seeds.full_precision)
-    seeds["saved"] = 32 - seeds.bits
-    seeds = seeds[seeds.method != "fp32"]
-    methods = list(dict.fromkeys(seeds.method))
+    means = over_seeds(rows[rows.split == "test"])
+    means = means[means.method != "fp32"]
+    methods = list(dict.fromkeys(means.method))
+    looks = {name: _NETWORK_LINES[i % len(_NETWORK_LINES)] for i, name in enumerate(dict.fromkeys(means.network))}
+    levels = sorted(means.bits.unique(), reverse=True)
     columns = min(_CHANGE_COLUMNS, len(methods))
-    lines = -(-len(methods) // columns)
     width, height = style.PANEL
     figure, grid = plt.subplots(
-        lines, columns, figsize=(0.8 * width * columns, 0.75 * height * lines), sharex=True, sharey=True, squeeze=False
+        -(-len(methods) // columns),
+        columns,
+        figsize=(0.75 * width * columns, 0.75 * height * -(-len(methods) // columns)),
+        sharex=True,
+        sharey=True,
+        squeeze=False,
     )
-    networks = list(dict.fromkeys(seeds.network))
-    looks = dict(zip(networks, ("-", "--", ":", "-."), strict=False))
-    for axes, method in zip(grid.flat, methods, strict=False):
-        for network in networks:
-            panel = seeds[(seeds.method == method) & (seeds.network == network)]
-            sns.lineplot(
-                panel,
-                x="saved",
-                y="change",
-                errorbar=interval,
-                color=style.colour(method),
-                linestyle=looks.get(network, "-"),
-                marker=style.marker(panel.family.iloc[0]),
-                ax=axes,
-                err_kws={"alpha": 0.15, "linewidth": 0},
-            )
-        axes.axhline(0 if quality.higher_is_better else 1, color="black", linewidth=0.8, zorder=1)
-        axes.set(title=style.label(method), xlabel="bits saved of 32", ylabel="")
-        if not quality.higher_is_better:
-            axes.set_yscale("log")
     for axes in grid.flat[len(methods) :]:
         axes.set_visible(False)
-    grid[0][0].set_xticks(sorted(seeds.saved.unique()), [f"{tick:g}" for tick in sorted(seeds.saved.unique())])
-    figure.supylabel(quality.change_label, fontsize=9)
-    handles = [Line2D([], [], color="#444444", linestyle=looks.get(n, "-"), label=style.label(n)) for n in networks]
-    _finish(figure, style.label(dataset), handles)
+    for axes, method in zip(grid.flat, methods, strict=False):
+        for network, line in means[means.method == method].groupby("network", sort=False):
+            places = line.bits.map(levels.index)  # evenly spaced, so that the last bits are not crowded
+            look = {"color": style.colour(method), "marker": style.marker(line.family.iloc[0])}
+            _line(axes, places, line, "change", 1.0, linestyle=looks[network], **look)
+        axes.axhline(1 if quality.is_error else 0, color="black", linewidth=0.8, zorder=1)
+        axes.set_title(style.label(method))
+        axes.tick_params(labelbottom=True)
+        axes.set_xlabel("bits saved of 32")
+    grid[0][0].set_xticks(range(len(levels)), [f"{32 - bits:g}" for bits in levels])
+    _fill_with_means(grid[0][0], quality, means.change)
+    figure.supylabel(f"{style.label(dataset)}: {quality.change_label}", fontsize=9)
+    handles = [Line2D([], [], color="#444444", linestyle=look, label=style.label(name)) for name, look in looks.items()]
+    _legend_below(figure, handles)
     return figure
 
 
@@ -91,109 +92,108 @@ def pareto(metrics: pd.DataFrame, dataset: str) -> Figure:
     rows = metrics[metrics.dataset == dataset]
     quality = quality_of(rows)
     means = over_seeds(rows)
-    figure, grid = _grid(means.network)
-    for axes, (network, panel) in zip(grid, means.groupby("network", sort=False), strict=True):
-        test = panel[panel.split == "test"]
-        for method, points in test.groupby("method", sort=False):
+    figure, panels = _panels(means, dataset, quality)
+    for axes, panel in panels:
+        for method, points in panel[panel.split == "test"].groupby("method", sort=False):
+            look = {"color": style.colour(method), "marker": style.marker(points.family.iloc[0])}
+            size = 60 if method == "fp32" else 14
             axes.scatter(
                 points.bytes,
                 quality.scale * points.quality,
-                s=70 if method == "fp32" else 14,
-                color=style.colour(method),
-                marker=style.marker(points.family.iloc[0]),
+                s=size,
                 alpha=0.85,
                 linewidths=0,
                 zorder=3,
+                **look,
             )
         front = pareto_front(panel, quality)
         axes.plot(front.bytes, quality.scale * front.quality, color="black", linewidth=1, zorder=2)
-        axes.set(title=style.label(network), xlabel="bytes of the file", xscale="log")
+        axes.set(xlabel="size of the file", xscale="log")
         _byte_ticks(axes)
-        _quality_axis(axes, quality)
-    methods = means.drop_duplicates("method")[["method", "family"]].itertuples(index=False)
-    front_line = Line2D([], [], color="black", linewidth=1, label="Pareto front (val)")
-    _finish(figure, style.label(dataset), [*_method_handles(methods, line=False), front_line])
-    _share_quality_label(figure, grid, quality)
+    front_line = Line2D([], [], color="black", linewidth=1, label="Pareto front (chosen on val)")
+    _legend_below(figure, [*_method_handles(means, lines=False), front_line])
     return figure
 
 
 def training_curves(histories: pd.DataFrame, dataset: str) -> Figure:
     """Loss on train and val against the epoch: a panel a network, a line a seed and split."""
     rows = histories[histories.dataset == dataset]
-    figure, grid = _grid(rows.network)
-    for axes, (network, panel) in zip(grid, rows.groupby("network", sort=False), strict=True):
-        for split, line in (("train", "--"), ("val", "-")):
+    looks = {"train": {"linestyle": "--", "color": "#E69F00"}, "val": {"color": "#0072B2"}}
+    figure, panels = _panels(rows, dataset, None)
+    for axes, panel in panels:
+        for split, look in looks.items():
             for _, run in panel.groupby("seed"):
-                axes.plot(run.epoch, run[f"{split}_loss"], line, color=style.colour("uniform"), alpha=0.7, linewidth=1)
-        axes.set(title=style.label(network), xlabel="epoch", yscale="log")
-    grid[0].set_ylabel("loss")
-    handles = [
-        Line2D([], [], color=style.colour("uniform"), linestyle=line, label=split)
-        for split, line in (("train", "--"), ("val", "-"))
-    ]
-    _finish(figure, style.label(dataset), handles)
+                axes.plot(run.epoch, run[f"{split}_loss"], alpha=0.8, linewidth=1, **look)
+        axes.set(xlabel="epoch", yscale="log")
+    figure.axes[0].set_ylabel("loss")
+    _legend_below(figure, [Line2D([], [], label=split, **look) for split, look in looks.items()])
     return figure
 
 
-def _of_dataset(metrics: pd.DataFrame, dataset: str, sweep: str) -> pd.DataFrame:
+def _of_sweep(metrics: pd.DataFrame, dataset: str, sweep: str) -> pd.DataFrame:
     """The rows of a data set that belong to a sweep, over bits or over sparsity, and those of full precision."""
-    rows = metrics[metrics.dataset == dataset]
     other = {"bits": "sparsity_target", "sparsity_target": "bits"}[sweep]
-    swept = rows[sweep].notna() & rows[other].isna() & (rows.method != "fp32")
-    return rows[swept | (rows.method == "fp32")]
+    rows = metrics[metrics.dataset == dataset]
+    return rows[(rows.method == "fp32") | (rows[sweep].notna() & rows[other].isna())]
 
 
-def _quality_panels(rows: pd.DataFrame, dataset: str, x: str, x_label: str) -> Figure:
-    """A panel a network: quality on test against ``x``, a line a method over its interval, full precision dashed."""
+def _quality_panels(rows: pd.DataFrame, dataset: str, x: str, finish: Callable[[Axes], None]) -> Figure:
+    """A panel a network: quality on test against ``x``, a line a method with its band, full precision dotted."""
     quality = quality_of(rows)
-    seeds = per_seed(rows[rows.split == "test"])
-    seeds["shown"] = quality.scale * seeds.quality
-    figure, grid = _grid(seeds.network)
-    for axes, (network, panel) in zip(grid, seeds.groupby("network", sort=False), strict=True):
+    means = over_seeds(rows[rows.split == "test"])
+    compressed = means[means.method != "fp32"]
+    figure, panels = _panels(means, dataset, quality)
+    for axes, panel in panels:
         for method, line in panel[panel.method != "fp32"].groupby("method", sort=False):
             family = line.family.iloc[0]
-            sns.lineplot(
-                line,
-                x=x,
-                y="shown",
-                errorbar=interval,
-                color=style.colour(method),
-                marker=style.marker(family),
-                linestyle=(0, style.dashes(family)) if style.dashes(family) else "-",
-                ax=axes,
-                err_kws={"alpha": 0.1, "linewidth": 0},
-            )
-        full = panel[panel.method == "fp32"].shown
-        axes.axhline(full.mean(), color="black", linewidth=1, linestyle=":", zorder=1)
-        axes.set(title=style.label(network), xlabel=x_label, ylabel="")
-        _quality_axis(axes, quality, panel.groupby(["method", "level"]).shown.mean())
-    methods = seeds[seeds.method != "fp32"].drop_duplicates("method")[["method", "family"]].itertuples(index=False)
+            look = {
+                "color": style.colour(method),
+                "marker": style.marker(family),
+                "linestyle": style.line(family),
+            }
+            _line(axes, line[x], line, "quality", quality.scale, **look)
+        full = panel[panel.method == "fp32"].quality
+        axes.axhline(quality.scale * full.iloc[0], color="black", linewidth=1, linestyle=":", zorder=1)
+        _fill_with_means(axes, quality, quality.scale * panel.quality)
+        finish(axes)
     full_line = Line2D([], [], color="black", linewidth=1, linestyle=":", label="full precision")
-    _finish(figure, style.label(dataset), [*_method_handles(methods), full_line])
-    _share_quality_label(figure, grid, quality)
+    _legend_below(figure, [*_method_handles(compressed), full_line])
     return figure
 
 
-def _grid(networks: pd.Series) -> tuple[Figure, np.ndarray]:
-    """A row of panels, one a network."""
-    count = networks.nunique()
+def _panels(
+    rows: pd.DataFrame, dataset: str, quality: Quality | None
+) -> tuple[Figure, list[tuple[Axes, pd.DataFrame]]]:
+    """A row of panels, one a network, each with the rows that belong in it."""
+    groups = list(rows.groupby("network", sort=False))
     width, height = style.PANEL
-    figure, grid = plt.subplots(1, count, figsize=(width * count, height), squeeze=False)
-    return figure, grid[0]
+    figure, grid = plt.subplots(1, len(groups), figsize=(width * len(groups), height), squeeze=False)
+    for axes, (network, _) in zip(grid[0], groups, strict=True):
+        axes.set_title(f"{style.label(dataset)}, {style.label(network)}")
+        if quality is not None and quality.is_error:
+            axes.set_yscale("log")
+    if quality is not None:
+        grid[0][0].set_ylabel(f"test {quality.axis_label}")
+    return figure, [(axes, panel) for axes, (_, panel) in zip(grid[0], groups, strict=True)]
 
 
-def _quality_axis(axes: Axes, quality: Quality, means: pd.Series | None = None) -> None:
-    """Errors on a logarithmic axis; accuracies on a linear one that the means fill, not the widest interval."""
-    if not quality.higher_is_better:
+def _line(axes: Axes, x: pd.Series, line: pd.DataFrame, column: str, scale: float, **look: object) -> None:
+    """Means joined by a line, over the band of their intervals."""
+    order = x.argsort()
+    x, line = x.iloc[order], line.iloc[order]
+    axes.plot(x, scale * line[column], markeredgecolor="white", markeredgewidth=0.4, **look)
+    low, high = scale * line[f"{column}_low"], scale * line[f"{column}_high"]
+    axes.fill_between(x, low, high, color=look["color"], alpha=0.1, linewidth=0)
+
+
+def _fill_with_means(axes: Axes, quality: Quality, means: pd.Series) -> None:
+    """Let the means, not the widest interval, decide what an axis shows."""
+    if quality.is_error:
         axes.set_yscale("log")
-    elif means is not None:
+        axes.set_ylim(means.min() / 2, means.max() * 2)
+    else:
         room = 0.06 * (means.max() - means.min()) + 0.3
-        axes.set_ylim(max(0, means.min() - room), min(100.5, means.max() + room))
-
-
-def _share_quality_label(figure: Figure, grid: np.ndarray, quality: Quality) -> None:
-    unit = f" ({quality.unit})" if quality.unit else ""
-    grid[0].set_ylabel(f"{quality.label} on test{unit}")
+        axes.set_ylim(means.min() - room, means.max() + room)
 
 
 def _byte_ticks(axes: Axes) -> None:
@@ -203,35 +203,28 @@ def _byte_ticks(axes: Axes) -> None:
                 return f"{size / factor:g} {unit}"
         return f"{size:g} B"
 
-    axes.xaxis.set_major_formatter(FuncFormatter(text))
     low, high = axes.get_xlim()
-    few = np.log10(high / low) < 1.2
-    axes.xaxis.set_minor_formatter(FuncFormatter(text) if few else NullFormatter())
-    if few:
-        axes.xaxis.set_minor_locator(plt.LogLocator(subs=(2, 5)))
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 300 else (1,)))
+    axes.xaxis.set_major_formatter(FuncFormatter(text))
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
-def _method_handles(methods: Iterable[tuple[str, str]], line: bool = True) -> list[Line2D]:
-    handles = []
-    for method, family in methods:
-        dashes = style.dashes(family)
-        look = (0, dashes) if dashes else "-"
-        handles.append(
-            Line2D(
-                [],
-                [],
-                color=style.colour(method),
-                marker=style.marker(family),
-                linestyle=look if line else "none",
-                label="full precision" if method == "fp32" else style.label(method),
-            )
+def _method_handles(means: pd.DataFrame, lines: bool = True) -> Iterable[Line2D]:
+    for method, family in means[["method", "family"]].drop_duplicates().itertuples(index=False):
+        yield Line2D(
+            [],
+            [],
+            color=style.colour(method),
+            marker=style.marker(family),
+            markersize=7 if method == "fp32" else None,
+            linestyle=style.line(family) if lines else "none",
+            label="full precision" if method == "fp32" else style.label(method),
         )
-    return handles
 
 
-def _finish(figure: Figure, title: str, handles: list[Line2D]) -> None:
-    """Title above, legend below, nothing clipped."""
-    figure.suptitle(title, fontsize=10, fontweight="bold")
+def _legend_below(figure: Figure, handles: Iterable[Line2D]) -> None:
+    """Lay the panels out and put the legend under them, where it hides nothing and is not clipped."""
+    handles = list(handles)
     figure.tight_layout()
-    columns = min(len(handles), 5 if figure.get_figwidth() > 6 else 3)
+    columns = min(len(handles), max(2, round(figure.get_figwidth() / 1.5)))
     figure.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=columns)

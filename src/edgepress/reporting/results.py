@@ -15,32 +15,64 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Quality:
-    """The measure by which networks of a task are compared."""
+    """The measure by which networks of a task are compared, and how it is averaged.
+
+    Accuracies are averaged as they are. Errors span orders of magnitude and are positive: their mean is geometric
+    and their interval is that of the logarithm, so neither is ruled by the worst seed or falls below 0.
+    """
 
     column: str
     label: str
     unit: str
     scale: float  # from the column to the unit
-    higher_is_better: bool
+    is_error: bool
 
-    def change(self, quality: pd.Series, full_precision: pd.Series) -> pd.Series:
-        """What compression changed: percentage points of accuracy, or the ratio of errors."""
-        return self.scale * (quality - full_precision) if self.higher_is_better else quality / full_precision
+    @property
+    def axis_label(self) -> str:
+        """The measure with its unit."""
+        return f"{self.label} ({self.unit})" if self.unit else self.label
 
     @property
     def change_label(self) -> str:
-        """The label of ``change`` on an axis."""
-        return "change in accuracy (points)" if self.higher_is_better else "MSE / MSE at full precision"
+        """What ``change`` is, in words."""
+        return "MSE / MSE at full precision" if self.is_error else "change in accuracy (points)"
+
+    def change(self, quality: pd.Series, full_precision: pd.Series) -> pd.Series:
+        """What compression changed: points of accuracy, or the ratio of errors."""
+        return quality / full_precision if self.is_error else self.scale * (quality - full_precision)
+
+    def gain(self, quality: pd.Series) -> pd.Series:
+        """The measure as a number that grows with quality."""
+        return -quality if self.is_error else quality
 
     def within(self, quality: pd.Series, full_precision: pd.Series, share: float) -> pd.Series:
-        """Whether quality is at most ``share`` below full precision: points of accuracy, or part of the error."""
-        if self.higher_is_better:
-            return quality >= full_precision - share
-        return quality <= full_precision * (1 + share)
+        """Whether quality is at most ``share`` worse than full precision: of accuracy, or part of the error."""
+        if self.is_error:
+            return quality <= full_precision * (1 + share)
+        return quality >= full_precision - share
+
+    def mean(self, values: pd.Series) -> float:
+        """The mean: arithmetic, or geometric for errors."""
+        return float(np.exp(np.log(values).mean())) if self.is_error else float(values.mean())
+
+    def interval(self, values: pd.Series) -> tuple[float, float]:
+        """The 95 % t-interval of the mean; NaN, twice, for a single value."""
+        if self.is_error:
+            low, high = _t_interval(np.log(values))
+            return float(np.exp(low)), float(np.exp(high))
+        return _t_interval(values)
 
 
-ACCURACY = Quality("accuracy", "accuracy", "%", 100.0, True)
-MSE = Quality("mse", "MSE", "", 1.0, False)
+ACCURACY = Quality("accuracy", "accuracy", "%", 100.0, False)
+MSE = Quality("mse", "MSE", "", 1.0, True)
+
+
+def _t_interval(values: pd.Series) -> tuple[float, float]:
+    count = values.count()
+    if count < 2:
+        return float("nan"), float("nan")
+    half = stats.t.ppf((1 + CONFIDENCE) / 2, count - 1) * values.std(ddof=1) / np.sqrt(count)
+    return float(values.mean() - half), float(values.mean() + half)
 
 
 def load(path: str | Path) -> pd.DataFrame:
@@ -49,47 +81,6 @@ def load(path: str | Path) -> pd.DataFrame:
     rows = rows[rows.status == "ok"].copy()
     rows["quality"] = rows.accuracy.fillna(rows.mse)
     return rows
-
-
-def quality_of(rows: pd.DataFrame) -> Quality:
-    """The measure of the one data set that ``rows`` belong to."""
-    return MSE if rows.accuracy.isna().all() else ACCURACY
-
-
-def per_seed(rows: pd.DataFrame) -> pd.DataFrame:
-    """A row a cell, level, split and seed: draws averaged, with ``full_precision``, the same seed's quality."""
-    keys = [*CELL, "seed"]
-    means = rows.groupby(keys, sort=False, dropna=False)[["quality", "bytes", "compression_ratio", "sparsity"]].mean()
-    means = means.reset_index()
-    reference = means[means.method == "fp32"].set_index(["dataset", "network", "seed", "split"]).quality
-    return means.join(reference.rename("full_precision"), on=["dataset", "network", "seed", "split"])
-
-
-def half_width(values: pd.Series) -> float:
-    """Half the width of the 95 % t-interval of the mean; NaN for a single value."""
-    count = values.count()
-    if count < 2:
-        return float("nan")
-    return float(stats.t.ppf((1 + CONFIDENCE) / 2, count - 1) * values.std(ddof=1) / np.sqrt(count))
-
-
-def interval(values: pd.Series) -> tuple[float, float]:
-    """The 95 % t-interval of the mean; the mean itself, twice, for a single value."""
-    mean, half = values.mean(), half_width(values)
-    return (mean, mean) if np.isnan(half) else (mean - half, mean + half)
-
-
-def over_seeds(rows: pd.DataFrame) -> pd.DataFrame:
-    """A row a cell, level and split: means over seeds, with ``half_width`` of quality and of its change."""
-    seeds = per_seed(rows)
-    quality = quality_of(rows)
-    seeds["change"] = quality.change(seeds.quality, seeds.full_precision)
-    groups = seeds.groupby(CELL, sort=False, dropna=False)
-    means = groups[["quality", "full_precision", "change", "bytes", "compression_ratio", "sparsity"]].mean()
-    means["half_width"] = groups.quality.apply(half_width)
-    means["change_half_width"] = groups.change.apply(half_width)
-    means["seeds"] = groups.size()
-    return means.reset_index()
 
 
 def histories(run_folder: str | Path, metrics: pd.DataFrame) -> pd.DataFrame:
@@ -101,3 +92,41 @@ def histories(run_folder: str | Path, metrics: pd.DataFrame) -> pd.DataFrame:
         )
         for dataset, network, seed in trainings
     )
+
+
+def quality_of(rows: pd.DataFrame) -> Quality:
+    """The measure of the one data set that ``rows`` belong to."""
+    return MSE if rows.accuracy.isna().all() else ACCURACY
+
+
+def per_seed(rows: pd.DataFrame) -> pd.DataFrame:
+    """A row a cell, level, split and seed of one data set: its draws averaged.
+
+    ``full_precision`` is the quality of the same seed before compression, ``change`` the change from it.
+    """
+    quality = quality_of(rows)
+    measured = ["quality", "bytes", "compression_ratio", "sparsity"]
+    means = rows.groupby([*CELL, "seed"], sort=False, dropna=False)[measured].mean().reset_index()
+    training = ["dataset", "network", "seed", "split"]
+    reference = means[means.method == "fp32"].set_index(training).quality
+    means = means.join(reference.rename("full_precision"), on=training)
+    means["change"] = quality.change(means.quality, means.full_precision)
+    return means
+
+
+def over_seeds(rows: pd.DataFrame) -> pd.DataFrame:
+    """A row a cell, level and split of one data set: means over seeds, ``quality`` and ``change`` with the ends
+    ``_low`` and ``_high`` of their 95 % intervals.
+    """
+    quality = quality_of(rows)
+    groups = per_seed(rows).groupby(CELL, sort=False, dropna=False)
+    means = groups[["bytes", "compression_ratio", "sparsity"]].mean()
+    means["seeds"] = groups.size()
+    means["full_precision"] = groups.full_precision.apply(quality.mean)
+    for name in ("quality", "change"):
+        means[name] = groups[name].apply(quality.mean)
+        ends = groups[name].apply(quality.interval)
+        means[f"{name}_low"], means[f"{name}_high"] = ends.str[0], ends.str[1]
+    if not quality.is_error:
+        means[["quality_low", "quality_high"]] = means[["quality_low", "quality_high"]].clip(0, 1)
+    return means.reset_index()

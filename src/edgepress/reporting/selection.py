@@ -18,10 +18,10 @@ def val_beside_test(means: pd.DataFrame) -> pd.DataFrame:
 
 def pareto_front(means: pd.DataFrame, quality: Quality) -> pd.DataFrame:
     """The test rows of one network that no other beats on val in both bytes and quality, smallest first."""
-    points = val_beside_test(means).sort_values(["bytes", "val"], ascending=[True, not quality.higher_is_better])
-    gain = points.val if quality.higher_is_better else -points.val
-    best_before = gain.cummax().shift(fill_value=float("-inf"))
-    return points[gain > best_before]
+    points = val_beside_test(means)
+    points["gain"] = quality.gain(points.val)
+    points = points.sort_values(["bytes", "gain"], ascending=[True, False], kind="stable")
+    return points[points.gain > points.gain.cummax().shift(fill_value=float("-inf"))]
 
 
 def best_at_each_precision(metrics: pd.DataFrame, dataset: str) -> pd.DataFrame:
@@ -30,18 +30,19 @@ def best_at_each_precision(metrics: pd.DataFrame, dataset: str) -> pd.DataFrame:
     quality = quality_of(rows)
     points = val_beside_test(over_seeds(rows))
     points = points[points.bits.notna() & points.sparsity_target.isna() & (points.method != "fp32")]
-    ranked = points.sort_values("val", ascending=not quality.higher_is_better, kind="stable")
-    best = ranked.groupby(["network", "bits"], sort=False).head(1)
-    return best.sort_values(["network", "bits"], ascending=[True, False], kind="stable")
+    points["gain"] = quality.gain(points.val)
+    ranked = points.sort_values("gain", ascending=False, kind="stable")
+    best = ranked.groupby(["network", "bits"]).head(1)
+    return best.sort_values(["network", "bits"], ascending=[True, False])
 
 
 def smallest_within(metrics: pd.DataFrame, dataset: str, share: float) -> pd.DataFrame:
     """For each network, the test row of the smallest file whose quality on val is within ``share`` of full precision.
 
-    ``share`` is points of accuracy / 100, or a part of the mean squared error. Where no compressed file is, the row is that of ``fp32``.
+    ``share`` is of the accuracy, 0–1, or a part of the error. Where no compressed file is, it is the row of ``fp32``.
     """
     rows = metrics[metrics.dataset == dataset]
     quality = quality_of(rows)
     points = val_beside_test(over_seeds(rows))
     good = points[quality.within(points.val, points.val_full_precision, share)]
-    return good.sort_values("bytes", kind="stable").groupby("network", sort=False).head(1).sort_values("network")
+    return good.sort_values("bytes", kind="stable").groupby("network").head(1).sort_values("network")

@@ -25,7 +25,7 @@ _COLOURS = {
     "random": "#999999",
 }
 _MARKERS = {"nearest": "o", "stochastic": "^", "midrise": "s", "pruning": "D", "fp32": "*"}
-_DASHES = {"stochastic": (3, 1.5)}
+_LINES = {"stochastic": (0, (3, 1.5))}
 
 
 def apply() -> None:
@@ -64,9 +64,9 @@ def marker(family: str) -> str:
     return _MARKERS.get(family, "P")
 
 
-def dashes(family: str) -> tuple[float, ...] | str:
-    """The line of a family: an on-off pattern, or '' for a solid one."""
-    return _DASHES.get(family, "")
+def line(family: str) -> str | tuple[int, tuple[float, ...]]:
+    """The line style of a family."""
+    return _LINES.get(family, "-")
 
 
 def label(name: str) -> str:

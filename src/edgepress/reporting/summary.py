@@ -20,10 +20,10 @@ def sentences(metrics: pd.DataFrame) -> Iterator[str]:
             if row.method == "fp32":
                 yield f"{who}: no method keeps it within 1 % of full precision on val."
                 continue
-            if quality.higher_is_better:
-                price = f"{row.change:+.2f} points of accuracy on test"
-            else:
+            if quality.is_error:
                 price = f"{row.change:.3g} times the error on test"
+            else:
+                price = f"{row.change:+.2f} points of accuracy on test"
             yield (
                 f"{who} fits in {_size(row.bytes)}, {row.compression_ratio:.1f} times smaller than float32, "
                 f"by {style.label(row.method)} at {_level(row.level)}: {price}."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -42,7 +43,9 @@ def smallest_within_one_percent(metrics: pd.DataFrame) -> pd.DataFrame:
     return _chosen(metrics, choose, ["method", "level", "bytes", "compression_ratio"])
 
 
-def _chosen(metrics, choose, columns: list[str]) -> pd.DataFrame:
+def _chosen(
+    metrics: pd.DataFrame, choose: Callable[[pd.DataFrame, str], pd.DataFrame], columns: list[str]
+) -> pd.DataFrame:
     tables = []
     for dataset in metrics.dataset.unique():
         quality = quality_of(metrics[metrics.dataset == dataset])
@@ -55,26 +58,26 @@ def _table(
 ) -> pd.DataFrame:
     table = rows[["network", *columns]].copy()
     table.insert(0, "dataset", dataset)
-    table["measure"] = quality.label if quality is MSE else f"{quality.label} ({quality.unit})"
-    table["test"] = quality.scale * rows.quality
-    table["test_half_width"] = quality.scale * rows.half_width
+    table["measure"] = quality.axis_label
+    for end in ("", "_low", "_high"):
+        table[f"test{end}"] = quality.scale * rows[f"quality{end}"]
     if changed:
-        table["change"] = rows.change
-        table["change_half_width"] = rows.change_half_width
+        for end in ("", "_low", "_high"):
+            table[f"change{end}"] = rows[f"change{end}"]
     table["seeds"] = rows.seeds
     return table
 
 
 def readable(table: pd.DataFrame) -> pd.DataFrame:
-    """The table as people read it: mean ± interval in one column, sizes with units of thousands, names spaced."""
+    """The table as people read it: mean and interval in one column, thousands apart, names without underscores."""
     shown = table.copy()
+    is_error = shown.measure == MSE.axis_label
     for name in ("test", "change"):
         if name in shown:
-            halves = shown.pop(f"{name}_half_width")
-            ratio = (shown.measure == MSE.label) & (name == "change")
+            ends = shown.pop(f"{name}_low"), shown.pop(f"{name}_high")
             shown[name] = [
-                ("× " if is_ratio else "") + _plus_minus(value, half, signed=name == "change" and not is_ratio)
-                for value, half, is_ratio in zip(shown[name], halves, ratio, strict=True)
+                _with_interval(*values, signed=name == "change" and not error, ratio=name == "change" and error)
+                for *values, error in zip(shown[name], *ends, is_error, strict=True)
             ]
     for name in ("bytes", "parameters", "macs"):
         if name in shown:
@@ -89,23 +92,23 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
     return shown.rename(columns=lambda name: name.replace("_", " "))
 
 
-def _plus_minus(value: float, half: float, signed: bool) -> str:
-    """Mean ± half width, both to the second significant digit of the half width; no interval for a single seed."""
-    spread = half if half > 0 else abs(value) / 100
-    digits = 2 if spread == 0 else max(0, min(6, 1 - _exponent(spread)))
-    text = f"{value:+.{digits}f}" if signed else f"{value:.{digits}f}"
-    return text if pd.isna(half) else f"{text} ± {half:.{digits}f}"
-
-
-def _exponent(value: float) -> int:
-    return int(f"{value:e}".split("e")[1])
+def _with_interval(mean: float, low: float, high: float, signed: bool, ratio: bool) -> str:
+    """``mean [low, high]``, in three digits, or two decimals of points; the mean alone for a single seed."""
+    texts = [f"{value:+.2f}" if signed else f"{value:.3g}" for value in (mean, low, high)]
+    text = texts[0] if pd.isna(low) else f"{texts[0]} [{texts[1]}, {texts[2]}]"
+    return f"× {text}" if ratio else text
 
 
 def write(table: pd.DataFrame, path: str | Path) -> None:
     """Write ``path``.csv with plain numbers, and ``path``.md and ``path``.tex as people read them."""
-    write_atomically(f"{path}.csv", table.to_csv(index=False))
     shown = readable(table)
+    write_atomically(f"{path}.csv", table.to_csv(index=False))
     write_atomically(f"{path}.md", shown.to_markdown(index=False, disable_numparse=True) + "\n")
-    latex = shown.map(lambda value: str(value).replace("±", r"$\pm$").replace("×", r"$\times$").replace("%", r"\%"))
-    latex.columns = [name.replace("%", r"\%") for name in latex.columns]
-    write_atomically(f"{path}.tex", latex.to_latex(index=False, escape=False))
+    write_atomically(f"{path}.tex", _latex(shown))
+
+
+def _latex(shown: pd.DataFrame) -> str:
+    def escaped(value: object) -> str:
+        return str(value).replace("%", r"\%").replace("×", r"$\times$")
+
+    return shown.map(escaped).rename(columns=escaped).to_latex(index=False, escape=False)

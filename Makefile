@@ -1,0 +1,39 @@
+# make run: the starter run, from nothing to its report.    make test: the same set-up, then the tests.
+# make lint: what CI refuses.    make bench: the speed of what is ours, against copying memory.
+# CONFIG=config/mine.yaml make run: another run.
+
+PYTHON ?= python3
+CONFIG ?= config/config.yaml
+BIN := .venv/bin
+
+.PHONY: run test lint bench clean
+
+run: .venv/installed
+	$(BIN)/snakemake --cores all --configfile $(CONFIG)
+
+test: .venv/installed-dev
+	$(BIN)/pytest
+
+lint: .venv/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/snakemake --lint
+
+bench: .venv/installed-dev
+	$(BIN)/python tests/bench/bench_quantizers.py
+
+# The stamps say what was installed: a second make installs nothing, a changed lock does.
+.venv/installed: envs/requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("edgepress needs Python 3.11 or later; name one: make PYTHON=python3.12 run")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --requirement envs/requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+.venv/installed-dev: .venv/installed envs/requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --requirement envs/requirements-dev.lock
+	touch $@
+
+clean:
+	rm -rf .venv .snakemake results/starter data/prepared logs

@@ -1,0 +1,29 @@
+"""The workflow as a user runs it: snakemake as a process of its own, in a temporary folder."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+TINY = REPOSITORY / "config" / "tiny.yaml"
+
+
+def snakemake(folder: Path, *words: str, config: Path = TINY, cores: int = 2) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile")]
+    command += ["--directory", str(folder), "--cores", str(cores), "--configfile", str(config), *words]
+    environment = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
+    return subprocess.run(
+        command, capture_output=True, text=True, env=environment | {"CUDA_VISIBLE_DEVICES": ""}, check=False
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory) -> Path:
+    """The folder of a finished tiny run."""
+    folder = tmp_path_factory.mktemp("tiny")
+    done = snakemake(folder)
+    assert done.returncode == 0, done.stderr[-4000:]
+    return folder

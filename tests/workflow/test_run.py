@@ -1,0 +1,182 @@
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from edgepress.metrics import COLUMNS, from_csv
+from edgepress.packing import Compressed
+
+from .conftest import snakemake
+
+RUN = "results/tiny"
+
+
+def files(folder: Path, pattern: str) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.glob(pattern))}
+
+
+def test_metrics_hold_every_cell_once(tiny_run):
+    rows = from_csv(tiny_run / RUN / "metrics.csv")
+    assert list(rows[0]) == list(COLUMNS)
+    trainings = 2 * 2
+    per_training = 1 + 2 + 2 * 2 + 2 * 2  # fp32; nearest at 2 levels; stochastic and random at 2 levels × 2 draws
+    assert len(rows) == trainings * per_training * 2  # val and test
+    keys = {tuple(row[k] for k in ("dataset", "network", "seed", "method", "level", "draw", "split")) for row in rows}
+    assert len(keys) == len(rows)
+    assert {row["status"] for row in rows} == {"ok"}
+
+
+def test_bytes_are_those_of_the_files(tiny_run):
+    for row in from_csv(tiny_run / RUN / "metrics.csv"):
+        folder = tiny_run / RUN / row["dataset"] / row["network"] / f"seed{row['seed']}" / row["method"]
+        file = folder / ("model.safetensors" if row["method"] == "fp32" else f"{row['level']}.safetensors")
+        if row["draw"] == "0":
+            assert int(row["bytes"]) == file.stat().st_size
+
+
+def test_packed_files_hold_the_network(tiny_run):
+    original = load_file(tiny_run / RUN / "mv_synthetic/dnn_complex/seed0/fp32/model.safetensors")
+    for method in ("nearest_uniform", "stochastic_normal"):
+        file = tiny_run / RUN / f"mv_synthetic/dnn_complex/seed0/{method}/w8.safetensors"
+        state = Compressed.load(file).state_dict()
+        assert state.keys() == original.keys()
+        for name, tensor in state.items():
+            limit = (original[name].max() - original[name].min()) / 8
+            assert (tensor - original[name]).abs().max() <= limit
+
+
+@pytest.mark.parametrize("ending", ["png", "pdf"])
+def test_every_declared_figure_exists_and_is_not_blank(tiny_run, ending):
+    figures = list((tiny_run / RUN / "figures").glob(f"*.{ending}"))
+    kinds = {"precision", "change", "pruning", "pareto", "training_curves"}
+    assert {figure.stem for figure in figures} == {f"{k}_{d}" for k in kinds for d in ("breast_cancer", "mv_synthetic")}
+    assert all(figure.stat().st_size > 8000 for figure in figures)
+
+
+def test_pages_show_figures_and_no_code(tiny_run):
+    pages = {path.stem: path.read_text() for path in (tiny_run / RUN / "report").glob("*.html")}
+    assert pages.keys() == {"index", "full_precision", "quantization", "pruning", "size"}
+    for name in pages.keys() - {"index"}:
+        assert "data:image/png" in pages[name]
+        assert "style.save" not in pages[name]
+        assert f'href="{name}.html"' in pages["index"]
+
+
+def test_tables_have_three_forms(tiny_run):
+    for name in ("full_precision", "best_at_each_precision", "smallest_within_one_percent"):
+        with (tiny_run / RUN / f"tables/{name}.csv").open() as file:
+            rows = list(csv.DictReader(file))
+        assert {row["dataset"] for row in rows} == {"breast_cancer", "mv_synthetic"}
+        assert "breast cancer" in (tiny_run / RUN / f"tables/{name}.md").read_text()
+        assert r"\begin{tabular}" in (tiny_run / RUN / f"tables/{name}.tex").read_text()
+
+
+def test_manifest_says_where_results_come_from(tiny_run):
+    manifest = json.loads((tiny_run / RUN / "manifest.json").read_text())
+    assert manifest["ended"] == "complete"
+    assert manifest["starts"][0] <= manifest["end"]
+    assert manifest["seeds"] == [0, 1]
+    assert len(manifest["config_sha256"]) == 64
+    assert manifest["packages"]["torch"].startswith("2.")
+
+
+def test_timings_cover_every_job(tiny_run):
+    with (tiny_run / RUN / "timings.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {row["job"] for row in rows} == {"train", "nearest", "stochastic", "pruning"}
+    assert len(rows) == 4 * 4
+    assert all(float(row["seconds"]) > 0 for row in rows)
+
+
+def test_another_run_on_one_core_gives_the_same_bytes(tiny_run, tmp_path):
+    done = snakemake(tmp_path, f"{RUN}/metrics.csv", cores=1)
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert files(tmp_path, f"{RUN}/metrics.csv") == files(tiny_run, f"{RUN}/metrics.csv")
+    packed = files(tmp_path, f"{RUN}/*/*/*/*/*.safetensors")
+    assert len(packed) == 4 * (1 + 2 + 2 + 2)
+    assert packed == files(tiny_run, f"{RUN}/*/*/*/*/*.safetensors")
+
+
+def test_nothing_is_left_to_do(tiny_run):
+    again = snakemake(tiny_run)
+    assert again.returncode == 0
+    assert "Nothing to be done" in again.stderr
+
+
+def test_a_new_method_runs_its_own_job_alone(tiny_run, tmp_path):
+    config = tmp_path / "more.yaml"
+    text = (Path(__file__).parents[2] / "config/tiny.yaml").read_text()
+    config.write_text(text.replace("nearest_uniform,", "nearest_uniform, midrise,"))
+    plan = snakemake(tiny_run, "--dry-run", f"{RUN}/metrics.csv", config=config)
+    assert plan.returncode == 0, plan.stderr
+    planned = {line.split()[0] for line in plan.stdout.splitlines() if line.startswith(("compress", "train", "prepare"))}
+    assert planned == {"compress_midrise"}
+
+
+def test_a_level_can_be_asked_for_by_name(tmp_path):
+    plan = snakemake(tmp_path, "--dry-run", f"{RUN}/mv_synthetic/dnn_complex/seed1/nearest_uniform/w2.safetensors")
+    assert plan.returncode == 0, plan.stderr
+    jobs = dict(line.split() for line in plan.stdout.splitlines() if len(line.split()) == 2 and line[0].isalpha())
+    assert jobs["total"] == "3"  # prepare, train, compress
+
+
+def test_a_typo_in_a_target_dies_before_any_job(tmp_path):
+    plan = snakemake(tmp_path, f"{RUN}/mv_synthetic/dnn_complx/seed1/nearest_uniform/w2.safetensors")
+    assert plan.returncode != 0
+    assert "MissingRuleException" in plan.stderr
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_failed_cell_is_a_row_and_the_rest_goes_on(tiny_run, tmp_path):
+    folder = tmp_path / "broken"
+    shutil.copytree(tiny_run, folder)
+    model = folder / RUN / "mv_synthetic/dnn_complex/seed0/fp32/model.safetensors"
+    healthy = model.read_bytes()
+    for packed in (folder / RUN / "mv_synthetic/dnn_complex/seed0").glob("nearest_uniform/*"):
+        packed.unlink()
+    model.write_bytes(b"not a model")
+    failed = snakemake(folder, "--rerun-triggers", "input")
+    assert failed.returncode != 0
+    rows = from_csv(folder / RUN / "metrics.csv")
+    lost = [row for row in rows if row["status"] == "failed"]
+    assert {(row["dataset"], row["seed"], row["method"]) for row in lost} >= {("mv_synthetic", "0", "nearest_uniform")}
+    assert all(row["reason"] for row in lost)
+    assert json.loads((folder / RUN / "manifest.json").read_text())["ended"] == "failed"
+    assert "cells have no result" in failed.stdout
+
+    model.write_bytes(healthy)
+    mended = snakemake(folder, f"{RUN}/metrics.csv", "--rerun-triggers", "input")
+    assert mended.returncode == 0, mended.stderr[-3000:]
+    assert files(folder, f"{RUN}/metrics.csv") == files(tiny_run, f"{RUN}/metrics.csv")
+
+
+def test_the_snakemake_report_bundle_is_made(tiny_run):
+    done = snakemake(tiny_run, "--report", "report.zip")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert (tiny_run / "report.zip").stat().st_size > 100_000
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("methods: [nearest_unifrom]", "did you mean 'nearest_uniform'?"),
+        ("bits: [17]", "'bits[0]' is 17 but must be at most 16"),
+        ("seeds: [0]\nseeds: [1]", "names 'seeds' a second time"),
+        ("networks: {breast_cancer: [cnn]}", "takes image inputs"),
+    ],
+)
+def test_a_bad_config_ends_in_one_sentence_and_writes_nothing(tmp_path, line, said):
+    config = tmp_path / "bad.yaml"
+    config.write_text(line + "\n")
+    folder = tmp_path / "run"
+    folder.mkdir()
+    ended = snakemake(folder, config=config)
+    assert ended.returncode != 0
+    assert said in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert not (folder / "results").exists() and not (folder / "data").exists()
+
+
