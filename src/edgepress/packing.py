@@ -1,9 +1,11 @@
 """Compressed networks as files: the bytes that a device would store.
 
 A packed file is a safetensors file with one tensor, ``payload`` (the bytes of every tensor of the network, one after
-the other), and three entries of metadata: ``format``, ``layout`` (JSON: name, shape and encoding of each tensor, in
-the payload's order) and ``crc32`` of both. One payload, because a safetensors entry costs some 70 bytes and a network
-of 30 small tensors would otherwise weigh more in its header than in its weights.
+the other), and one entry of metadata, ``edgepress``: JSON with the ``format``, the ``layout`` (name, shape and encoding
+of each tensor, in the payload's order) and the ``crc32`` of layout and payload. One payload, because a safetensors
+entry costs some 70 bytes and a network of 30 small tensors would otherwise weigh more in its header than in its
+weights; one entry of metadata, because safetensors writes several in no particular order, and the same network must
+be the same bytes.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from torch import Tensor
 from edgepress import encodings
 from edgepress.encodings import Encoding, Reader
 
-FORMAT = "edgepress 1"
+FORMAT = 1
 
 
 class PackedFileError(ValueError):
@@ -72,25 +74,28 @@ def skipped(reason: str) -> bytes:
 
 
 def _container(layout: Any, payload: bytes) -> bytes:
-    text = json.dumps(layout, separators=(",", ":"))
-    metadata = {"format": FORMAT, "layout": text, "crc32": f"{_crc32(text, payload):08x}"}
-    return safetensors.numpy.save({"payload": np.frombuffer(payload, np.uint8)}, metadata)
+    header = {"format": FORMAT, "crc32": _crc32(layout, payload), "layout": layout}
+    return safetensors.numpy.save({"payload": np.frombuffer(payload, np.uint8)}, {"edgepress": _compact(header)})
 
 
 def _open_container(data: bytes, source: str) -> tuple[Any, bytes]:
     try:
         tensors = dict(safetensors.deserialize(data))
         length = int.from_bytes(data[:8], "little")
-        metadata = json.loads(data[8 : 8 + length]).get("__metadata__", {})
+        header = json.loads(json.loads(data[8 : 8 + length]).get("__metadata__", {}).get("edgepress", "{}"))
     except (safetensors.SafetensorError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise PackedFileError(f"{source} is not a safetensors file: {error}") from error
-    if metadata.get("format") != FORMAT or list(tensors) != ["payload"]:
-        raise PackedFileError(f"{source} is not a packed network of format '{FORMAT}'")
-    text, payload = metadata.get("layout", ""), bytes(tensors["payload"]["data"])
-    if f"{_crc32(text, payload):08x}" != metadata.get("crc32"):
+        raise PackedFileError(f"{source} is not a packed network, or is damaged: {error}") from error
+    if not isinstance(header, dict) or header.get("format") != FORMAT or list(tensors) != ["payload"]:
+        raise PackedFileError(f"{source} is not a packed network of format {FORMAT}")
+    layout, payload = header.get("layout"), bytes(tensors["payload"]["data"])
+    if _crc32(layout, payload) != header.get("crc32"):
         raise PackedFileError(f"{source} is damaged: its checksum does not fit; make it again")
-    return json.loads(text), payload
+    return layout, payload
 
 
-def _crc32(text: str, payload: bytes) -> int:
-    return zlib.crc32(payload, zlib.crc32(text.encode("utf-8")))
+def _compact(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))
+
+
+def _crc32(layout: Any, payload: bytes) -> int:
+    return zlib.crc32(payload, zlib.crc32(_compact(layout).encode("utf-8")))

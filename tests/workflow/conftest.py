@@ -12,8 +12,8 @@ TINY = REPOSITORY / "config" / "tiny.yaml"
 
 
 def snakemake(folder: Path, *words: str, config: Path = TINY, cores: int = 2) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile")]
-    command += ["--directory", str(folder), "--cores", str(cores), "--configfile", str(config), *words]
+    command = [sys.executable, "-m", "snakemake", *words, "--snakefile", str(REPOSITORY / "Snakefile")]
+    command += ["--directory", str(folder), "--cores", str(cores), "--configfile", str(config)]
     environment = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
     return subprocess.run(
         command, capture_output=True, text=True, env=environment | {"CUDA_VISIBLE_DEVICES": ""}, check=False
