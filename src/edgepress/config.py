@@ -1,6 +1,7 @@
 """What a run is asked to do: one model, from which come the checks, the schema, the starter config and its table.
 
-``python -m edgepress.config`` writes config/config.yaml, config/schema.json and the table in config/README.md anew.
+``python -m edgepress.config`` writes config/config.yaml, config/schema.json and the tables in config/README.md and
+results/README.md anew.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pydantic_core import PydanticCustomError
 from edgepress import registry
 from edgepress.files import write_atomically
 from edgepress.levels import Level
+from edgepress.metrics import COLUMNS
 
 T = TypeVar("T")
 
@@ -237,19 +239,30 @@ def _flow_default(field: FieldInfo) -> str:
     return f"`{text}`" if len(text) <= 60 else "see config.yaml"
 
 
-def documents(folder: Path) -> dict[Path, str]:
-    """The files in config/ that follow from the model, and what they should hold."""
-    readme = folder / "README.md"
-    begin, end = "<!-- settings: begin -->\n", "<!-- settings: end -->"
-    before, rest = readme.read_text(encoding="utf-8").split(begin)
+def _columns_table() -> str:
+    rows = (f"| `{name}` | {meaning} |" for name, meaning in COLUMNS.items())
+    return "\n".join(["| column | meaning |", "|---|---|", *rows])
+
+
+def _between_marks(path: Path, name: str, table: str) -> str:
+    """The text of a document with what stands between its marks ``name: begin`` and ``name: end`` replaced."""
+    begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->"
+    before, rest = path.read_text(encoding="utf-8").split(begin)
+    return f"{before}{begin}{table}\n{end}{rest.split(end)[1]}"
+
+
+def documents(root: Path) -> dict[Path, str]:
+    """The files of the checkout at ``root`` that follow from the code, and what they should hold."""
     schema = RunConfig.model_json_schema() | {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    settings, columns = root / "config" / "README.md", root / "results" / "README.md"
     return {
-        folder / "config.yaml": _default_yaml(),
-        folder / "schema.json": json.dumps(schema, indent=2) + "\n",
-        readme: f"{before}{begin}{_table()}\n{end}{rest.split(end)[1]}",
+        root / "config" / "config.yaml": _default_yaml(),
+        root / "config" / "schema.json": json.dumps(schema, indent=2) + "\n",
+        settings: _between_marks(settings, "settings", _table()),
+        columns: _between_marks(columns, "columns", _columns_table()),
     }
 
 
 if __name__ == "__main__":
-    for document, text in documents(Path("config")).items():
+    for document, text in documents(Path()).items():
         write_atomically(document, text)

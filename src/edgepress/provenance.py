@@ -27,8 +27,8 @@ def code_digest(*modules: str) -> str:
     """A hash of the code of ``modules`` and of every edgepress module that they import, directly or not.
 
     Jobs carry it as a parameter, so that an edit to the library reruns those that use what was edited, and only
-    them. Comments, docstrings and layout do not count. What a job imports by name at run time — its network, its method —
-    must be among ``modules``.
+    them. Comments, docstrings and layout do not count. What a job imports by name at run time — its network, its
+    method — must be among ``modules``.
     """
     digest = hashlib.sha256()
     for path in _closure(modules):
@@ -111,7 +111,8 @@ def _commit(checkout: str | Path) -> str:
     """The commit of the checkout, with ``+changes`` where files differ from it."""
 
     def git(*words: str) -> str:
-        return subprocess.run(["git", "-C", str(checkout), *words], capture_output=True, text=True, check=True).stdout.strip()
+        command = ["git", "-C", str(checkout), *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
         return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain") else "")

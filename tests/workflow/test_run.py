@@ -39,7 +39,9 @@ def test_bytes_are_those_of_the_files(tiny_run):
 
 def test_packed_files_hold_the_network(tiny_run):
     original = load_file(tiny_run / RUN / "mv_synthetic/dnn_complex/seed0/fp32/model.safetensors")
-    state = Compressed.load(tiny_run / RUN / "mv_synthetic/dnn_complex/seed0/nearest_uniform/w8.safetensors").state_dict()
+    state = Compressed.load(
+        tiny_run / RUN / "mv_synthetic/dnn_complex/seed0/nearest_uniform/w8.safetensors"
+    ).state_dict()
     assert state.keys() == original.keys()
     for name, tensor in state.items():
         half_step = (original[name].max() - original[name].min()) / 255 / 2
@@ -110,7 +112,9 @@ def test_a_new_method_runs_its_own_job_alone(tiny_run, tmp_path):
     config.write_text(text.replace("nearest_uniform,", "nearest_uniform, midrise,"))
     plan = snakemake(tiny_run, "--dry-run", f"{RUN}/metrics.csv", config=config)
     assert plan.returncode == 0, plan.stderr
-    planned = {line.split()[0] for line in plan.stdout.splitlines() if line.startswith(("compress", "train", "prepare"))}
+    planned = {
+        line.split()[0] for line in plan.stdout.splitlines() if line.startswith(("compress", "train", "prepare"))
+    }
     assert planned == {"compress_midrise"}
 
 
@@ -176,5 +180,3 @@ def test_a_bad_config_ends_in_one_sentence_and_writes_nothing(tmp_path, line, sa
     assert said in ended.stderr
     assert "Traceback" not in ended.stderr
     assert not (folder / "results").exists() and not (folder / "data").exists()
-
-

@@ -1,0 +1,25 @@
+"""Small stand-ins for data, of each kind of input and task."""
+
+import torch
+
+from edgepress.datasets import SPLITS, Prepared
+
+SHAPES = {"table": (7,), "image": (1, 16, 16)}
+
+
+def small_data(kind: str, task: str, rows: int = 24) -> Prepared:
+    generator = torch.Generator().manual_seed(0)
+    outputs = 3 if task == "classification" else 1
+
+    def targets():
+        if task == "classification":
+            return torch.randint(outputs, (rows,), generator=generator)
+        return torch.randn(rows, generator=generator)
+
+    return Prepared(
+        "small",
+        task,
+        outputs,
+        {split: torch.randn(rows, *SHAPES[kind], generator=generator) for split in SPLITS},
+        {split: targets() for split in SPLITS},
+    )

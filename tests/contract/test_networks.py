@@ -1,0 +1,75 @@
+"""What every registered network promises, on each kind of input it takes and for each task."""
+
+import pytest
+import torch
+
+from edgepress import networks, registry
+from edgepress.costs.operations import layer_macs
+from edgepress.training import Training, train
+
+from .conftest import small_data
+
+CASES = [
+    (name, kind, task)
+    for name, entry in sorted(registry.networks().items())
+    for kind in entry.inputs
+    for task in ("classification", "regression")
+]
+
+
+@pytest.fixture(params=CASES, ids="-".join)
+def case(request):
+    name, kind, task = request.param
+    data = small_data(kind, task)
+    return name, data, networks.build(name, data, seed=0)
+
+
+def test_declares_what_it_is(case):
+    name, _, _ = case
+    entry = registry.networks()[name]
+    assert entry.about and set(entry.inputs) <= {"table", "image"}
+
+
+def test_gives_a_row_of_outputs_an_example(case):
+    _, data, network = case
+    outputs = network.eval()(data.inputs["test"])
+    assert outputs.shape == (len(data.inputs["test"]), data.outputs)
+    assert outputs.isfinite().all()
+
+
+def test_the_seed_decides_the_weights(case):
+    name, data, network = case
+    same, other = (networks.inference_state(networks.build(name, data, seed)) for seed in (0, 1))
+    state = networks.inference_state(network)
+    assert all(torch.equal(state[key], same[key]) for key in state)
+    assert any(not torch.equal(state[key], other[key]) for key in state)
+
+
+def test_building_leaves_the_global_generator_alone(case):
+    name, data, _ = case
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    networks.build(name, data, seed=1)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_has_layers_to_compress_that_cost_operations(case):
+    _, data, network = case
+    names = networks.compressible(network)
+    assert len(names) >= 2
+    macs = layer_macs(network, data.input_shape)
+    assert list(macs) == names and all(count > 0 for count in macs.values())
+
+
+def test_its_state_goes_into_a_fresh_one(case):
+    name, data, network = case
+    fresh = networks.build(name, data, seed=9)
+    networks.load_inference_state(fresh, networks.inference_state(network))
+    assert torch.equal(fresh.eval()(data.inputs["val"]), network.eval()(data.inputs["val"]))
+
+
+def test_training_lowers_its_loss(case):
+    _, data, network = case
+    history = train(network, data, Training(lr=0.01, batch_size=8, max_epochs=12, patience=12), seed=0)
+    assert min(row["train_loss"] for row in history) < history[0]["train_loss"]
