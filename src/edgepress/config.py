@@ -76,9 +76,9 @@ class _Model(BaseModel):
 class TrainingConfig(_Model):
     """How networks are trained in full precision."""
 
-    lr: float = Field(0.003, gt=0, le=1, description="Adam's learning rate at the start; it falls where val stalls")
+    lr: float = Field(0.01, gt=0, le=1, description="Adam's learning rate at the start; it falls to 0 along a cosine")
     batch_size: int = Field(128, ge=1, description="examples a step")
-    max_epochs: int = Field(60, ge=1, description="passes over the training rows at most")
+    max_epochs: int = Field(40, ge=1, description="passes over the training rows at most")
     patience: int = Field(10, ge=1, description="epochs without a better loss on val after which training ends")
 
 

@@ -19,8 +19,8 @@ from edgepress.networks import compressible
 
 @dataclass(frozen=True)
 class Training:
-    """Adam; the learning rate falls to 0.3 of itself after ``patience // 2`` epochs without a lower loss on val,
-    and training ends after ``patience`` of them or ``max_epochs``. The best epoch on val is what counts.
+    """Adam, its learning rate falling along a cosine from ``lr`` to 0 over ``max_epochs``; training ends earlier
+    after ``patience`` epochs without a lower loss on val. The best epoch on val is what counts.
     """
 
     lr: float
@@ -53,7 +53,8 @@ def train(
     scale = _TargetScale.of(data, network)
     inputs, targets = data.inputs["train"], scale.shrink(data.targets["train"])
     optimizer = torch.optim.Adam(network.parameters(), lr=settings.lr)
-    plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.3, patience=settings.patience // 2)
+    steps = settings.max_epochs * len(_batches(torch.arange(len(inputs)), settings.batch_size))
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     best_loss, best_state, best_epoch = math.inf, copy.deepcopy(network.state_dict()), 0
     history: list[dict[str, Any]] = []
     for epoch in range(1, settings.max_epochs + 1):
@@ -65,14 +66,16 @@ def train(
             loss = _loss(network(inputs[rows]), targets[rows])
             loss.backward()
             optimizer.step()
+            schedule.step()
             total += loss.detach() * len(rows)
         train_loss = float(total) / len(inputs) * scale.variance
         if not math.isfinite(train_loss):
             raise ArithmeticError(f"training diverged in epoch {epoch}: the loss is {train_loss}; lower training.lr")
         val_loss = scale.loss_in_units(network, data)
-        history.append({"epoch": epoch, "lr": plateau.get_last_lr()[0], "train_loss": train_loss, "val_loss": val_loss})
+        history.append(
+            {"epoch": epoch, "lr": schedule.get_last_lr()[0], "train_loss": train_loss, "val_loss": val_loss}
+        )
         on_epoch(history[-1])
-        plateau.step(val_loss)
         if val_loss < best_loss:
             best_loss, best_state, best_epoch = val_loss, copy.deepcopy(network.state_dict()), epoch
         elif epoch - best_epoch >= settings.patience:

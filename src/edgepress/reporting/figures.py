@@ -183,7 +183,7 @@ def _line(axes: Axes, x: pd.Series, line: pd.DataFrame, column: str, scale: floa
     x, line = x.iloc[order], line.iloc[order]
     axes.plot(x, scale * line[column], markeredgecolor="white", markeredgewidth=0.4, **look)
     low, high = scale * line[f"{column}_low"], scale * line[f"{column}_high"]
-    axes.fill_between(x, low, high, color=look["color"], alpha=0.1, linewidth=0)
+    axes.fill_between(x, low, high, color=look["color"], alpha=0.07, linewidth=0)
 
 
 def _fill_with_means(axes: Axes, quality: Quality, means: pd.Series) -> None:

@@ -21,12 +21,12 @@ def sentences(metrics: pd.DataFrame) -> Iterator[str]:
                 yield f"{who}: no method keeps it within 1 % of full precision on val."
                 continue
             if quality.is_error:
-                price = f"{row.change:.3g} times the error on test"
+                price = f"with {row.change:.3f} times the error"
             else:
-                price = f"{row.change:+.2f} points of accuracy on test"
+                price = f"for {row.change:+.2f} points of accuracy".replace("-", "−")
             yield (
                 f"{who} fits in {_size(row.bytes)}, {row.compression_ratio:.1f} times smaller than float32, "
-                f"by {style.label(row.method)} at {_level(row.level)}: {price}."
+                f"{price} on test, by {style.label(row.method)} at {_level(row.level)}."
             )
 
 
