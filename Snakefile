@@ -1,9 +1,12 @@
+from pathlib import Path
+
 from snakemake.utils import min_version
 
 min_version("9.0")
 
 
 include: "rules/common.smk"
+include: "rules/fetch.smk"
 include: "rules/prepare.smk"
 include: "rules/train.smk"
 include: "rules/compress.smk"
@@ -25,7 +28,8 @@ onstart:
 
 onsuccess:
     provenance.end(MANIFEST, "complete")
-    print(f"\nThe report is {RESULTS}/report/index.html")
+    if Path(f"{RESULTS}/report/index.html").exists():
+        print(f"\nThe report is {RESULTS}/report/index.html")
 
 
 onerror:

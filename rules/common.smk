@@ -1,7 +1,7 @@
 # What every rule shares: the checked config, names of files, and constraints on wildcards.
 # Nothing here imports torch or pandas: a dry run takes seconds.
 from edgepress import config as run_config
-from edgepress import metrics, provenance, registry, reporting
+from edgepress import metrics, provenance, registry, reporting, sources
 
 if not workflow.config_settings.configfiles:
 
@@ -23,9 +23,18 @@ BENCHMARKS = f"{RESULTS}/benchmarks"
 MANIFEST = f"{RESULTS}/manifest.json"
 ENVIRONMENT = "../envs/environment.yaml"
 
+RAW_FOLDER = "data/raw"
+RAW = f"{RAW_FOLDER}/{{dataset}}/{{file}}"
 PREPARED = f"data/prepared/{{dataset}}_split{CONFIG.split_seed}.safetensors"
 TRAINED = "{dataset}/{network}/seed{seed}"
 MODEL = f"{RESULTS}/{TRAINED}/fp32/model.safetensors"
+
+# The files that the data sets of this run are made of; those that are embedded have none.
+SOURCES = {
+    dataset: files
+    for dataset, files in sources.load(f"{workflow.basedir}/data/sources.yaml").items()
+    if dataset in CONFIG.networks
+}
 
 SPLITS = ["val", "test"]
 FAMILIES = CONFIG.families()

@@ -26,11 +26,15 @@ for family, methods in FAMILIES.items():
             runtime=60,
         params:
             levels={method: CONFIG.levels(method) for method in methods},
+            steps={method: CONFIG.steps(method) for method in methods},
             draws=CONFIG.draws,
             device=CONFIG.device,
             threads=CONFIG.threads,
             splits=SPLITS,
-            code=provenance.code_digest("edgepress.sweep", *[registry.methods()[method].module for method in methods]),
+            code=provenance.code_digest(
+                "edgepress.sweep",
+                *[registry.methods()[step].module for method in methods for step in CONFIG.steps(method)],
+            ),
         message:
             f"Compressing {{wildcards.network}} of {{wildcards.dataset}}, seed {{wildcards.seed}}, by {family} methods"
         script:

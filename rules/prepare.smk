@@ -1,4 +1,9 @@
 rule prepare_dataset:
+    input:
+        # Ancient: their hashes, among the parameters, say whether they changed; their age does not.
+        raw=lambda wildcards: [
+            ancient(RAW.format(dataset=wildcards.dataset, file=file)) for file in SOURCES.get(wildcards.dataset, ())
+        ],
     output:
         PREPARED,
     log:
@@ -7,8 +12,13 @@ rule prepare_dataset:
         f"{BENCHMARKS}/{{dataset}}/prepare.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        mem_mb=4000,
+        runtime=30,
     params:
         split_seed=CONFIG.split_seed,
+        raw=RAW_FOLDER,
+        sha256=lambda wildcards: [source.sha256 for source in SOURCES.get(wildcards.dataset, {}).values()],
         code=lambda wildcards: provenance.code_digest(
             "edgepress.datasets", registry.datasets()[wildcards.dataset].module
         ),

@@ -16,7 +16,7 @@ rule train_network:
         mem_mb=2000,
         runtime=240,
     params:
-        training=CONFIG.training.model_dump(),
+        training=lambda wildcards: CONFIG.training_for.get(wildcards.dataset, CONFIG.training).model_dump(),
         device=CONFIG.device,
         threads=CONFIG.threads,
         splits=SPLITS,

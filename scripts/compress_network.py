@@ -24,7 +24,7 @@ with job(snakemake.log[0]):
     packed = iter(snakemake.output.packed)
     for (method, levels), table in zip(snakemake.params.levels.items(), snakemake.output.metrics, strict=True):
         rows = []
-        for result in bench.sweep(method, levels, snakemake.params.draws):
+        for result in bench.sweep(method, levels, snakemake.params.draws, snakemake.params.steps[method]):
             print(method, result.level, f"{len(result.packed):,} bytes")
             write_atomically(next(packed), result.packed)
             rows += result.rows

@@ -21,7 +21,14 @@ from torch import Tensor
 MAX_BITS = 16
 _BLOCK = 1 << 17
 _SELECTION_SAMPLE = 1 << 15
+_DENSITY_BINS = 1 << 12
+_LLOYD_ROUNDS = 100
 _RANDOM_STEPS = 1 << 16  # resolution of the uniform numbers behind stochastic rounding
+
+
+def code_type(bits: int) -> torch.dtype:
+    """The type of codes: uint8 up to 8 bits, else int32, the narrowest that torch computes with."""
+    return torch.uint8 if bits <= 8 else torch.int32
 
 
 def random_bits(count: int, generator: torch.Generator) -> Tensor:
@@ -34,17 +41,12 @@ class Codebook(ABC):
     """2^bits float32 levels in ascending order, kept as the few numbers that they follow from."""
 
     kind: ClassVar[str]
+    stored_as: ClassVar[torch.dtype] = torch.float64
 
     def __init__(self, bits: int, parameters: Tensor) -> None:
-        if not 1 <= bits <= MAX_BITS:
-            raise ValueError(f"{bits} bits are not between 1 and {MAX_BITS}")
+        self.size = _level_count(bits)
         self.bits = bits
-        self.parameters = parameters.to(torch.float64)
-
-    @property
-    def size(self) -> int:
-        """The number of levels, 2^bits."""
-        return 1 << self.bits
+        self.parameters = parameters.to(self.stored_as)
 
     @cached_property
     def levels(self) -> Tensor:
@@ -64,7 +66,7 @@ class Codebook(ABC):
         Returns codes in [0, 2^bits), of the shape of ``weights``: uint8 up to 8 bits, else int32.
         """
         flat = weights.detach().reshape(-1).to(torch.float32)
-        codes = torch.empty(flat.numel(), dtype=torch.uint8 if self.bits <= 8 else torch.int32)
+        codes = torch.empty(flat.numel(), dtype=code_type(self.bits))
         for rows in _blocks(flat.numel()):
             self._encode_block(flat[rows], None if noise is None else noise[rows], codes[rows])
         return codes.reshape(weights.shape)
@@ -129,9 +131,9 @@ class Sorted(Codebook):
 
     def _encode_block(self, weights: Tensor, noise: Tensor | None, codes: Tensor) -> None:
         below = torch.bucketize(weights, self.levels, right=True, out_int32=True)
-        below.sub_(1).clamp_(0, self.size - 2)
+        below.sub_(1).clamp_(0, max(0, self.size - 2))
         low = torch.index_select(self.levels, 0, below)
-        high = torch.index_select(self.levels, 0, below + 1)
+        high = torch.index_select(self.levels, 0, (below + 1).clamp_(max=self.size - 1))
         share = (weights - low).div_(high - low)
         if noise is None:
             goes_up = share >= 0.5
@@ -153,25 +155,47 @@ class Normal(Sorted):
         return torch.cat([low[None], inner, high[None]]).sort().values
 
 
-KINDS: dict[str, type[Codebook]] = {kind.kind: kind for kind in (Grid, Normal)}
+class Table(Sorted):
+    """Up to 2^bits levels, each stored as float32: the codebook that can be anything, at its full price."""
+
+    kind = "table"
+    stored_as = torch.float32
+
+    def __init__(self, bits: int, parameters: Tensor) -> None:
+        super().__init__(bits, parameters)
+        if not 1 <= parameters.numel() <= self.size:
+            raise ValueError(f"{parameters.numel()} levels are not between 1 and {self.size}")
+        self.size = parameters.numel()
+
+    def _levels(self) -> Tensor:
+        return self.parameters
+
+    def without_unused(self, codes: Tensor) -> tuple[Tensor, Table]:
+        """The table of the levels that ``codes`` use, as narrow as these allow, and the codes in it."""
+        used, renumbered = torch.unique(codes, return_inverse=True)
+        bits = max(1, (used.numel() - 1).bit_length())
+        return renumbered.to(code_type(bits)), Table(bits, self.levels[used.long()])
+
+
+KINDS: dict[str, type[Codebook]] = {kind.kind: kind for kind in (Grid, Normal, Table)}
 
 
 def uniform(weights: Tensor, bits: int) -> Grid:
     """2^b levels evenly from the smallest weight to the largest."""
     low, high = _extremes(weights)
-    return Grid.of(bits, low, (high - low) / ((1 << bits) - 1))
+    return Grid.of(bits, low, (high - low) / (_level_count(bits) - 1))
 
 
 def uniform_iqr(weights: Tensor, bits: int) -> Grid:
     """2^b levels evenly between Tukey's fences, Q1 − 1.5·IQR and Q3 + 1.5·IQR; weights outside are clipped."""
     low, high = tukey_fences(weights)
-    return Grid.of(bits, low, (high - low) / ((1 << bits) - 1))
+    return Grid.of(bits, low, (high - low) / (_level_count(bits) - 1))
 
 
 def histogram(weights: Tensor, bits: int) -> Grid:
     """The midpoints of 2^b bins of equal width from the smallest weight to the largest."""
     low, high = _extremes(weights)
-    step = (high - low) / (1 << bits)
+    step = (high - low) / _level_count(bits)
     return Grid.of(bits, low + step / 2, step)
 
 
@@ -181,7 +205,7 @@ def midrise(weights: Tensor, bits: int) -> Grid:
     Rounding to the nearest of them is q = Δ(⌊w/Δ⌋ + ½), clamped to 2^b levels. A constant tensor is kept.
     """
     low, high = _extremes(weights)
-    step = (high - low) / (1 << bits)
+    step = (high - low) / _level_count(bits)
     return Grid.of(bits, low if step == 0 else step * (low // step + 0.5), step)
 
 
@@ -191,6 +215,72 @@ def normal(weights: Tensor, bits: int) -> Normal:
     low, high = _extremes(weights)
     std, mean = torch.std_mean(weights.detach().to(torch.float64), correction=min(1, weights.numel() - 1))
     return Normal(bits, torch.tensor([mean, std, low, high], dtype=torch.float64))
+
+
+def kde(weights: Tensor, bits: int) -> Table:
+    """Quantiles of a Gaussian kernel density estimate at linspace(0, 1, 2^b) without its ends, and the extremes:
+    what ``normal`` is, for weights that are not normal.
+    """
+    low, high = _extremes(weights)
+    shares = torch.linspace(0, 1, _level_count(bits), dtype=torch.float64)[1:-1]
+    inner = _quantiles(*_smooth_density(weights), shares).clamp_(low, high)
+    ends = torch.tensor([low, high], dtype=torch.float64)
+    return Table(bits, torch.cat([inner, ends]).to(torch.float32).unique())
+
+
+def lloyd_max(weights: Tensor, bits: int) -> Table:
+    """The levels of least mean squared error, by Lloyd's iteration (Lloyd 1982; k-means).
+
+    It starts from levels as dense as the cube root of the weights' density, which is optimal for many levels
+    (Panter and Dite 1951). Exact where there are no more distinct weights than levels. A level that no weight is
+    nearest to stays.
+    """
+    low, high = _extremes(weights)
+    ordered = weights.detach().reshape(-1).to(torch.float64).sort().values
+    distinct = ordered.unique_consecutive()
+    if distinct.numel() <= _level_count(bits):
+        return Table(bits, distinct)
+    sums = torch.cat([torch.zeros(1, dtype=torch.float64), ordered.cumsum(0)])
+    density, start, end = _smooth_density(weights)
+    shares = (torch.arange(_level_count(bits), dtype=torch.float64) + 0.5) / _level_count(bits)
+    levels = _quantiles(density ** (1 / 3), start, end, shares).clamp_(low, high)
+    for _ in range(_LLOYD_ROUNDS):
+        edges = torch.searchsorted(ordered, (levels[1:] + levels[:-1]) / 2)
+        edges = torch.cat([torch.zeros(1, dtype=torch.int64), edges, torch.tensor([ordered.numel()])])
+        counts, totals = edges.diff(), sums[edges].diff()
+        moved = torch.where(counts > 0, totals / counts.clamp(min=1), levels)
+        settled = bool((moved - levels).abs().max() <= 1e-6 * (high - low) / _level_count(bits))
+        levels = moved
+        if settled:
+            break
+    return Table(bits, levels.to(torch.float32).unique())
+
+
+def _smooth_density(weights: Tensor) -> tuple[Tensor, float, float]:
+    """A Gaussian kernel density estimate in 4,096 bins, with where they start and end.
+
+    The bandwidth is Scott's, std · n^(−1/5); the sum over weights is a convolution, by Fourier transform
+    (Silverman 1982). A constant tensor has all its density around its value.
+    """
+    values = weights.detach().reshape(-1).to(torch.float64)
+    low, high = _extremes(values)
+    width = float(values.std(correction=0)) * values.numel() ** -0.2 or abs(low) * 1e-6 or 1e-6
+    start, end = low - 4 * width, high + 4 * width
+    counts = torch.histc(values, _DENSITY_BINS, start, end)
+    spacing = (end - start) / _DENSITY_BINS
+    frequency = torch.fft.rfftfreq(2 * _DENSITY_BINS, spacing, dtype=torch.float64)  # padded against wrapping around
+    kernel = torch.exp(-((2 * torch.pi * frequency * width) ** 2) / 2)
+    smooth = torch.fft.irfft(torch.fft.rfft(counts, 2 * _DENSITY_BINS) * kernel)
+    return smooth[:_DENSITY_BINS].clamp_(min=0), start, end
+
+
+def _quantiles(density: Tensor, start: float, end: float, shares: Tensor) -> Tensor:
+    """Where a density, given in bins of equal width from ``start`` to ``end``, has ``shares`` of its mass below."""
+    bins = density.numel()
+    cumulative = torch.cat([torch.zeros(1, dtype=torch.float64), density.cumsum(0)]) / density.sum()
+    right = torch.searchsorted(cumulative, shares).clamp_(1, bins)
+    mass = (cumulative[right] - cumulative[right - 1]).clamp_(min=torch.finfo(torch.float64).tiny)
+    return start + (end - start) / bins * (right - 1 + (shares - cumulative[right - 1]) / mass)
 
 
 def tukey_fences(weights: Tensor) -> tuple[float, float]:
@@ -226,6 +316,13 @@ def _order_statistics(flat: Tensor, first: int, last: int) -> Tensor:
         if below <= first and last < below + bracket.numel():
             return bracket.sort().values[first - below : last - below + 1]
     return flat.sort().values[first : last + 1]
+
+
+def _level_count(bits: int) -> int:
+    """2^bits. Raises ValueError where that is no number of bits."""
+    if not 1 <= bits <= MAX_BITS:
+        raise ValueError(f"{bits} bits are not between 1 and {MAX_BITS}")
+    return 1 << bits
 
 
 def _extremes(weights: Tensor) -> tuple[float, float]:

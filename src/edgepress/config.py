@@ -7,6 +7,7 @@ results/README.md anew.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -20,8 +21,10 @@ from edgepress import registry
 from edgepress.files import write_atomically
 from edgepress.levels import Level
 from edgepress.metrics import COLUMNS
+from edgepress.sources import MIRROR_VARIABLE
 
 T = TypeVar("T")
+_NAME = r"[A-Za-z0-9][A-Za-z0-9_-]*"
 
 
 class ConfigError(ValueError):
@@ -48,6 +51,19 @@ def _check_methods(names: list[str]) -> list[str]:
     for name in names:
         _known("method", name, registry.methods())
     return names
+
+
+def _check_datasets(settings: dict[str, T]) -> dict[str, T]:
+    for dataset in settings:
+        _known("data set", dataset, registry.datasets())
+    return settings
+
+
+def _check_chains(chains: dict[str, T]) -> dict[str, T]:
+    for name in chains:
+        if name in registry.methods() or name == "fp32" or not re.fullmatch(_NAME, name):
+            raise _wrong(f"'{name}' cannot be the name of a chain; take a new one of letters, digits and _")
+    return chains
 
 
 def _check_networks(networks: dict[str, list[str]]) -> dict[str, list[str]]:
@@ -79,7 +95,23 @@ class TrainingConfig(_Model):
     lr: float = Field(0.01, gt=0, le=1, description="Adam's learning rate at the start; it falls to 0 along a cosine")
     batch_size: int = Field(128, ge=1, description="examples a step")
     max_epochs: int = Field(40, ge=1, description="passes over the training rows at most")
+    schedule: Literal["cosine", "onecycle"] = Field(
+        "cosine", description="`onecycle` first rises to `lr` over a third of the epochs"
+    )
+    weight_decay: float = Field(0.0, ge=0, lt=1, description="decoupled weight decay")
+    augment: Literal["none", "crop", "crop_flip"] = Field(
+        "none", description="random shifts of images by up to an eighth; `crop_flip` mirrors half of them, too"
+    )
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of the target spread over all classes")
     patience: int = Field(10, ge=1, description="epochs without a better loss on val after which training ends")
+
+
+class ChainConfig(_Model):
+    """Methods applied one after the other, each to what the one before it stores."""
+
+    steps: Annotated[Distinct[str], AfterValidator(_check_methods)] = Field(description="the methods, in order")
+    bits: Distinct[Bits] | None = Field(None, description="bits a weight; None takes those of the run")
+    sparsity: Distinct[Share] | None = Field(None, description="shares removed; None takes those of the run")
 
 
 class RunConfig(_Model):
@@ -87,7 +119,7 @@ class RunConfig(_Model):
 
     run: str = Field(
         "starter",
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$",
+        pattern=f"^{_NAME}$",
         description="name of the run; its results are in results/<run>/",
     )
     device: Literal["auto", "cpu", "cuda"] = Field(
@@ -97,6 +129,9 @@ class RunConfig(_Model):
         1,
         ge=1,
         description="threads of a job that computes; set here, so that results do not depend on `--cores`",
+    )
+    mirror: str | None = Field(
+        None, description=f"folder where files of data sets are looked for first; {MIRROR_VARIABLE} does the same"
     )
     split_seed: Seed = Field(0, description="decides which rows are train, val and test (60/20/20)")
     seeds: Distinct[Seed] = Field([0, 1, 2], description="trainings of each network; intervals are over them")
@@ -125,6 +160,10 @@ class RunConfig(_Model):
         ],
         description="ways to compress each trained network; `fp32`, full precision, is always there",
     )
+    chains: Annotated[dict[str, ChainConfig], AfterValidator(_check_chains)] = Field(
+        {},
+        description="further methods by name, each a chain: `{steps: [nearest_uniform, magnitude], sparsity: [0.2]}`",
+    )
     bits: Distinct[Bits] = Field(
         [16, 12, 10, 8, 6, 4, 3, 2], description="bits a weight, 1–16, for the methods that quantize"
     )
@@ -134,18 +173,31 @@ class RunConfig(_Model):
     )
     draws: int = Field(5, ge=1, description="repetitions of each stochastic method")
     training: TrainingConfig = Field(TrainingConfig(), description="how networks are trained")
+    training_for: Annotated[dict[str, TrainingConfig], AfterValidator(_check_datasets)] = Field(
+        {}, description="for a data set, how its networks are trained instead"
+    )
+
+    def steps(self, method: str) -> list[str]:
+        """The methods that ``method`` consists of: those of a chain, or itself."""
+        return list(self.chains[method].steps) if method in self.chains else [method]
 
     def levels(self, method: str) -> list[str]:
-        """The names of the levels at which ``method`` runs."""
-        if registry.methods()[method].sweep == "bits":
-            return [str(Level(bits=bits)) for bits in self.bits]
-        return [str(Level(sparsity=share)) for share in self.sparsity]
+        """The names of the levels at which ``method``, or the chain of that name, runs."""
+        chain = self.chains.get(method)
+        sweeps = {registry.methods()[step].sweep for step in self.steps(method)}
+        bits = (chain and chain.bits) or self.bits
+        sparsity = (chain and chain.sparsity) or self.sparsity
+        return [
+            str(Level(bits=bit, sparsity=share))
+            for bit in (bits if "bits" in sweeps else [None])
+            for share in (sparsity if "sparsity" in sweeps else [None])
+        ]
 
     def families(self) -> dict[str, list[str]]:
-        """The methods of the run by family; those of one family share a job."""
+        """The methods and chains of the run by family; those of one family share a job."""
         families: dict[str, list[str]] = {}
-        for name in self.methods:
-            families.setdefault(registry.methods()[name].family, []).append(name)
+        for name in [*self.methods, *self.chains]:
+            families.setdefault(registry.family(self.steps(name)), []).append(name)
         return families
 
 
@@ -209,7 +261,7 @@ def _default_yaml() -> str:
     for name, field in RunConfig.model_fields.items():
         lines += ["", f"# {field.description}"]
         value = json.loads(json.dumps(field.default, default=lambda model: model.model_dump()))
-        if isinstance(value, dict):
+        if isinstance(value, dict) and value:
             lines.append(f"{name}:")
             lines += [f"  {key}: {_flow(item)}" for key, item in value.items()]
         elif isinstance(value, list) and isinstance(value[0], str):

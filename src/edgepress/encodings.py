@@ -7,6 +7,7 @@ reader must know before the bytes — shape, width, kind of mask — is the *lay
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from math import prod
 from typing import Any, ClassVar
 
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor
 
 from edgepress import bitstream
-from edgepress.codebooks import KINDS, Codebook
+from edgepress.codebooks import KINDS, Codebook, Table
 
 
 class Reader:
@@ -58,6 +59,18 @@ class Encoding(ABC):
         """The tensor itself, float32; the same bits before packing and after unpacking."""
 
     @abstractmethod
+    def picked(self, mask: Tensor) -> Encoding:
+        """The entries that ``mask``, of this shape, picks, in one row."""
+
+    def recoded(self, encode: Callable[[Tensor], Encoding]) -> Encoding:
+        """What ``encode`` makes of the values; of the kept ones alone where a mask has removed others."""
+        return encode(self.decode())
+
+    def masked(self, mask: Tensor) -> Sparse:
+        """This tensor with what ``mask`` does not keep removed."""
+        return Sparse(mask, self.picked(mask))
+
+    @abstractmethod
     def write(self, parts: list[bytes]) -> list[Any]:
         """Append the bytes to ``parts`` and return the layout, which begins with ``tag``."""
 
@@ -86,6 +99,9 @@ class Dense(Encoding):
     def decode(self) -> Tensor:
         return self.values
 
+    def picked(self, mask: Tensor) -> Dense:
+        return Dense(self.values[mask])
+
     def write(self, parts: list[bytes]) -> list[Any]:
         parts.append(self.values.contiguous().numpy().astype("<f4", copy=False).tobytes())
         return [self.tag]
@@ -96,11 +112,13 @@ class Dense(Encoding):
 
 
 class Quantized(Encoding):
-    """A code of ``codebook.bits`` bits for every entry, and the float64 parameters of the codebook."""
+    """A code of ``codebook.bits`` bits for every entry, and the parameters of the codebook."""
 
     tag = "codes"
 
     def __init__(self, codes: Tensor, codebook: Codebook) -> None:
+        if isinstance(codebook, Table):
+            codes, codebook = codebook.without_unused(codes)
         self.codes = codes
         self.codebook = codebook
 
@@ -115,9 +133,12 @@ class Quantized(Encoding):
     def decode(self) -> Tensor:
         return self.codebook.decode(self.codes)
 
+    def picked(self, mask: Tensor) -> Quantized:
+        return Quantized(self.codes[mask], self.codebook)
+
     def write(self, parts: list[bytes]) -> list[Any]:
-        parameters = self.codebook.parameters.numpy().astype("<f8", copy=False)
-        parts.append(parameters.tobytes())
+        parameters = self.codebook.parameters.numpy()
+        parts.append(parameters.astype(parameters.dtype.newbyteorder("<"), copy=False).tobytes())
         parts.append(bitstream.pack(self.codes.reshape(-1).numpy(), self.codebook.bits))
         return [self.tag, self.codebook.kind, self.codebook.bits, parameters.size]
 
@@ -126,12 +147,14 @@ class Quantized(Encoding):
         _, kind, bits, parameters = layout
         if kind not in KINDS:
             raise ValueError(f"there is no codebook of kind '{kind}'")
-        codebook = KINDS[kind](bits, torch.from_numpy(reader.array(parameters, "<f8")))
+        stored_as = {torch.float64: "<f8", torch.float32: "<f4"}[KINDS[kind].stored_as]
+        codebook = KINDS[kind](bits, torch.from_numpy(reader.array(parameters, stored_as)))
         data = reader.take(bitstream.packed_size(prod(shape), bits))
         codes = bitstream.unpack(data, prod(shape), bits)
-        if bits > 8:  # torch computes with int32, not with uint16
-            codes = codes.astype(np.int32)
-        return cls(torch.from_numpy(codes).reshape(shape), codebook)
+        if codes.size and int(codes.max()) >= codebook.size:
+            raise ValueError(f"a code of {int(codes.max())} in a codebook of {codebook.size} levels")
+        codes = torch.from_numpy(codes.astype(np.int32) if bits > 8 else codes)
+        return cls(codes.reshape(shape), codebook)
 
 
 class Sparse(Encoding):
@@ -161,6 +184,16 @@ class Sparse(Encoding):
         values = torch.zeros(self.mask.numel(), dtype=torch.float32)
         values[self.mask.reshape(-1)] = self.kept.decode()
         return values.reshape(self.mask.shape)
+
+    def picked(self, mask: Tensor) -> Encoding:
+        return self.masked(mask).kept if bool((mask <= self.mask).all()) else Dense(self.decode()[mask])
+
+    def recoded(self, encode: Callable[[Tensor], Encoding]) -> Sparse:
+        return Sparse(self.mask, encode(self.kept.decode()))
+
+    def masked(self, mask: Tensor) -> Sparse:
+        both = mask & self.mask
+        return Sparse(both, self.kept.picked(both[self.mask]))
 
     def write(self, parts: list[bytes]) -> list[Any]:
         flat = self.mask.reshape(-1).numpy()

@@ -8,7 +8,8 @@ from torch.nn import functional as F
 
 from edgepress.datasets import Prepared
 
-_BATCH = 4096
+_BATCH = 4096  # examples at a time at most
+_BATCH_VALUES = 1 << 19  # and input values: the activations of an image network are many times its input
 _TOP5_FROM = 20  # classes; below, being among the five likeliest says little
 
 
@@ -16,7 +17,8 @@ _TOP5_FROM = 20  # classes; below, being among the five likeliest says little
 def predict(network: nn.Module, inputs: Tensor) -> Tensor:
     """The network's outputs for ``inputs``, in evaluation mode: float64 on the CPU, shape (rows, outputs)."""
     network.eval()
-    return torch.cat([network(batch) for batch in inputs.split(_BATCH)]).to("cpu", torch.float64)
+    size = max(1, min(_BATCH, _BATCH_VALUES // inputs[0].numel()))
+    return torch.cat([network(batch) for batch in inputs.split(size)]).to("cpu", torch.float64)
 
 
 def score(outputs: Tensor, targets: Tensor) -> dict[str, float]:

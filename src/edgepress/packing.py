@@ -37,6 +37,10 @@ class Compressed:
     def __init__(self, tensors: Mapping[str, Encoding]) -> None:
         self.tensors = dict(tensors)
 
+    def with_tensors(self, tensors: Mapping[str, Encoding]) -> Compressed:
+        """The same network with some tensors in another encoding."""
+        return Compressed({**self.tensors, **tensors})
+
     def state_dict(self) -> dict[str, Tensor]:
         """The network's tensors as float32, rebuilt from what is stored."""
         return {name: encoding.decode() for name, encoding in self.tensors.items()}

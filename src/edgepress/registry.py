@@ -11,7 +11,7 @@ from __future__ import annotations
 import ast
 import difflib
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -100,6 +100,11 @@ def networks() -> dict[str, NetworkEntry]:
 def methods() -> dict[str, MethodEntry]:
     """Every method of compression, by name. Full precision, ``fp32``, is the baseline and not among them."""
     return _discover("methods", "METHODS", MethodEntry)
+
+
+def family(steps: Sequence[str]) -> str:
+    """The family of a chain of methods: that of its only step, or all of them in order."""
+    return "_then_".join(dict.fromkeys(methods()[step].family for step in steps))
 
 
 def unknown(kind: str, name: str, known: Mapping[str, Any]) -> str:

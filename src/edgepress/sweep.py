@@ -62,29 +62,36 @@ class Bench:
         bits = dict.fromkeys(self.macs, FLOAT_BITS)
         return self._rows(identity, inference_state(self.trained.network), self.trained.fp32_bytes, bits)
 
-    def sweep(self, method: str, levels: Sequence[str], draws: int) -> Iterator[Result]:
+    def sweep(
+        self, method: str, levels: Sequence[str], draws: int, steps: Sequence[str] | None = None
+    ) -> Iterator[Result]:
         """Compress by ``method`` at each level, ``draws`` times where the method is stochastic.
+
+        ``steps`` are the methods of a chain that goes by the name ``method``; without it, that is a method itself.
 
         What is measured is what the file holds: each network is packed, unpacked, and rebuilt from that.
         """
-        entry = registry.methods()[method]
-        compressor = methods.create(method)
+        entries = [registry.methods()[step] for step in steps or [method]]
+        family = registry.family([entry.name for entry in entries])
+        draws = draws if any(entry.stochastic for entry in entries) else 1
+        chain = [methods.create(entry.name) for entry in entries]
         network, visible = self.trained.network, self.trained.data.only("train", "val")
         for name in levels:
             level = Level.parse(name)
-            identity = {"method": method, "family": entry.family, "level": name, "bits": level.bits}
+            identity = {"method": method, "family": family, "level": name, "bits": level.bits}
             identity |= {"act_bits": level.act_bits, "sparsity_target": level.sparsity}
-            if (reason := compressor.skip(network, visible, level)) is not None:
+            reason = next(filter(None, (step.skip(network, visible, level) for step in chain)), None)
+            if reason is not None:
                 rows = [self._row(identity, split, status="skipped", reason=reason) for split in self.splits]
                 yield Result(name, packing.skipped(reason), rows)
                 continue
             files: list[bytes] = []
             rows = []
-            for draw in range(draws if entry.stochastic else 1):
+            for draw in range(draws):
                 generator = generator_for(
                     self.trained.data.name, self.trained.network_name, self.trained.seed, method, name, draw
                 )
-                files.append(compressor.compress(network, visible, level, generator).to_bytes())
+                files.append(methods.compress(chain, network, visible, level, generator).to_bytes())
                 stored = Compressed.from_bytes(files[-1])
                 bits = {weight: stored.tensors[weight].bits for weight in self.macs}
                 rows += self._rows(identity | {"draw": draw}, stored.state_dict(), len(files[-1]), bits)

@@ -6,7 +6,7 @@ import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,14 +19,22 @@ from edgepress.networks import compressible
 
 @dataclass(frozen=True)
 class Training:
-    """Adam, its learning rate falling along a cosine from ``lr`` to 0 over ``max_epochs``; training ends earlier
-    after ``patience`` epochs without a lower loss on val. The best epoch on val is what counts.
+    """Adam with decoupled weight decay; the best epoch on val is what counts.
+
+    The learning rate falls along a cosine from ``lr`` to 0 over ``max_epochs``, after rising to it over the first
+    third where ``schedule`` is ``onecycle``. Training ends after ``patience`` epochs without a lower loss on val.
+    ``augment`` shifts images by up to an eighth of their size (``crop``) and mirrors half of them
+    (``crop_flip``).
     """
 
     lr: float
     batch_size: int
     max_epochs: int
     patience: int
+    schedule: Literal["cosine", "onecycle"] = "cosine"
+    weight_decay: float = 0.0
+    augment: Literal["none", "crop", "crop_flip"] = "none"
+    label_smoothing: float = 0.0
 
 
 def choose_device(name: str) -> torch.device:
@@ -52,9 +60,14 @@ def train(
     order = torch.Generator().manual_seed(seed)
     scale = _TargetScale.of(data, network)
     inputs, targets = data.inputs["train"], scale.shrink(data.targets["train"])
-    optimizer = torch.optim.Adam(network.parameters(), lr=settings.lr)
+    if inputs.dim() == 4:
+        network.to(memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
     steps = settings.max_epochs * len(_batches(torch.arange(len(inputs)), settings.batch_size))
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    if settings.schedule == "onecycle":
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.lr, steps, pct_start=1 / 3)
+    else:
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     best_loss, best_state, best_epoch = math.inf, copy.deepcopy(network.state_dict()), 0
     history: list[dict[str, Any]] = []
     for epoch in range(1, settings.max_epochs + 1):
@@ -63,7 +76,9 @@ def train(
         shuffled = torch.randperm(len(inputs), generator=order).to(device)
         for rows in _batches(shuffled, settings.batch_size):
             optimizer.zero_grad(set_to_none=True)
-            loss = _loss(network(inputs[rows]), targets[rows])
+            batch = augmented(inputs[rows], settings.augment, order)
+            with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+                loss = _loss(network(batch), targets[rows], settings.label_smoothing)
             loss.backward()
             optimizer.step()
             schedule.step()
@@ -85,10 +100,31 @@ def train(
     return history
 
 
-def _loss(outputs: Tensor, targets: Tensor) -> Tensor:
+def augmented(images: Tensor, how: str, generator: torch.Generator) -> Tensor:
+    """Shift each image (rows, channels, height, width) at random by up to an eighth, its edge repeated, and, for
+    ``crop_flip``, mirror half of them; the whole batch at once. ``none`` gives the batch back.
+    """
+    if how == "none":
+        return images
+    count, _, height, width = images.shape
+
+    def places(size: int, mirrored: Tensor | None = None) -> Tensor:
+        shift = torch.randint(-(size // 8), size // 8 + 1, (count, 1), generator=generator)
+        place = torch.arange(size).expand(count, size)
+        if mirrored is not None:
+            place = torch.where(mirrored, size - 1 - place, place)
+        return (place + shift).clamp_(0, size - 1).to(images.device)
+
+    mirrored = torch.rand((count, 1), generator=generator) < 0.5 if how == "crop_flip" else None
+    rows, columns = places(height), places(width, mirrored)
+    picked = images[torch.arange(count, device=images.device)[:, None, None], :, rows[:, :, None], columns[:, None, :]]
+    return picked.permute(0, 3, 1, 2)  # picked is channels-last; so is what comes out
+
+
+def _loss(outputs: Tensor, targets: Tensor, label_smoothing: float) -> Tensor:
     if targets.is_floating_point():
         return F.mse_loss(outputs[:, 0], targets)
-    return F.cross_entropy(outputs, targets)
+    return F.cross_entropy(outputs, targets, label_smoothing=label_smoothing)
 
 
 def _batches(rows: Tensor, size: int) -> list[Tensor]:

@@ -71,5 +71,7 @@ def test_its_state_goes_into_a_fresh_one(case):
 
 def test_training_lowers_its_loss(case):
     _, data, network = case
+    if networks.parameter_count(network) > 20_000_000:
+        pytest.skip("more than 20 million parameters: minutes on a CPU")
     history = train(network, data, Training(lr=0.01, batch_size=8, max_epochs=12, patience=12), seed=0)
     assert min(row["train_loss"] for row in history) < history[0]["train_loss"]

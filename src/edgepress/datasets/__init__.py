@@ -1,13 +1,15 @@
 """Data sets: one file each, prepared into splits that are whole tensors.
 
-A data set module declares ``DATASETS`` (see ``edgepress.registry``) and a function ``prepare(split_seed) -> Prepared``.
-Whatever a preparation learns from data — scalers, quantiles — it learns from the training rows alone.
+A data set module declares ``DATASETS`` (see ``edgepress.registry``) and a function ``prepare(raw, split_seed) ->
+Prepared``, where ``raw`` is the folder of its files; one that is embedded or generated leaves it alone. The files are
+those that data/sources.yaml names. Whatever a preparation learns from data — scalers, quantiles — it learns from the
+training rows alone.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +23,10 @@ from edgepress import registry
 from edgepress.files import write_atomically
 
 SPLITS = ("train", "val", "test")
+
+
+class DataError(ValueError):
+    """A file of a data set that does not hold what it should; the message names the file and the field."""
 
 
 @dataclass(frozen=True)
@@ -71,21 +77,23 @@ class Prepared:
         write_atomically(path, save(tensors, {"edgepress": json.dumps(about)}))
 
     @classmethod
-    def load(cls, path: str | Path) -> Prepared:
-        """Read what ``save`` wrote."""
+    def load(cls, path: str | Path, splits: Iterable[str] = SPLITS) -> Prepared:
+        """Read what ``save`` wrote, or only ``splits`` of it: those left out are not read from disk."""
         with safetensors.safe_open(path, framework="pt") as file:
-            about = json.loads(file.metadata()["edgepress"])
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        return cls(
-            **about,
-            inputs={split: tensors[f"{split}.inputs"] for split in SPLITS if f"{split}.inputs" in tensors},
-            targets={split: tensors[f"{split}.targets"] for split in SPLITS if f"{split}.targets" in tensors},
-        )
+            there = [split for split in splits if f"{split}.inputs" in file.keys()]  # noqa: SIM118
+            return cls(
+                **json.loads(file.metadata()["edgepress"]),
+                inputs={split: file.get_tensor(f"{split}.inputs") for split in there},
+                targets={split: file.get_tensor(f"{split}.targets") for split in there},
+            )
 
 
-def prepare(name: str, split_seed: int) -> Prepared:
-    """Prepare the data set called ``name``, its rows divided by ``split_seed``."""
-    return registry.datasets()[name].load()(split_seed)
+def prepare(name: str, split_seed: int, raw: str | Path = Path("data/raw")) -> Prepared:
+    """Prepare the data set called ``name``, its rows divided by ``split_seed``.
+
+    Its files, where it has any, lie in ``raw``/``name``. Raises DataError where they do not hold what they should.
+    """
+    return registry.datasets()[name].load()(Path(raw, name), split_seed)
 
 
 def split_and_scale(
@@ -97,15 +105,32 @@ def split_and_scale(
 ) -> Prepared:
     """Divide rows 60/20/20 at random, and scale the inputs as ``fit_scaler`` learns from the training rows.
 
+    See ``divide`` and ``scale``.
+    """
+    return scale(name, inputs, targets, divide(len(inputs), split_seed), fit_scaler)
+
+
+def divide(rows: int, split_seed: int) -> dict[str, np.ndarray]:
+    """The numbers of the rows of each split: 60 % train, 20 % val, 20 % test, drawn by ``split_seed``."""
+    drawn = np.random.default_rng(split_seed).permutation(rows)
+    return dict(zip(SPLITS, np.split(drawn, [round(0.6 * rows), round(0.8 * rows)]), strict=True))
+
+
+def scale(
+    name: str,
+    inputs: np.ndarray,
+    targets: np.ndarray,
+    parts: dict[str, np.ndarray],
+    fit_scaler: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]],
+) -> Prepared:
+    """The rows of ``parts``, their inputs scaled as ``fit_scaler`` learns from the training rows.
+
     ``fit_scaler`` takes the training inputs and returns (shift, scale); inputs become (x − shift) / scale, a scale
     of 0 counting as 1. ``inputs`` is float of shape (rows, …); integer ``targets`` are classes, float ones a
     regression's.
     """
-    rows = np.random.default_rng(split_seed).permutation(len(inputs))
-    first, second = round(0.6 * len(rows)), round(0.8 * len(rows))
-    parts = dict(zip(SPLITS, np.split(rows, [first, second]), strict=True))
-    shift, scale = fit_scaler(inputs[parts["train"]])
-    scaled = ((inputs - shift) / np.where(scale == 0, 1, scale)).astype(np.float32)
+    shift, width = fit_scaler(inputs[parts["train"]])
+    scaled = ((inputs - shift) / np.where(width == 0, 1, width)).astype(np.float32)
     classes = np.issubdtype(targets.dtype, np.integer)
     targets = targets.astype(np.int64 if classes else np.float32)
     return Prepared(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from sklearn.datasets import load_breast_cancer
 
 from edgepress.datasets import Prepared, split_and_scale, standard_scaler
@@ -16,7 +18,7 @@ DATASETS = {
 }
 
 
-def prepare(split_seed: int) -> Prepared:
+def prepare(raw: Path, split_seed: int) -> Prepared:
     """30 standard-scaled inputs."""
     inputs, labels = load_breast_cancer(return_X_y=True)
     return split_and_scale("breast_cancer", inputs, labels, split_seed, standard_scaler)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 from sklearn.datasets import load_digits
 
@@ -17,7 +19,7 @@ DATASETS = {
 }
 
 
-def prepare(split_seed: int) -> Prepared:
+def prepare(raw: Path, split_seed: int) -> Prepared:
     """Images of shape (1, 8, 8), scaled by one mean and one deviation over all training pixels."""
     images, labels = load_digits(return_X_y=True)
     return split_and_scale(

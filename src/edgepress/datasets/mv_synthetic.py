@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 from edgepress.datasets import Prepared, min_max_scaler, split_and_scale
@@ -48,7 +50,7 @@ def target(inputs: np.ndarray) -> np.ndarray:
     return np.min(clauses, axis=0)
 
 
-def prepare(split_seed: int) -> Prepared:
+def prepare(raw: Path, split_seed: int) -> Prepared:
     """10 min-max scaled inputs; the target in its own unit."""
     inputs = generate(ROWS, np.random.default_rng(_SEED))
     return split_and_scale("mv_synthetic", inputs, target(inputs), split_seed, min_max_scaler)

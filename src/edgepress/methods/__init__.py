@@ -13,14 +13,18 @@ settings. The quantizers themselves work on plain tensors and need nothing else 
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import torch
 from torch import nn
 
 from edgepress import registry
 from edgepress.datasets import Prepared
+from edgepress.encodings import Dense
 from edgepress.levels import Level
+from edgepress.networks import inference_state, load_inference_state
 from edgepress.packing import Compressed
 
 
@@ -32,12 +36,32 @@ class Method(ABC):
         return None
 
     @abstractmethod
-    def compress(self, network: nn.Module, data: Prepared, level: Level, generator: torch.Generator) -> Compressed:
-        """Compress ``network``, on the CPU, to ``level``; the network itself is left as it is.
+    def apply(
+        self, stored: Compressed, network: nn.Module, data: Prepared, level: Level, generator: torch.Generator
+    ) -> Compressed:
+        """Compress what is stored further, to ``level``.
 
-        ``data`` holds the train and val splits alone: a method never sees test data. Every random number comes
-        from ``generator``.
+        ``stored`` holds every tensor of the network, all of them dense unless an earlier step of a chain compressed
+        some; ``network``, on the CPU, has the same values, and is left as it is. ``data`` holds the train and val
+        splits alone: a method never sees test data. Every random number comes from ``generator``.
         """
+
+    def compress(self, network: nn.Module, data: Prepared, level: Level, generator: torch.Generator) -> Compressed:
+        """Compress ``network`` to ``level``: ``apply`` to its tensors in full precision."""
+        return compress([self], network, data, level, generator)
+
+
+def compress(
+    steps: Sequence[Method], network: nn.Module, data: Prepared, level: Level, generator: torch.Generator
+) -> Compressed:
+    """Compress ``network`` by a chain of methods, each applied to what the one before it stores."""
+    stored = Compressed({name: Dense(tensor) for name, tensor in inference_state(network).items()})
+    for place, step in enumerate(steps):
+        if place:
+            network = copy.deepcopy(network)
+            load_inference_state(network, stored.state_dict())
+        stored = step.apply(stored, network, data, level, generator)
+    return stored
 
 
 def create(name: str) -> Method:

@@ -9,10 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from edgepress.datasets import Prepared
-from edgepress.encodings import Dense, Sparse
 from edgepress.levels import Level
 from edgepress.methods import Method
-from edgepress.networks import compressible, inference_state
+from edgepress.networks import compressible
 from edgepress.packing import Compressed
 
 METHODS = {
@@ -54,18 +53,18 @@ def keep_largest(scores: Tensor, sparsity: float) -> Tensor:
 
 @dataclass(frozen=True)
 class Pruning(Method):
-    """Mask out weights of Linear and Conv layers, but for the output layer; kept ones stay float32."""
+    """Mask out weights of Linear and Conv layers, but for the output layer; kept ones stay as they are stored."""
 
     score: Literal["magnitude", "random"]
     scope: Literal["layer", "network"]
 
-    def compress(self, network: nn.Module, data: Prepared, level: Level, generator: torch.Generator) -> Compressed:
-        state = inference_state(network)
-        scores = {name: self._scores(state[name], generator) for name in compressible(network)[:-1]}
+    def apply(
+        self, stored: Compressed, network: nn.Module, data: Prepared, level: Level, generator: torch.Generator
+    ) -> Compressed:
+        tensors = {name: stored.tensors[name] for name in compressible(network)[:-1]}
+        scores = {name: self._scores(tensor.decode(), generator) for name, tensor in tensors.items()}
         masks = self._masks(scores, level.sparsity or 0.0)
-        return Compressed(
-            {n: Sparse(masks[n], Dense(w[masks[n]])) if n in masks else Dense(w) for n, w in state.items()}
-        )
+        return stored.with_tensors({name: tensors[name].masked(mask) for name, mask in masks.items()})
 
     def _scores(self, weights: Tensor, generator: torch.Generator) -> Tensor:
         return weights.abs() if self.score == "magnitude" else torch.rand(weights.shape, generator=generator)

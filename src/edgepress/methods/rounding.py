@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from edgepress import codebooks
 from edgepress.codebooks import Codebook
 from edgepress.datasets import Prepared
-from edgepress.encodings import Dense, Quantized
+from edgepress.encodings import Quantized
 from edgepress.levels import Level
 from edgepress.methods import Method
-from edgepress.networks import compressible, inference_state
+from edgepress.networks import compressible
 from edgepress.packing import Compressed
 
 METHODS = {
@@ -52,6 +52,20 @@ METHODS = {
         "sweep": "bits",
         "args": {"codebook": "normal"},
     },
+    "nearest_kde": {
+        "object": "Rounding",
+        "about": "nearest of 2^b quantiles of a kernel density estimate of the weights",
+        "family": "nearest",
+        "sweep": "bits",
+        "args": {"codebook": "kde"},
+    },
+    "nearest_lloyd_max": {
+        "object": "Rounding",
+        "about": "nearest of the 2^b levels of least squared error (k-means), stored as a table",
+        "family": "nearest",
+        "sweep": "bits",
+        "args": {"codebook": "lloyd_max"},
+    },
     "stochastic_uniform": {
         "object": "Rounding",
         "about": "either neighbour of 2^b levels spaced evenly from the smallest weight to the largest",
@@ -84,6 +98,14 @@ METHODS = {
         "stochastic": True,
         "args": {"codebook": "normal", "stochastic": True},
     },
+    "stochastic_kde": {
+        "object": "Rounding",
+        "about": "either neighbour among 2^b quantiles of a kernel density estimate of the weights",
+        "family": "stochastic",
+        "sweep": "bits",
+        "stochastic": True,
+        "args": {"codebook": "kde", "stochastic": True},
+    },
 }
 
 
@@ -108,14 +130,14 @@ class Rounding(Method):
     codebook: str
     stochastic: bool = False
 
-    def compress(self, network: nn.Module, data: Prepared, level: Level, generator: torch.Generator) -> Compressed:
+    def apply(
+        self, stored: Compressed, network: nn.Module, data: Prepared, level: Level, generator: torch.Generator
+    ) -> Compressed:
         fit = getattr(codebooks, self.codebook)
-        names = set(compressible(network))
 
         def encoded(weights: Tensor) -> Quantized:
             codebook = fit(weights, level.bits)
             codes = stochastic(codebook, weights, generator) if self.stochastic else nearest(codebook, weights)
             return Quantized(codes, codebook)
 
-        state = inference_state(network)
-        return Compressed({n: encoded(tensor) if n in names else Dense(tensor) for n, tensor in state.items()})
+        return stored.with_tensors({name: stored.tensors[name].recoded(encoded) for name in compressible(network)})

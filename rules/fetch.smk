@@ -1,0 +1,31 @@
+# A job a file. What it must hold is pinned by its hash, so where it is found changes nothing and is no parameter.
+import re
+from dataclasses import asdict
+
+NOTHING = "(?!)"  # what a wildcard is where no data set has files
+
+
+rule fetch:
+    input:
+        [RAW.format(dataset=dataset, file=file) for dataset, files in SOURCES.items() for file in files],
+
+
+rule fetch_file:
+    output:
+        update(RAW),  # left in place, so that a file that is there is not fetched again
+    log:
+        "logs/fetch/{dataset}/{file}.log",
+    benchmark:
+        f"{BENCHMARKS}/{{dataset}}/fetch/{{file}}.tsv"
+    wildcard_constraints:
+        dataset="|".join(SOURCES) or NOTHING,
+        file="|".join(re.escape(file) for files in SOURCES.values() for file in files) or NOTHING,
+    localrule: True
+    conda:
+        ENVIRONMENT
+    params:
+        source=lambda wildcards: asdict(SOURCES[wildcards.dataset][wildcards.file]),
+    message:
+        "Fetching {wildcards.file} of {wildcards.dataset}"
+    script:
+        "../scripts/fetch_file.py"

@@ -1,0 +1,16 @@
+"""Fetch one file of a data set."""
+
+import sys
+
+from edgepress import sources
+from edgepress.logs import job
+
+terminal = sys.stderr
+with job(snakemake.log[0]):
+    source = sources.Source(**snakemake.params.source)
+    folders = sources.mirrors(snakemake.config.get("mirror"))
+    try:
+        print("from", sources.fetch(source, snakemake.output[0], folders, terminal=terminal))
+    except sources.FetchError as error:
+        print(error)
+        sys.exit(1)

@@ -1,0 +1,91 @@
+"""The study's own definitions, faults included, to reproduce what it published (github.com/mohitgulla/Edge).
+
+Where the methods of ``edgepress.methods`` are sound, these are exact: they pool weight and bias of a module in one
+codebook, quantize every parameter, keep the codebook of ``normal`` unsorted, prune by rank, and so on. Each detail was
+settled by which one gives the published value, to the last digit where the arithmetic allows it.
+
+A network is a *state*: a dict from name to float32 tensor in the order of ``state_dict`` (``read_state``).
+``quantize_order`` and ``evaluation`` hold what a published loss depends on besides the network: the order in which
+the study ran things, and the rows of its batches.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from safetensors.torch import load_file
+from torch import Tensor
+
+from edgepress.as_published.codebooks import BITS, CODEBOOKS, Randomness, midrise, midrise_iqr, round_state
+from edgepress.as_published.multipoint import multipoint
+from edgepress.as_published.pruning import SPARSITIES, magnitude
+
+__all__ = ["BITS", "SPARSITIES", "State", "compress", "quantize_order", "read_state"]
+
+State = dict[str, Tensor]
+PRUNE20 = "_prune20"
+
+
+def read_state(path: str | Path) -> State:
+    """Read a network from safetensors, its tensors in the order of the layers, a weight before its bias.
+
+    The file sorts them by name, which puts layer 12 before 3; draws and the entry that is not pruned need the order.
+    Names are like ``net.12.weight``: ValueError where the second part is not a number.
+    """
+    tensors = load_file(path)
+
+    def place(name: str) -> tuple[int, bool]:
+        return int(name.split(".")[1]), name.endswith(".bias")
+
+    return {name: tensors[name] for name in sorted(tensors, key=place)}
+
+
+def compress(
+    state: State,
+    method: str,
+    bits: int | None = None,
+    sparsity: float | None = None,
+    generator: Randomness | None = None,
+) -> State:
+    """Compress ``state`` by ``method``, as the study did; ``state`` itself is left as it is.
+
+    ``method`` is fp32, midrise, midrise_iqr, nearest_* or stochastic_* (a name in ``CODEBOOKS`` for the star),
+    multipoint — these at ``bits`` —, magnitude at ``sparsity``, or one of the rounding ones followed by ``_prune20``.
+    stochastic_* and multipoint draw from ``generator``.
+
+    Returns the new state, same names and shapes, some values NaN where the study divided by zero (``midrise_iqr``).
+    Raises ValueError where the method does not exist or misses an argument.
+    """
+    if method.endswith(PRUNE20):
+        return magnitude(compress(state, method.removesuffix(PRUNE20), bits, None, generator), 0.2)
+    if method == "fp32":
+        return {name: tensor.clone() for name, tensor in state.items()}
+    if method == "magnitude":
+        if sparsity is None:
+            raise ValueError("magnitude needs a sparsity")
+        return magnitude(state, sparsity)
+    if bits is None:
+        raise ValueError(f"{method} needs a number of bits")
+    if method in ("midrise", "midrise_iqr"):
+        rounding = midrise if method == "midrise" else midrise_iqr
+        return {n: rounding(t, bits) if n.endswith((".weight", ".bias")) else t.clone() for n, t in state.items()}
+    how, _, codebook = method.partition("_")
+    draws = method == "multipoint" or how == "stochastic"
+    if draws and generator is None:
+        raise ValueError(f"{method} needs a generator")
+    if method == "multipoint":
+        return multipoint(state, bits, generator)
+    if how not in ("nearest", "stochastic") or codebook not in CODEBOOKS:
+        raise ValueError(f"the study has no method '{method}'")
+    return round_state(state, codebook, bits, generator if draws else None)
+
+
+def quantize_order() -> list[tuple[str, int]]:
+    """The 60 (method, bits) in the order in which the study ran them on each network, the simple one first.
+
+    The draws of the stochastic ones follow each other in one stream, ``numpy.random.RandomState(0)``, after the two
+    of the split (``data.prepare``); every network is then evaluated on train and test, in this order again
+    (``evaluation.Shuffles``), also where the row was left out of what was published, as with IQR and prune 20 %.
+    """
+    rounding = [f"{how}_{c}" for how in ("stochastic", "nearest") for c in CODEBOOKS]
+    return [(method, bits) for method in [*rounding, "midrise", "midrise_iqr"] for bits in BITS]

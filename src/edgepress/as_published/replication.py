@@ -1,0 +1,146 @@
+"""The study run again from its own weights and data: what it published, recomputed cell by cell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from edgepress import as_published
+from edgepress.as_published import State, evaluation
+from edgepress.as_published.data import prepare
+from edgepress.as_published.evaluation import Shuffles
+from edgepress.datasets import SPLITS, Prepared
+from edgepress.levels import Level
+
+NETWORKS = {"dnn_simple": "simple", "dnn_complex": "complex"}
+PUBLISHED_SPLITS = ("train", "test")
+_FP32_EVALUATIONS = 22  # evaluations a network in the run that published full precision, which came first
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A network as a method of the study left it, and the row orders in which its published losses were summed."""
+
+    network: str
+    method: str
+    level: Level
+    draw: int
+    original: State
+    state: State
+    orders: dict[str, Tensor]
+
+
+def cells(
+    dataset: str, data: Prepared, states: dict[str, State], stream: np.random.RandomState, draws: int
+) -> Iterator[Cell]:
+    """Every cell of a data set, in the study's order. Draw 0 of a stochastic method comes from the study's own
+    ``stream``, as it stands after the split (``data.prepare``); further ones from streams of their own.
+    """
+    rows = {split: len(data.targets[split]) for split in PUBLISHED_SPLITS}
+
+    def orders(shuffles: Shuffles) -> dict[str, Tensor]:
+        return {split: shuffles.draw(rows[split]) for split in PUBLISHED_SPLITS}
+
+    shuffles = Shuffles("1.6")
+    for network, state in states.items():
+        first, *_ = [orders(shuffles) for _ in range(_FP32_EVALUATIONS)]
+        yield Cell(network, "fp32", Level(bits=32), 0, state, as_published.compress(state, "fp32"), first)
+
+    after_split = stream.get_state()
+    for suffix, release, sparsity in (("", "1.6", None), (as_published.PRUNE20, "1.7", 0.2)):
+        stream.set_state(after_split)
+        shuffles = Shuffles(release)
+        for network, state in states.items():
+            steps = as_published.quantize_order()
+            compressed = [
+                as_published.compress(state, method + suffix, bits, generator=stream) for method, bits in steps
+            ]
+            for (method, bits), result in zip(steps, compressed, strict=True):
+                level, order = Level(bits=bits, sparsity=sparsity), orders(shuffles)
+                if suffix and method.endswith("iqr"):
+                    continue  # it drew from both streams, but was not published
+                yield Cell(network, method + suffix, level, 0, state, result, order)
+                for draw in range(1, draws if method.startswith("stochastic") else 1):
+                    generator = np.random.default_rng([draw, bits, len(method)])
+                    result = as_published.compress(state, method + suffix, bits, generator=generator)
+                    yield Cell(network, method + suffix, level, draw, state, result, order)
+
+    shuffles = Shuffles("1.7")
+    for network, state in states.items():
+        for share in as_published.SPARSITIES:
+            result = as_published.compress(state, "magnitude", sparsity=share)
+            yield Cell(network, "magnitude", Level(sparsity=share), 0, state, result, orders(shuffles))
+
+
+def replicate(
+    dataset: str, weights: str | Path, raw: str | Path, draws: int
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Recompute the study on one data set: rows of metrics, and rows about every tensor.
+
+    ``weights`` is the folder of the study's networks, ``raw`` that of its data files. A row of metrics has the columns of
+    ``edgepress.metrics`` and ``published_order_loss``: the loss summed as the study did, over shuffled batches
+    of 16, which is what compares to the published one; empty on val, which the study did not look at.
+    """
+    stream = np.random.RandomState(0)
+    data = prepare(dataset, raw, stream)
+    paths = {network: Path(weights) / f"{dataset}_{short}.safetensors" for network, short in NETWORKS.items()}
+    states = {network: as_published.read_state(path) for network, path in paths.items()}
+    metrics, tensors = [], []
+    for cell in cells(dataset, data, states, stream, draws):
+        family = cell.method.partition("_")[0]
+        identity = {"dataset": dataset, "network": cell.network, "method": cell.method, "level": str(cell.level)}
+        identity["draw"] = cell.draw
+        asked = {"bits": cell.level.bits, "sparsity_target": cell.level.sparsity, "family": family, "seed": 0}
+        asked["sparsity"] = sum(zeros(t) for t in cell.state.values()) / sum(t.numel() for t in cell.state.values())
+        metrics += [
+            identity
+            | asked
+            | {"split": split, "status": "ok"}
+            | _quality(cell.state, data, split, cell.orders.get(split))
+            for split in SPLITS
+        ]
+        tensors += [
+            identity
+            | {
+                "tensor": name,
+                "distinct": tensor.unique().numel(),
+                "zeros": zeros(tensor),
+                "mean_abs_err": float((tensor.double() - cell.original[name].double()).abs().mean()),
+            }
+            for name, tensor in cell.state.items()
+        ]
+    return metrics, tensors
+
+
+def zeros(tensor: Tensor) -> int:
+    """How many entries are 0."""
+    return int(tensor.numel() - tensor.count_nonzero())
+
+
+@torch.inference_mode()
+def _quality(state: State, data: Prepared, split: str, order: Tensor | None) -> dict[str, Any]:
+    outputs, targets = _forward(state, data.inputs[split]), data.targets[split]
+    losses = evaluation.row_losses(outputs, targets)
+    quality: dict[str, Any] = {"loss": evaluation.loss(losses)}
+    if data.task == "classification":
+        quality["accuracy"] = evaluation.accuracy(outputs, targets)
+    else:
+        quality["mse"] = quality["loss"]
+    if order is not None:
+        quality["published_order_loss"] = evaluation.loss(losses, order)
+    return quality
+
+
+def _forward(state: State, inputs: Tensor) -> Tensor:
+    """The study's networks: Linear layers with ReLU between them."""
+    *hidden, (weight, bias) = zip(*[iter(state.values())] * 2, strict=True)
+    for inner_weight, inner_bias in hidden:
+        inputs = torch.relu(F.linear(inputs, inner_weight, inner_bias))
+    return F.linear(inputs, weight, bias)

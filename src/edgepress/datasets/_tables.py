@@ -1,0 +1,91 @@
+"""Read tables of text, and say in one sentence what is wrong with one."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from edgepress.datasets import DataError
+
+
+@dataclass(frozen=True)
+class Table:
+    """The fields of a file as text: column → array of shape (rows,)."""
+
+    file: Path
+    fields: dict[str, np.ndarray]
+
+    def numbers(self, *columns: str) -> np.ndarray:
+        """These columns as float64 of shape (rows, columns). Raises DataError where a field is no finite number."""
+        return np.stack([self._number(column) for column in columns], axis=1)
+
+    def codes(self, column: str, labels: Sequence[str]) -> np.ndarray:
+        """The place of each field of a column in ``labels``, int64 of shape (rows,)."""
+        text = self.fields[column]
+        codes = np.full(len(text), -1)
+        for code, label in enumerate(labels):
+            codes[text == label] = code
+        if (codes < 0).any():
+            raise self._wrong(column, int(np.argmax(codes < 0)), f"not one of {', '.join(labels)}")
+        return codes
+
+    def _number(self, column: str) -> np.ndarray:
+        values = np.array([_to_float(text) for text in self.fields[column]])
+        if not np.isfinite(values).all():
+            raise self._wrong(column, int(np.argmin(np.isfinite(values))), "not a number")
+        return values
+
+    def _wrong(self, column: str, row: int, what: str) -> DataError:
+        return DataError(f"{self.file}: {column} of row {row + 1} is {str(self.fields[column][row])!r}, {what}")
+
+
+def _to_float(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return np.nan
+
+
+def read_csv(file: Path, columns: Sequence[str], header: bool = True) -> Table:
+    """Read a file of comma-separated fields, whose first line names its columns unless ``header`` is false."""
+    lines = _lines(file)
+    if header:
+        _same_columns(file, lines[:1] and [name.strip() for name in lines[0].split(",")], columns)
+        lines = lines[1:]
+    return _table(file, lines, columns)
+
+
+def read_keel(file: Path, columns: Sequence[str]) -> Table:
+    """Read a file of the KEEL repository: lines that begin with @ describe it, its attributes among them."""
+    lines = _lines(file)
+    attributes = [line.split()[1] for line in lines if line.lower().startswith("@attribute ")]
+    _same_columns(file, attributes, columns)
+    return _table(file, [line for line in lines if not line.startswith("@")], columns)
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        return [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except FileNotFoundError:
+        raise DataError(f"{file} is not there; `snakemake fetch` gets it") from None
+    except UnicodeDecodeError:
+        raise DataError(f"{file} is not text") from None
+
+
+def _same_columns(file: Path, found: Sequence[str], expected: Sequence[str]) -> None:
+    if list(found) != list(expected):
+        raise DataError(f"{file}: its columns are {', '.join(found) or 'none'} but must be {', '.join(expected)}")
+
+
+def _table(file: Path, lines: list[str], columns: Sequence[str]) -> Table:
+    rows = [[field.strip() for field in row] for row in csv.reader(lines)]
+    if not rows:
+        raise DataError(f"{file} has no rows")
+    for number, row in enumerate(rows, 1):
+        if len(row) != len(columns):
+            raise DataError(f"{file}: row {number} has {len(row)} fields but must have {len(columns)}")
+    return Table(file, dict(zip(columns, np.array(rows).T, strict=True)))

@@ -1,0 +1,32 @@
+import pytest
+import torch
+from hypothesis import settings
+
+from edgepress.datasets import SPLITS, Prepared
+
+settings.register_profile("unit", derandomize=True, deadline=None, database=None, max_examples=60)
+settings.load_profile("unit")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def classes() -> Prepared:
+    """Three classes that a small network tells apart, 4 inputs."""
+    generator = torch.Generator().manual_seed(7)
+    inputs = {split: torch.randn(90, 4, generator=generator) for split in SPLITS}
+    weights = torch.tensor([[2.0, -1, 0, 1], [-1, 2, 1, 0], [0, 0, -2, 1]]).T
+    return Prepared("toy_classes", "classification", 3, inputs, {s: (x @ weights).argmax(1) for s, x in inputs.items()})
+
+
+@pytest.fixture
+def amounts() -> Prepared:
+    """A linear regression with noise, whose targets lie around 1000 ± 50."""
+    generator = torch.Generator().manual_seed(8)
+    inputs = {split: torch.randn(120, 3, generator=generator) for split in SPLITS}
+    slope = torch.tensor([1.0, -2.0, 0.5])
+    targets = {s: 1000 + 20 * (x @ slope + 0.1 * torch.randn(120, generator=generator)) for s, x in inputs.items()}
+    return Prepared("toy_amounts", "regression", 1, inputs, targets)
