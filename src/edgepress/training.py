@@ -24,7 +24,8 @@ class Training:
     The learning rate falls along a cosine from ``lr`` to 0 over ``max_epochs``, after rising to it over the first
     third where ``schedule`` is ``onecycle``. Training ends after ``patience`` epochs without a lower loss on val.
     ``augment`` shifts images by up to an eighth of their size (``crop``) and mirrors half of them
-    (``crop_flip``).
+    (``crop_flip``). With ``precision`` ``bf16``, which ``auto`` is on a GPU, steps compute in bfloat16 where that is
+    safe; the weights, and every evaluation, are float32.
     """
 
     lr: float
@@ -35,6 +36,7 @@ class Training:
     weight_decay: float = 0.0
     augment: Literal["none", "crop", "crop_flip"] = "none"
     label_smoothing: float = 0.0
+    precision: Literal["auto", "float32", "bf16"] = "auto"
 
 
 def choose_device(name: str) -> torch.device:
@@ -69,6 +71,7 @@ def train(
     else:
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     best_loss, best_state, best_epoch = math.inf, copy.deepcopy(network.state_dict()), 0
+    bf16 = settings.precision == "bf16" or (settings.precision == "auto" and device.type == "cuda")
     history: list[dict[str, Any]] = []
     for epoch in range(1, settings.max_epochs + 1):
         network.train()
@@ -77,7 +80,7 @@ def train(
         for rows in _batches(shuffled, settings.batch_size):
             optimizer.zero_grad(set_to_none=True)
             batch = augmented(inputs[rows], settings.augment, order)
-            with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+            with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
                 loss = _loss(network(batch), targets[rows], settings.label_smoothing)
             loss.backward()
             optimizer.step()

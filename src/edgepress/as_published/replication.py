@@ -84,8 +84,8 @@ def replicate(
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Recompute the study on one data set: rows of metrics, and rows about every tensor.
 
-    ``weights`` is the folder of the study's networks, ``raw`` that of its data files. A row of metrics has the columns of
-    ``edgepress.metrics`` and ``published_order_loss``: the loss summed as the study did, over shuffled batches
+    ``weights`` is the folder of the study's networks, ``raw`` that of its data files. A row of metrics has the columns
+    of ``edgepress.metrics`` and ``published_order_loss``: the loss summed as the study did, over shuffled batches
     of 16, which is what compares to the published one; empty on val, which the study did not look at.
     """
     stream = np.random.RandomState(0)
