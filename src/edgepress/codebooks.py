@@ -20,6 +20,7 @@ from torch import Tensor
 
 MAX_BITS = 16
 _BLOCK = 1 << 17
+_SMALLEST_STEP, _LARGEST_REACH = 2.0**-100, 2.0**100  # beyond, float32 cannot hold a weight in steps
 _SELECTION_SAMPLE = 1 << 15
 _DENSITY_BINS = 1 << 12
 _LLOYD_ROUNDS = 100
@@ -41,10 +42,13 @@ class Codebook(ABC):
     """2^bits float32 levels in ascending order, kept as the few numbers that they follow from."""
 
     kind: ClassVar[str]
+    parameter_count: ClassVar[int | None]  # None where it follows from the weights
     stored_as: ClassVar[torch.dtype] = torch.float64
 
     def __init__(self, bits: int, parameters: Tensor) -> None:
         self.size = _level_count(bits)
+        if self.parameter_count not in (None, parameters.numel()):
+            raise ValueError(f"a {self.kind} has {self.parameter_count} parameters, not {parameters.numel()}")
         self.bits = bits
         self.parameters = parameters.to(self.stored_as)
 
@@ -87,6 +91,7 @@ class Grid(Codebook):
     """Evenly spaced levels: level i is offset + i·step."""
 
     kind = "grid"
+    parameter_count = 2
 
     @classmethod
     def of(cls, bits: int, offset: float, step: float) -> Grid:
@@ -98,30 +103,32 @@ class Grid(Codebook):
         return offset + step * torch.arange(self.size, dtype=torch.float64)
 
     @cached_property
-    def _scale(self) -> tuple[float, float, float, float]:
-        """What encoding needs: a float32 origin, what it misses of the offset in steps, 1/step, and the guard.
+    def _scale(self) -> tuple[torch.dtype, float, float, float, float]:
+        """What encoding needs: the type to compute in, an origin in it, what that misses of the offset in steps,
+        1/step, and the guard.
 
-        A float32 weight that lies on a level lies beside it by up to half a unit in the last place; the guard is
-        that much in steps, and keeps stochastic rounding from drawing there.
+        A float32 weight that lies on a level lies beside it by up to half a unit in the last place, and so does its
+        position; the guard is that much in steps, and keeps stochastic rounding from drawing there.
         """
         offset, step = (float(value) for value in self.parameters)
-        origin = float(torch.tensor(offset, dtype=torch.float32))
-        if step == 0:
-            return origin, 0.0, 0.0, 0.0
         reach = max(abs(offset), abs(offset + step * (self.size - 1)))
-        guard = min(0.5, torch.finfo(torch.float32).eps * reach / step)
-        return origin, (offset - origin) / step, 1 / step, guard
+        dtype = torch.float32 if step > _SMALLEST_STEP and reach < _LARGEST_REACH else torch.float64
+        origin = float(torch.tensor(offset, dtype=dtype))
+        if step == 0:
+            return dtype, origin, 0.0, 0.0, 0.0
+        guard = min(0.5, torch.finfo(torch.float32).eps * (reach / step + self.size))
+        return dtype, origin, (offset - origin) / step, 1 / step, guard
 
     def _encode_block(self, weights: Tensor, noise: Tensor | None, codes: Tensor) -> None:
-        origin, missed, per_step, guard = self._scale
-        position = weights - origin
+        dtype, origin, missed, per_step, guard = self._scale
+        position = weights.to(dtype) - origin
         if noise is None:
-            torch.add(torch.tensor(0.5 - missed), position, alpha=per_step, out=position)
+            torch.add(torch.tensor(0.5 - missed, dtype=dtype), position, alpha=per_step, out=position)
         else:
             # The added number is uniform on [guard, 1 − guard), at the middle of one of 2^16 steps.
             spread = (1 - 2 * guard) / _RANDOM_STEPS
-            torch.add(torch.tensor(0.5 + spread / 2 - missed), position, alpha=per_step, out=position)
-            position.add_(noise.to(torch.float32), alpha=spread)
+            torch.add(torch.tensor(0.5 + spread / 2 - missed, dtype=dtype), position, alpha=per_step, out=position)
+            position.add_(noise.to(dtype), alpha=spread)
         # Converting to an integer cuts the fraction off, which is the floor: no position is negative by now.
         codes.copy_(position.clamp_(0, self.size - 1))
 
@@ -147,6 +154,7 @@ class Normal(Sorted):
     """Quantiles of a normal distribution at equal shares of probability, with the smallest and largest weight."""
 
     kind = "normal"
+    parameter_count = 4
 
     def _levels(self) -> Tensor:
         mean, std, low, high = self.parameters
@@ -159,6 +167,7 @@ class Table(Sorted):
     """Up to 2^bits levels, each stored as float32: the codebook that can be anything, at its full price."""
 
     kind = "table"
+    parameter_count = None
     stored_as = torch.float32
 
     def __init__(self, bits: int, parameters: Tensor) -> None:

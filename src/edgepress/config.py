@@ -42,6 +42,13 @@ def _distinct(values: list[T]) -> list[T]:
     return values
 
 
+def _six_decimals(share: float) -> float:
+    """Shares become names of files: s97.5. Normalises −0."""
+    if round(share, 6) != share:
+        raise _wrong(f"{share!r} has more than six decimals; round it")
+    return share + 0.0
+
+
 def _known(kind: str, name: str, known: Mapping[str, Any]) -> None:
     if name not in known:
         raise _wrong(registry.unknown(kind, name, known))
@@ -81,7 +88,7 @@ def _check_networks(networks: dict[str, list[str]]) -> dict[str, list[str]]:
 
 Distinct = Annotated[list[T], Field(min_length=1), AfterValidator(_distinct)]
 Bits = Annotated[int, Field(ge=1, le=16)]
-Share = Annotated[float, Field(ge=0, lt=1)]
+Share = Annotated[float, Field(ge=0, lt=1), AfterValidator(_six_decimals)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 
 
@@ -211,7 +218,7 @@ def parse(raw: Mapping[str, Any], source: str = "the config") -> RunConfig:
     except ValidationError as error:
         first, *others = error.errors()
         more = f" ({len(others)} more to mend after this one)" if others else ""
-        raise ConfigError(f"{source}: {_sentence(first)}{more}") from None
+        raise ConfigError(" ".join(f"{source}: {_sentence(first)}{more}".split())) from None
 
 
 def check_keys(path: str | Path) -> None:
@@ -220,21 +227,26 @@ def check_keys(path: str | Path) -> None:
         root = yaml.compose(Path(path).read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from None
-    for key in _repeated_keys(root):
-        raise ConfigError(f"{path}: line {key.start_mark.line + 1} names '{key.value}' a second time; name it once")
+    for node, fault in _faulty_keys(root, ()):
+        raise ConfigError(f"{path}: line {node.start_mark.line + 1} {fault}")
 
 
-def _repeated_keys(node: yaml.Node | None) -> Iterator[yaml.Node]:
-    if isinstance(node, yaml.MappingNode):
+def _faulty_keys(node: yaml.Node | None, parents: tuple[yaml.Node, ...]) -> Iterator[tuple[yaml.Node, str]]:
+    """Keys that YAML allows and a config does not, each with what is wrong with it."""
+    if node in parents:
+        yield node, "contains itself; write out what it should hold"
+    elif isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
         for key, value in node.value:
-            if key.value in seen:
-                yield key
-            seen.add(key.value)
-            yield from _repeated_keys(value)
+            if not isinstance(key, yaml.ScalarNode):
+                yield key, "has a key that is no plain name; name the setting"
+            elif key.value in seen:
+                yield key, f"names '{key.value}' a second time; name it once"
+            seen.add(str(key.value))
+            yield from _faulty_keys(value, (*parents, node))
     elif isinstance(node, yaml.SequenceNode):
         for value in node.value:
-            yield from _repeated_keys(value)
+            yield from _faulty_keys(value, (*parents, node))
 
 
 def _sentence(error: Mapping[str, Any]) -> str:

@@ -18,6 +18,8 @@ from torch import Tensor
 from edgepress import bitstream
 from edgepress.codebooks import KINDS, Codebook, Table
 
+MAX_ENTRIES = 1 << 31  # of a tensor: what a damaged or hostile file can ask for
+
 
 class Reader:
     """Bytes read one part after the other. Raises ValueError where there are too few."""
@@ -216,6 +218,8 @@ class Sparse(Encoding):
         mask = np.full(count, form == "all")
         if form == "gaps":
             width, positions = details
+            if positions < 0:
+                raise ValueError(f"a mask keeps {positions} entries")
             gaps = bitstream.unpack(reader.take(bitstream.packed_size(positions, width)), positions, width)
             places = np.cumsum(gaps.astype(np.int64) + 1) - 1
             if positions and places[-1] >= count:
@@ -231,8 +235,12 @@ class Sparse(Encoding):
 _TAGS: dict[str, type[Encoding]] = {encoding.tag: encoding for encoding in (Dense, Quantized, Sparse)}
 
 
-def read(layout: list[Any], shape: tuple[int, ...], reader: Reader) -> Encoding:
-    """Rebuild the encoding that a layout describes. Raises ValueError where layout and bytes do not fit."""
-    if not layout or layout[0] not in _TAGS:
+def read(layout: Any, shape: Any, reader: Reader) -> Encoding:
+    """Rebuild the encoding that a layout describes. Raises ValueError or TypeError where that cannot be: where
+    layout, shape and bytes do not fit, or a tensor would have more than 2^31 entries.
+    """
+    if not isinstance(layout, list) or not layout or layout[0] not in _TAGS:
         raise ValueError(f"there is no encoding like {layout}")
-    return _TAGS[layout[0]].read(layout, shape, reader)
+    if not all(isinstance(side, int) and side >= 0 for side in shape) or prod(shape) > MAX_ENTRIES:
+        raise ValueError(f"no tensor has the shape {shape}")
+    return _TAGS[layout[0]].read(layout, tuple(shape), reader)

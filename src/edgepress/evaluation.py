@@ -39,12 +39,12 @@ def score(outputs: Tensor, targets: Tensor) -> dict[str, float]:
         return quality
     targets = targets.to(torch.float64)
     error = outputs[:, 0] - targets
-    mse = float(error.square().mean())
+    mse, variance = float(error.square().mean()), float(targets.var(correction=0))
     return {
         "loss": mse,
         "mse": mse,
         "mae": float(error.abs().mean()),
-        "r2": 1 - mse / float(targets.var(correction=0)),
+        "r2": 1 - mse / variance if variance else float("nan"),
     }
 
 

@@ -13,7 +13,8 @@ class Level:
     """Where on its scale a method is run: bits a weight, bits an activation, share of weights removed.
 
     A field is None where the method does not touch it. The name joins the fields that are set:
-    ``w4`` is 4-bit weights, ``w4a8`` adds 8-bit activations, ``s97.5`` is 97.5 % sparsity.
+    ``w4`` is 4-bit weights, ``w4a8`` adds 8-bit activations, ``s97.5`` is 97.5 % sparsity, which has six decimals
+    at most.
     """
 
     bits: int | None = None
@@ -27,7 +28,7 @@ class Level:
         if self.act_bits is not None:
             name += f"a{self.act_bits}"
         if self.sparsity is not None:
-            name += f"s{round(self.sparsity * 100, 6):g}"
+            name += f"s{round(self.sparsity * 100, 4):.7g}"
         return name
 
     @classmethod

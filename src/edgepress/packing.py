@@ -59,10 +59,12 @@ class Compressed:
             raise PackedFileError(f"{source} holds no network; the level does not apply: {layout.get('skipped')}")
         try:
             reader = Reader(payload)
-            tensors = {name: encodings.read(spec, tuple(shape), reader) for name, shape, spec in layout}
+            tensors = {name: encodings.read(spec, shape, reader) for name, shape, spec in layout}
+            if len(tensors) != len(layout):
+                raise ValueError("a tensor is named twice")
             if reader.place != len(payload):
                 raise ValueError(f"{len(payload) - reader.place} bytes are left over")
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise PackedFileError(f"{source} does not hold what its header says: {error}") from error
         return cls(tensors)
 
@@ -86,8 +88,8 @@ def _open_container(data: bytes, source: str) -> tuple[Any, bytes]:
     try:
         tensors = dict(safetensors.deserialize(data))
         length = int.from_bytes(data[:8], "little")
-        header = json.loads(json.loads(data[8 : 8 + length]).get("__metadata__", {}).get("edgepress", "{}"))
-    except (safetensors.SafetensorError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        header = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["edgepress"])
+    except (safetensors.SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise PackedFileError(f"{source} is not a packed network, or is damaged: {error}") from error
     if not isinstance(header, dict) or header.get("format") != FORMAT or list(tensors) != ["payload"]:
         raise PackedFileError(f"{source} is not a packed network of format {FORMAT}")

@@ -62,7 +62,8 @@ class MethodEntry(Entry):
 def _declared(path: Path, variable: str) -> dict[str, dict[str, Any]]:
     """Return the literal assigned to ``variable`` at the top level of a source file, or {}."""
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.Assign) and [getattr(t, "id", None) for t in node.targets] == [variable]:
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        if [getattr(target, "id", None) for target in targets] == [variable]:
             try:
                 return ast.literal_eval(node.value)
             except ValueError as error:

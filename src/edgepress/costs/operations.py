@@ -22,7 +22,8 @@ def layer_macs(network: nn.Module, input_shape: tuple[int, ...]) -> dict[str, in
 
             def count(layer: nn.Module, _: object, output: torch.Tensor, name: str = name) -> None:
                 channels = layer.weight.shape[0]
-                macs[f"{name}.weight"] = layer.weight.numel() * output.numel() // channels
+                weight = f"{name}.weight".lstrip(".")
+                macs[weight] = macs.get(weight, 0) + layer.weight.numel() * output.numel() // channels
 
             handles.append(module.register_forward_hook(count))
     training = network.training

@@ -1,0 +1,172 @@
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgepress import codebooks
+from edgepress.encodings import Dense, Quantized, Reader, Sparse, read
+
+shapes = st.lists(st.integers(0, 5), max_size=4).map(tuple)
+FITS = [codebooks.uniform, codebooks.uniform_iqr, codebooks.histogram, codebooks.midrise, codebooks.normal]
+
+
+def stored(encoding):
+    """The encoding after a trip to bytes and back, and those bytes."""
+    parts = []
+    layout = encoding.write(parts)
+    reader = Reader(b"".join(parts))
+    back = read(layout, encoding.shape, reader)
+    assert reader.place == len(reader.data), "not all that was written was read"
+    return back, b"".join(parts)
+
+
+def assert_same_bits(one, other):
+    assert one.dtype == other.dtype == torch.float32 and one.shape == other.shape
+    assert one.contiguous().numpy().tobytes() == other.contiguous().numpy().tobytes()
+
+
+def assert_survives(encoding):
+    back, written = stored(encoding)
+    assert back.shape == encoding.shape and back.bits == encoding.bits
+    assert_same_bits(back.decode(), encoding.decode())
+    assert stored(back)[1] == written
+
+
+def values(shape, seed=0):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+@given(shapes, st.integers(0, 9))
+def test_dense_tensors_of_any_shape_survive(shape, seed):
+    tensor = values(shape, seed)
+    assert_survives(Dense(tensor))
+    assert_same_bits(Dense(tensor).decode(), tensor)
+
+
+def test_dense_keeps_every_bit_of_special_values():
+    tensor = torch.tensor([0.0, -0.0, math.inf, -math.inf, math.nan, 1e-45, 3.4e38])
+    assert_survives(Dense(tensor))
+    assert len(stored(Dense(tensor))[1]) == 4 * 7
+
+
+def test_dense_is_a_copy():
+    tensor = torch.zeros(3)
+    dense = Dense(tensor)
+    tensor += 1
+    assert dense.decode().tolist() == [0, 0, 0]
+
+
+@given(shapes, st.integers(1, 16), st.sampled_from(FITS), st.integers(0, 9))
+def test_quantized_tensors_of_any_shape_survive(shape, bits, fit, seed):
+    codebook = fit(values((50,), seed), bits)
+    encoding = Quantized(codebook.encode(values(shape, seed)), codebook)
+    assert_survives(encoding)
+    assert_same_bits(encoding.decode(), codebook.decode(codebook.encode(values(shape, seed))))
+    entries, parameters = math.prod(shape), 4 if fit is codebooks.normal else 2
+    assert len(stored(encoding)[1]) == 8 * parameters + math.ceil(entries * bits / 8)
+
+
+masks = st.one_of(
+    st.lists(st.booleans(), max_size=80),
+    st.tuples(st.integers(0, 400), st.sets(st.integers(0, 399), max_size=4)).map(
+        lambda case: [i in case[1] for i in range(case[0])]
+    ),
+)
+
+
+@given(masks, st.booleans())
+def test_masks_of_any_pattern_survive(pattern, quantized):
+    mask = torch.tensor(pattern, dtype=torch.bool)
+    kept = values((int(mask.sum()),))
+    codebook = codebooks.uniform(torch.tensor([-2.0, 2.0]), 3)
+    encoding = Sparse(mask, Quantized(codebook.encode(kept), codebook) if quantized else Dense(kept))
+    assert_survives(encoding)
+    decoded = encoding.decode()
+    assert torch.equal(decoded[mask], encoding.kept.decode()) and not decoded[~mask].any()
+
+
+@given(shapes, st.integers(0, 9), st.floats(0, 1))
+def test_sparse_tensors_of_any_shape_survive(shape, seed, density):
+    tensor = values(shape, seed)
+    mask = torch.rand(shape, generator=torch.Generator().manual_seed(seed)) < density
+    encoding = Sparse(mask, Dense(tensor[mask]))
+    assert_survives(encoding)
+    assert_same_bits(encoding.decode(), torch.where(mask, tensor, torch.zeros(())))
+
+
+@given(masks)
+def test_the_smaller_of_bitmap_and_gaps_is_stored(pattern):
+    mask = torch.tensor(pattern, dtype=torch.bool)
+    encoding = Sparse(mask, Dense(torch.ones(int(mask.sum()))))
+    parts = []
+    _, (form, *_), _ = encoding.write(parts)
+    places = [i for i, kept in enumerate(pattern) if kept]
+    widest = max([after - before - 1 for before, after in pairwise([-1, *places])], default=0)
+    bitmap, gaps = math.ceil(len(pattern) / 8), math.ceil(len(places) * max(1, widest.bit_length()) / 8)
+    if len(places) == len(pattern):
+        assert (form, len(parts[0])) == ("all", 0)
+    else:
+        assert len(parts[0]) == min(bitmap, gaps)
+        assert form == ("gaps" if gaps < bitmap else "bitmap")
+
+
+@pytest.mark.parametrize(
+    "kept, form, size",
+    [
+        (range(1000), "all", 0),
+        (range(500, 1000), "bitmap", 125),  # as gaps, 500 × 9 bits
+        (range(0, 1000, 2), "gaps", 63),  # 500 × 1 bit
+        (range(99, 1000, 100), "gaps", 9),  # 10 × 7 bits
+        ([999], "gaps", 2),  # 10 bits
+        ([], "gaps", 0),
+    ],
+)
+def test_mask_sizes_by_hand(kept, form, size):
+    mask = torch.zeros(1000, dtype=torch.bool)
+    mask[list(kept)] = True
+    parts = []
+    layout = Sparse(mask, Dense(torch.ones(len(kept)))).write(parts)
+    assert layout[1][0] == form and len(parts[0]) == size
+
+
+def test_a_transposed_tensor_keeps_its_order():
+    tensor = values((4, 6)).T
+    mask = tensor > 0
+    codebook = codebooks.uniform(tensor, 4)
+    for encoding in (Dense(tensor), Quantized(codebook.encode(tensor), codebook), Sparse(mask, Dense(tensor[mask]))):
+        assert_survives(encoding)
+
+
+def test_a_mask_must_fit_what_is_kept():
+    with pytest.raises(ValueError, match="keeps 1 entries"):
+        Sparse(torch.tensor([True, False]), Dense(torch.zeros(2)))
+
+
+def test_bits_of_a_stored_number():
+    codebook = codebooks.uniform(torch.tensor([0.0, 1.0]), 5)
+    codes = codebook.encode(torch.tensor([0.0]))
+    assert Dense(torch.zeros(1)).bits == 32
+    assert Quantized(codes, codebook).bits == 5
+    assert Sparse(torch.tensor([True]), Quantized(codes, codebook)).bits == 5
+    assert Sparse(torch.tensor([True]), Dense(torch.zeros(1))).bits == 32
+
+
+def test_reader_takes_part_after_part_and_no_more_than_there_is():
+    reader = Reader(np.array([1, 2], "<f4").tobytes() + b"rest")
+    assert reader.array(2, "<f4").tolist() == [1.0, 2.0]
+    assert reader.take(0) == b"" and reader.take(4) == b"rest"
+    for count in (1, 10**18, -1):
+        with pytest.raises(ValueError, match="expected at byte 12"):
+            reader.take(count)
+    with pytest.raises(ValueError, match="expected"):
+        Reader(b"1234567").array(2, "<f4")
+
+
+@pytest.mark.parametrize("layout", [[], ["nope"], ["f32"], ["codes", "grid", 4, 2], ["sparse", ["bitmap"], ["f32"]]])
+def test_too_few_bytes_or_an_unknown_layout_are_rejected(layout):
+    with pytest.raises(ValueError):
+        read(layout, (3,), Reader(b""))

@@ -1,0 +1,91 @@
+import csv
+import io
+
+import pytest
+
+from edgepress import metrics
+from edgepress.metrics import Cell
+
+HEADER = (
+    "dataset,network,seed,method,family,level,bits,act_bits,sparsity_target,draw,split,loss,accuracy,top5,mse,mae,r2,"
+    "bytes,bits_per_weight,compression_ratio,sparsity,macs,bops,status,reason\n"
+)
+
+
+def read(text):
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_columns_stand_in_the_promised_order():
+    assert metrics.to_csv([]) == HEADER
+
+
+def test_what_a_row_does_not_say_is_empty():
+    assert metrics.to_csv([{"status": "ok", "dataset": "digits", "act_bits": None}]).splitlines()[1] == (
+        "digits" + "," * 23 + "ok,"
+    )
+
+
+def test_numbers_keep_full_precision():
+    values = [0.1 + 0.2, 1 / 3, 1e-300, 123456789.123456789]
+    rows = read(metrics.to_csv([{"loss": value, "bops": 2**60 + 1} for value in values]))
+    assert [float(row["loss"]) for row in rows] == values
+    assert {int(row["bops"]) for row in rows} == {2**60 + 1}
+
+
+def test_a_column_that_is_not_declared_is_rejected():
+    with pytest.raises(ValueError, match="colour"):
+        metrics.to_csv([{"colour": "red"}])
+
+
+def test_awkward_text_survives(tmp_path):
+    reason = 'a "quoted", comma\nand a second line – with a dash'
+    path = tmp_path / "metrics.csv"
+    path.write_text(metrics.to_csv([{"reason": reason}]), encoding="utf-8", newline="")
+    assert metrics.from_csv(path)[0]["reason"] == reason
+
+
+def test_join_keeps_the_order_given_and_the_bytes(tmp_path):
+    rows = [{"dataset": name, "loss": 1 / 3, "reason": "a, b"} for name in "cab"]
+    paths = []
+    for row in rows:
+        paths.append(tmp_path / f"{row['dataset']}.csv")
+        paths[-1].write_text(metrics.to_csv([row]))
+    assert metrics.join(paths) == metrics.to_csv(rows)
+
+
+def cell(tmp_path, method, log=None):
+    cell = Cell("digits", "cnn", 1, method, str(tmp_path / f"{method}.csv"), str(tmp_path / f"{method}.log"))
+    if log is not None:
+        (tmp_path / f"{method}.log").write_text(log)
+    return cell
+
+
+def test_a_failed_run_keeps_what_is_there_and_says_what_is_not(tmp_path):
+    there = cell(tmp_path, "midrise")
+    (tmp_path / "midrise.csv").write_text(metrics.to_csv([{"method": "midrise", "split": s} for s in ("val", "test")]))
+    broken = cell(tmp_path, "random", "Traceback …\nArithmeticError: training diverged\n\n")
+    never = cell(tmp_path, "magnitude")
+    assert metrics.collect_what_is_there(tmp_path / "all.csv", [broken, there, never]) == 2
+    rows = metrics.from_csv(tmp_path / "all.csv")
+    assert [(row["method"], row["split"], row["status"]) for row in rows] == [
+        ("random", "", "failed"),
+        ("midrise", "val", ""),
+        ("midrise", "test", ""),
+        ("magnitude", "", "failed"),
+    ]
+    assert rows[0]["reason"] == "ArithmeticError: training diverged"
+    assert rows[3]["reason"].startswith("not run")
+    assert (rows[0]["dataset"], rows[0]["network"], rows[0]["seed"]) == ("digits", "cnn", "1")
+
+
+def test_timings_come_from_benchmark_files(tmp_path):
+    benchmark = tmp_path / "train.tsv"
+    benchmark.write_text("s\th:m:s\tmax_rss\tcpu_time\n1.5\t0:00:01\t321.0\t1.25\n")
+    jobs = [
+        {"dataset": "digits", "network": "cnn", "seed": 0, "job": "train", "benchmark": str(benchmark)},
+        {"dataset": "digits", "network": "cnn", "seed": 1, "job": "train", "benchmark": str(tmp_path / "absent.tsv")},
+    ]
+    assert metrics.timings(jobs) == (
+        "dataset,network,seed,job,seconds,cpu_seconds,max_rss_mb\ndigits,cnn,0,train,1.5,1.25,321.0\n"
+    )
