@@ -8,18 +8,26 @@ min_version("9.0")
 include: "rules/common.smk"
 include: "rules/fetch.smk"
 include: "rules/prepare.smk"
-include: "rules/train.smk"
-include: "rules/compress.smk"
-include: "rules/collect.smk"
+
+
+if CONFIG.replication:
+
+    include: "rules/replicate.smk"
+
+else:
+
+    include: "rules/train.smk"
+    include: "rules/compress.smk"
+    include: "rules/collect.smk"
+
+
 include: "rules/report.smk"
 
 
 rule all:
     default_target: True
     input:
-        f"{RESULTS}/metrics.csv",
-        f"{RESULTS}/timings.csv",
-        f"{RESULTS}/report/index.html",
+        TARGETS,
 
 
 onstart:
@@ -28,8 +36,8 @@ onstart:
 
 onsuccess:
     provenance.end(MANIFEST, "complete")
-    if Path(f"{RESULTS}/report/index.html").exists():
-        print(f"\nThe report is {RESULTS}/report/index.html")
+    if Path(TARGETS[-1]).exists():
+        print(f"\nThe report is {TARGETS[-1]}")
 
 
 onerror:

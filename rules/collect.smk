@@ -1,3 +1,6 @@
+TARGETS = [f"{RESULTS}/metrics.csv", f"{RESULTS}/timings.csv", f"{RESULTS}/report/index.html"]
+
+
 rule collect_metrics:
     input:
         [cell.metrics for cell in CELLS],

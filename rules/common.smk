@@ -33,7 +33,7 @@ MODEL = f"{RESULTS}/{TRAINED}/fp32/model.safetensors"
 SOURCES = {
     dataset: files
     for dataset, files in sources.load(f"{workflow.basedir}/data/sources.yaml").items()
-    if dataset in CONFIG.networks
+    if dataset in CONFIG.datasets
 }
 
 SPLITS = ["val", "test"]
@@ -43,6 +43,7 @@ TRAININGS = [
     for dataset, networks in CONFIG.networks.items()
     for network in networks
     for seed in CONFIG.seeds
+    if not CONFIG.replication
 ]
 CELLS = [
     metrics.Cell(
@@ -58,6 +59,6 @@ CELLS = [
 
 
 wildcard_constraints:
-    dataset="|".join(CONFIG.networks),
+    dataset="|".join(CONFIG.datasets),
     network="|".join({network: 0 for networks in CONFIG.networks.values() for network in networks}),
     seed="|".join(map(str, CONFIG.seeds)),

@@ -1,5 +1,5 @@
 # A job a notebook; what a notebook makes, it declares in its own metadata.
-NOTEBOOKS = reporting.notebooks(f"{workflow.basedir}/notebooks")
+NOTEBOOKS = reporting.notebooks(f"{workflow.basedir}/notebooks", "replication" if CONFIG.replication else "run")
 REPORT_CODE = provenance.code_digest(
     "edgepress.reporting.render",
     "edgepress.reporting.figures",
@@ -31,9 +31,9 @@ for notebook in NOTEBOOKS:
                     subcategory=notebook.title,
                     labels={"figure": figure},
                 )
-                for figure in notebook.figure_names(CONFIG.networks)
+                for figure in notebook.figure_names(CONFIG.datasets)
             ],
-            vectors=[f"{RESULTS}/figures/{figure}.pdf" for figure in notebook.figure_names(CONFIG.networks)],
+            vectors=[f"{RESULTS}/figures/{figure}.pdf" for figure in notebook.figure_names(CONFIG.datasets)],
             tables=[
                 report(
                     f"{RESULTS}/tables/{table}.csv",

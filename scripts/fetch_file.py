@@ -6,11 +6,7 @@ from edgepress import sources
 from edgepress.logs import job
 
 terminal = sys.stderr
-with job(snakemake.log[0]):
+with job(snakemake.log[0], sources.FetchError):
     source = sources.Source(**snakemake.params.source)
     folders = sources.mirrors(snakemake.config.get("mirror"))
-    try:
-        print("from", sources.fetch(source, snakemake.output[0], folders, terminal=terminal))
-    except sources.FetchError as error:
-        print(error)
-        sys.exit(1)
+    print("from", sources.fetch(source, snakemake.output[0], folders, terminal=terminal))

@@ -1,19 +1,12 @@
 """Prepare one data set."""
 
-import sys
 from pathlib import Path
 
 from edgepress import datasets, sources
 from edgepress.logs import job
 
-with job(snakemake.log[0]):
-    try:
-        for path, sha256 in zip(snakemake.input.raw, snakemake.params.sha256, strict=True):
-            sources.check(path, sha256)
-        prepared = datasets.prepare(
-            snakemake.wildcards.dataset, snakemake.params.split_seed, Path(snakemake.params.raw)
-        )
-    except (sources.FetchError, datasets.DataError) as error:
-        print(error)
-        sys.exit(1)
+with job(snakemake.log[0], sources.FetchError, datasets.DataError):
+    for path, sha256 in zip(snakemake.input.raw, snakemake.params.sha256, strict=True):
+        sources.check(path, sha256)
+    prepared = datasets.prepare(snakemake.wildcards.dataset, snakemake.params.split_seed, Path(snakemake.params.raw))
     prepared.save(snakemake.output[0])

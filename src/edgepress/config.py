@@ -124,11 +124,22 @@ class ChainConfig(_Model):
     sparsity: Distinct[Share] | None = Field(None, description="shares removed; None takes those of the run")
 
 
+class ReplicationConfig(_Model):
+    """The study again, from its own weights and in its own definitions, instead of a run of edgepress's."""
+
+    weights: str = Field(description="folder of the study's networks, `<dataset>_simple.safetensors` and `_complex`")
+    datasets: Distinct[Literal["churn", "telescope", "california", "mv"]] = Field(
+        ["churn", "telescope", "california", "mv"], description="data sets of the study"
+    )
+    draws: int = Field(10, ge=2, description="repetitions of its stochastic methods, the first from its own stream")
+
+
 class RunConfig(_Model):
     """Everything that one config file asks for."""
 
     run: str = Field(
         "starter",
+        max_length=64,
         pattern=f"^{_NAME}$",
         description="name of the run; its results are in results/<run>/",
     )
@@ -186,6 +197,14 @@ class RunConfig(_Model):
     training_for: Annotated[dict[str, TrainingConfig], AfterValidator(_check_datasets)] = Field(
         {}, description="for a data set, how its networks are trained instead"
     )
+    replication: ReplicationConfig | None = Field(
+        None, description="recompute what the study published, instead of all the above; see replication.yaml"
+    )
+
+    @property
+    def datasets(self) -> list[str]:
+        """The data sets of the run."""
+        return list(self.replication.datasets if self.replication else self.networks)
 
     def steps(self, method: str) -> list[str]:
         """The methods that ``method`` consists of: those of a chain, or itself."""

@@ -8,12 +8,15 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
+_FAILED = "failed: "
+
 
 @contextlib.contextmanager
-def job(path: str | Path) -> Iterator[None]:
-    """Send what is printed, and a traceback where it ends in one, to the log at ``path``.
+def job(path: str | Path, *plain: type[Exception]) -> Iterator[None]:
+    """Send what is printed to the log at ``path``, and end the process with 1 where an error ends the job.
 
-    The last line of the log of a failed job is its error; the run's summary quotes it.
+    The log then closes with a traceback, unless the error is one of the ``plain`` types whose message says it all,
+    and with one line, ``failed: …``, that the summary of the run quotes (``failure``).
     """
     with (
         Path(path).open("w", encoding="utf-8", buffering=1) as log,
@@ -22,15 +25,18 @@ def job(path: str | Path) -> Iterator[None]:
     ):
         try:
             yield
-        except Exception:
-            traceback.print_exc(file=log)
+        except Exception as error:
+            kind = "" if isinstance(error, plain) else f"{type(error).__name__}: "
+            if kind:
+                traceback.print_exc()
+            print(_FAILED + " ".join(f"{kind}{error}".split()))
             sys.exit(1)
 
 
-def last_line(path: str | Path) -> str:
-    """The last line of a log that says something, or '' where there is none."""
+def failure(path: str | Path) -> str:
+    """Why the job that wrote the log at ``path`` failed: '' where it did not, was killed, or never began."""
     try:
         lines = Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return ""
-    return next((line.strip() for line in reversed(lines) if line.strip()), "")
+    return lines[-1].removeprefix(_FAILED) if lines and lines[-1].startswith(_FAILED) else ""

@@ -41,10 +41,10 @@ COLUMNS: dict[str, str] = {
 }
 
 
-def to_csv(rows: Iterable[Mapping[str, Any]]) -> str:
+def to_csv(rows: Iterable[Mapping[str, Any]], columns: Iterable[str] = COLUMNS) -> str:
     """Rows as CSV text, columns in order, empty where a row has nothing to say; floats in full precision."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, restval="", lineterminator="\n")
+    writer = csv.DictWriter(text, list(columns), restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
@@ -57,8 +57,9 @@ def from_csv(path: str | Path, delimiter: str = ",") -> list[dict[str, str]]:
 
 
 def join(paths: Iterable[str | Path]) -> str:
-    """The metrics of many cells, in the order given, as one CSV."""
-    return to_csv(row for path in paths for row in from_csv(path))
+    """Tables of the same columns, the metrics of many cells, say, in the order given, as one CSV."""
+    rows = [row for path in paths for row in from_csv(path)]
+    return to_csv(rows, rows[0] if rows else COLUMNS)
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def collect_what_is_there(path: str | Path, cells: Iterable[Cell]) -> int:
             rows += from_csv(cell.metrics)
             continue
         failed += 1
-        reason = logs.last_line(cell.log) or "not run: something that it needs failed, or the run was stopped"
+        reason = logs.failure(cell.log) or "it was stopped, or something that it needs failed"
         identity = {name: getattr(cell, name) for name in ("dataset", "network", "seed", "method")}
         rows.append({**identity, "status": "failed", "reason": reason})
     write_atomically(path, to_csv(rows))

@@ -6,29 +6,28 @@ from edgepress import logs
 
 
 @pytest.mark.parametrize(
-    "text, last",
+    "text, reason",
     [
-        ("one\ntwo\n", "two"),
-        ("one\n  two  \n\n   \n", "two"),
-        ("Traceback (most recent call last):\n  File …\nValueError: no codebook", "ValueError: no codebook"),
+        ("one\nfailed: ValueError: no codebook\n", "ValueError: no codebook"),
+        ("random s90 1,200 bytes\n", ""),
+        ("failed: then went on\ntwo\n", ""),
         ("", ""),
-        ("\n\n", ""),
     ],
 )
-def test_last_line(tmp_path, text, last):
+def test_only_a_closing_failure_is_one(tmp_path, text, reason):
     path = tmp_path / "job.log"
     path.write_text(text, encoding="utf-8")
-    assert logs.last_line(path) == last
+    assert logs.failure(path) == reason
 
 
 def test_no_log_says_nothing(tmp_path):
-    assert logs.last_line(tmp_path / "absent.log") == ""
+    assert logs.failure(tmp_path / "absent.log") == ""
 
 
 def test_a_log_that_is_no_text_is_read_as_far_as_it_goes(tmp_path):
     path = tmp_path / "job.log"
-    path.write_bytes(b"fine\nbad \xff byte\n")
-    assert logs.last_line(path).startswith("bad ")
+    path.write_bytes(b"fine \xff\nfailed: bad \xfe byte\n")
+    assert logs.failure(path).startswith("bad ")
 
 
 def test_what_a_job_prints_goes_to_its_log(tmp_path, capsys):
@@ -39,10 +38,16 @@ def test_what_a_job_prints_goes_to_its_log(tmp_path, capsys):
     assert capsys.readouterr() == ("", "")
 
 
-def test_a_failed_job_ends_with_its_error_in_the_log(tmp_path):
+def test_a_failed_job_ends_with_its_error_in_one_line(tmp_path):
     with pytest.raises(SystemExit) as caught, logs.job(tmp_path / "job.log"):
         print("before")
-        raise ArithmeticError("training diverged in epoch 3")
+        raise ArithmeticError("training diverged\nin epoch 3")
     assert caught.value.code == 1
-    assert logs.last_line(tmp_path / "job.log") == "ArithmeticError: training diverged in epoch 3"
+    assert logs.failure(tmp_path / "job.log") == "ArithmeticError: training diverged in epoch 3"
     assert (tmp_path / "job.log").read_text().startswith("before\nTraceback")
+
+
+def test_an_error_whose_message_says_it_all_has_no_traceback(tmp_path):
+    with pytest.raises(SystemExit), logs.job(tmp_path / "job.log", FileNotFoundError):
+        raise FileNotFoundError("mv.dat is not there; fetch it")
+    assert (tmp_path / "job.log").read_text() == "failed: mv.dat is not there; fetch it\n"

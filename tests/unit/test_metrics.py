@@ -79,6 +79,12 @@ def test_a_failed_run_keeps_what_is_there_and_says_what_is_not(tmp_path):
     assert (rows[0]["dataset"], rows[0]["network"], rows[0]["seed"]) == ("digits", "cnn", "1")
 
 
+def test_progress_is_not_taken_for_the_error_of_a_job_that_was_killed(tmp_path):
+    killed = cell(tmp_path, "random", "random s50 3,000 bytes\nrandom s90 1,200 bytes\n")
+    assert metrics.collect_what_is_there(tmp_path / "all.csv", [killed]) == 1
+    assert metrics.from_csv(tmp_path / "all.csv")[0]["reason"] != "random s90 1,200 bytes"
+
+
 def test_timings_come_from_benchmark_files(tmp_path):
     benchmark = tmp_path / "train.tsv"
     benchmark.write_text("s\th:m:s\tmax_rss\tcpu_time\n1.5\t0:00:01\t321.0\t1.25\n")

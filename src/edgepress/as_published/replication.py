@@ -12,15 +12,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from edgepress import as_published
+from edgepress import as_published, networks, registry
 from edgepress.as_published import State, evaluation
 from edgepress.as_published.data import prepare
 from edgepress.as_published.evaluation import Shuffles
 from edgepress.datasets import SPLITS, Prepared
 from edgepress.levels import Level
+from edgepress.methods import rounding
+from edgepress.sweep import Bench, Trained
 
 NETWORKS = {"dnn_simple": "simple", "dnn_complex": "complex"}
 PUBLISHED_SPLITS = ("train", "test")
+PUBLISHED_ORDER = "published_order_loss"
+TENSOR_COLUMNS = ("dataset", "network", "method", "level", "draw", "tensor", "distinct", "zeros", "mean_abs_err")
 _FP32_EVALUATIONS = 22  # evaluations a network in the run that published full precision, which came first
 
 
@@ -90,8 +94,7 @@ def replicate(
     """
     stream = np.random.RandomState(0)
     data = prepare(dataset, raw, stream)
-    paths = {network: Path(weights) / f"{dataset}_{short}.safetensors" for network, short in NETWORKS.items()}
-    states = {network: as_published.read_state(path) for network, path in paths.items()}
+    states = {network: as_published.read_state(path) for network, path in _weight_files(dataset, weights).items()}
     metrics, tensors = [], []
     for cell in cells(dataset, data, states, stream, draws):
         family = cell.method.partition("_")[0]
@@ -119,6 +122,26 @@ def replicate(
     return metrics, tensors
 
 
+def in_sound_definitions(dataset: str, weights: str | Path, raw: str | Path, draws: int) -> list[dict[str, Any]]:
+    """Rows of metrics of the same networks under the methods of ``edgepress.methods``, at the study's precisions."""
+    data = prepare(dataset, raw)
+    rows: list[dict[str, Any]] = []
+    for network, path in _weight_files(dataset, weights).items():
+        module = networks.build(network, data)
+        networks.load_inference_state(module, as_published.read_state(path))
+        bench = Bench(Trained(network, 0, module, data, path.stat().st_size), SPLITS, torch.device("cpu"))
+        rows += bench.baseline()
+        for method, entry in registry.methods().items():
+            if entry.module == rounding.__name__:
+                levels = [str(Level(bits=bits)) for bits in as_published.BITS]
+                rows += [row for result in bench.sweep(method, levels, draws) for row in result.rows]
+    return rows
+
+
+def _weight_files(dataset: str, folder: str | Path) -> dict[str, Path]:
+    return {network: Path(folder) / f"{dataset}_{size}.safetensors" for network, size in NETWORKS.items()}
+
+
 def zeros(tensor: Tensor) -> int:
     """How many entries are 0."""
     return int(tensor.numel() - tensor.count_nonzero())
@@ -134,7 +157,7 @@ def _quality(state: State, data: Prepared, split: str, order: Tensor | None) -> 
     else:
         quality["mse"] = quality["loss"]
     if order is not None:
-        quality["published_order_loss"] = evaluation.loss(losses, order)
+        quality[PUBLISHED_ORDER] = evaluation.loss(losses, order)
     return quality
 
 

@@ -23,6 +23,7 @@ class Notebook:
     order: int
     figures: tuple[str, ...]
     tables: tuple[str, ...]
+    of: str = "run"  # the kind of results that it shows: those of a run, or of the replication
 
     def figure_names(self, datasets: Iterable[str]) -> list[str]:
         """The names of its figures, without ending, for these data sets."""
@@ -37,6 +38,7 @@ def declared(path: str | Path) -> Notebook:
     return Notebook(**{**about, **lists}, name=path.stem, path=str(path))
 
 
-def notebooks(folder: str | Path) -> list[Notebook]:
-    """The report notebooks in ``folder``, in reading order."""
-    return sorted(map(declared, Path(folder).glob("*.ipynb")), key=lambda notebook: notebook.order)
+def notebooks(folder: str | Path, of: str = "run") -> list[Notebook]:
+    """The report notebooks in ``folder`` about one kind of results, in reading order."""
+    found = (declared(path) for path in Path(folder).glob("*.ipynb"))
+    return sorted((notebook for notebook in found if notebook.of == of), key=lambda notebook: notebook.order)
