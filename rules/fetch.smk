@@ -1,6 +1,5 @@
-# A job a file. What it must hold is pinned by its hash, so where it is found changes nothing and is no parameter.
+# A job a file. What it must hold is pinned by its hash, so where it may be found is no parameter.
 import re
-from dataclasses import asdict
 
 NOTHING = "(?!)"  # what a wildcard is where no data set has files
 
@@ -24,7 +23,7 @@ rule fetch_file:
     conda:
         ENVIRONMENT
     params:
-        source=lambda wildcards: asdict(SOURCES[wildcards.dataset][wildcards.file]),
+        catalogue=f"{workflow.basedir}/data/sources.yaml",
     message:
         "Fetching {wildcards.file} of {wildcards.dataset}"
     script:

@@ -1,8 +1,7 @@
 rule prepare_dataset:
     input:
-        # Ancient: their hashes, among the parameters, say whether they changed; their age does not.
         raw=lambda wildcards: [
-            ancient(RAW.format(dataset=wildcards.dataset, file=file)) for file in SOURCES.get(wildcards.dataset, ())
+            RAW.format(dataset=wildcards.dataset, file=file) for file in SOURCES.get(wildcards.dataset, ())
         ],
     output:
         PREPARED,

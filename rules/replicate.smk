@@ -4,9 +4,7 @@ TARGETS = [f"{RESULTS}/metrics.csv", f"{RESULTS}/tensors.csv", f"{RESULTS}/repor
 # A job a data set: the study's random stream runs through all its networks and methods, in order.
 rule replicate_study:
     input:
-        raw=lambda wildcards: [
-            ancient(RAW.format(dataset=wildcards.dataset, file=file)) for file in SOURCES[wildcards.dataset]
-        ],
+        raw=lambda wildcards: [RAW.format(dataset=wildcards.dataset, file=file) for file in SOURCES[wildcards.dataset]],
         weights=[f"{CONFIG.replication.weights}/{{dataset}}_{size}.safetensors" for size in ("simple", "complex")],
     output:
         metrics=f"{RESULTS}/{{dataset}}/metrics.csv",

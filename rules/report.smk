@@ -1,7 +1,9 @@
 # A job a notebook; what a notebook makes, it declares in its own metadata.
 NOTEBOOKS = reporting.notebooks(f"{workflow.basedir}/notebooks", "replication" if CONFIG.replication else "run")
+PUBLISHED = f"{workflow.basedir}/results/reference/published.csv"
 REPORT_CODE = provenance.code_digest(
     "edgepress.reporting.render",
+    "edgepress.reporting.replication",
     "edgepress.reporting.figures",
     "edgepress.reporting.style",
     "edgepress.reporting.tables",
@@ -15,6 +17,7 @@ for notebook in NOTEBOOKS:
         input:
             metrics=f"{RESULTS}/metrics.csv",
             notebook=notebook.path,
+            published=PUBLISHED if CONFIG.replication else [],
         output:
             page=report(
                 f"{RESULTS}/report/{notebook.name}.html",

@@ -6,5 +6,10 @@ from edgepress.logs import job
 from edgepress.reporting import render
 
 with job(snakemake.log[0]):
-    run_folder = Path(snakemake.input.metrics).parent
-    render.execute(snakemake.input.notebook, snakemake.output.notebook, snakemake.output.page, run_folder)
+    render.execute(
+        snakemake.input.notebook,
+        snakemake.output.notebook,
+        snakemake.output.page,
+        run_folder=Path(snakemake.input.metrics).parent,
+        **({"published": snakemake.input.published} if snakemake.input.published else {}),
+    )

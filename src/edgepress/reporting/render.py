@@ -19,15 +19,15 @@ from edgepress.metrics import from_csv
 from edgepress.reporting import Notebook, results, summary, tables
 
 
-def execute(notebook: str | Path, executed: str | Path, page: str | Path, run_folder: str | Path) -> None:
-    """Run a notebook on the results in ``run_folder``; keep it as run, and as an HTML page without its code.
+def execute(notebook: str | Path, executed: str | Path, page: str | Path, **parameters: str | Path) -> None:
+    """Run a notebook with those of ``parameters`` that it has; keep it as run, and as an HTML page without its code.
 
     Raises papermill's PapermillExecutionError where a cell fails; then neither file is written.
     """
     os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # the kernel of this environment, not one of the user's
-    node = papermill.execute_notebook(
-        str(notebook), None, {"run_folder": str(run_folder)}, kernel_name="python3", progress_bar=False
-    )
+    known = papermill.inspect_notebook(str(notebook))
+    given = {name: str(value) for name, value in parameters.items() if name in known}
+    node = papermill.execute_notebook(str(notebook), None, given, kernel_name="python3", progress_bar=False)
     node.metadata["title"] = node.metadata["edgepress"]["title"]
     body, _ = nbconvert.HTMLExporter(exclude_input=True, exclude_output_prompt=True).from_notebook_node(node)
     write_atomically(executed, nbformat.writes(node))
