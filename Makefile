@@ -1,4 +1,6 @@
 # make run: the starter run, from nothing to its report.    make test: the same set-up, then the tests.
+# make study: the study's data sets and networks; hours on a CPU, goes on where it was.
+# make replicate: what the study published, recomputed (config/replication.yaml says from where).
 # make lint: what CI refuses.    make bench: the speed of what is ours, against copying memory.
 # CONFIG=config/mine.yaml make run: another run.
 
@@ -6,10 +8,16 @@ PYTHON ?= python3
 CONFIG ?= config/config.yaml
 BIN := .venv/bin
 
-.PHONY: run test lint bench clean
+.PHONY: run study replicate test lint bench clean
 
 run: .venv/installed
 	$(BIN)/snakemake --cores all --configfile $(CONFIG)
+
+study:
+	$(MAKE) run CONFIG=config/study.yaml
+
+replicate:
+	$(MAKE) run CONFIG=config/replication.yaml
 
 test: .venv/installed-dev
 	$(BIN)/pytest
