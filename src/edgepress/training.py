@@ -65,11 +65,7 @@ def train(
     if inputs.dim() == 4:
         network.to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(network.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
-    steps = settings.max_epochs * len(_batches(torch.arange(len(inputs)), settings.batch_size))
-    if settings.schedule == "onecycle":
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.lr, steps, pct_start=1 / 3)
-    else:
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    schedule = _schedule(optimizer, settings, len(inputs))
     best_loss, best_state, best_epoch = math.inf, copy.deepcopy(network.state_dict()), 0
     bf16 = settings.precision == "bf16" or (settings.precision == "auto" and device.type == "cuda")
     history: list[dict[str, Any]] = []
@@ -101,6 +97,14 @@ def train(
     network.load_state_dict(best_state)
     scale.fold_into(network)
     return history
+
+
+def _schedule(optimizer: torch.optim.Optimizer, settings: Training, rows: int) -> torch.optim.lr_scheduler.LRScheduler:
+    """The learning rate of each step, over all epochs."""
+    steps = settings.max_epochs * len(_batches(torch.arange(rows), settings.batch_size))
+    if settings.schedule == "onecycle":
+        return torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.lr, steps, pct_start=1 / 3)
+    return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
 
 
 def augmented(images: Tensor, how: str, generator: torch.Generator) -> Tensor:
