@@ -12,6 +12,8 @@ BIN := .venv/bin
 
 run: .venv/installed
 	$(BIN)/snakemake --cores all --configfile $(CONFIG)
+	@run=$$(sed -n 's/^run: *//p' $(CONFIG)); cd results/$${run:-starter}/report && \
+	for page in index replication; do test ! -e $$page.html || echo "The report is $$PWD/$$page.html"; done
 
 study:
 	$(MAKE) run CONFIG=config/study.yaml

@@ -28,6 +28,8 @@ rule all:
     default_target: True
     input:
         TARGETS,
+        REPORT_FILES,
+        REPORT,
 
 
 onstart:
@@ -35,13 +37,15 @@ onstart:
 
 
 onsuccess:
-    provenance.end(MANIFEST, "complete")
-    if Path(TARGETS[-1]).exists():
-        print(f"\nThe report is {TARGETS[-1]}")
+    missing = [path for path in [*TARGETS, REPORT] if not Path(path).exists()]
+    provenance.end(MANIFEST, "partial" if missing else "complete")
+    if not missing:
+        print(f"\nThe report is {REPORT}")
 
 
 onerror:
     provenance.end(MANIFEST, "failed")
-    failed = metrics.collect_what_is_there(f"{RESULTS}/metrics.csv", CELLS)
-    print(f"\n{failed} of {len(CELLS)} cells have no result; {RESULTS}/metrics.csv says which and why.")
-    print("What is finished is kept: run the same command again to do the rest.")
+    failed = metrics.collect_what_is_there(f"{RESULTS}/metrics.csv", CELLS) if CELLS else 0
+    if failed:
+        print(f"\n{failed} of {len(CELLS)} cells have no result; {RESULTS}/metrics.csv says which and why.")
+    print("\nWhat is finished is kept: run the same command again to do the rest.")

@@ -1,4 +1,6 @@
-TARGETS = [f"{RESULTS}/metrics.csv", f"{RESULTS}/timings.csv", f"{RESULTS}/report/index.html"]
+# The cells are targets, too: one that is missing is made although a metrics.csv, of a run that failed, is there.
+TARGETS = [*[cell.metrics for cell in CELLS], f"{RESULTS}/metrics.csv", f"{RESULTS}/timings.csv"]
+REPORT = f"{RESULTS}/report/index.html"
 
 
 rule collect_metrics:
@@ -17,6 +19,8 @@ rule collect_metrics:
         f"{BENCHMARKS}/collect_metrics.tsv"
     conda:
         ENVIRONMENT
+    params:
+        code=provenance.code_digest(SCRIPT.format("collect_metrics")),
     message:
         "Collecting the metrics of all cells"
     script:
@@ -35,6 +39,7 @@ rule collect_timings:
     conda:
         ENVIRONMENT
     params:
+        code=provenance.code_digest(SCRIPT.format("collect_timings")),
         jobs=[
             {**training, "job": job, "benchmark": f"{BENCHMARKS}/{TRAINED}/{job}.tsv".format(**training)}
             for training in TRAININGS

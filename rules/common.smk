@@ -22,6 +22,7 @@ LOGS = f"logs/{CONFIG.run}"
 BENCHMARKS = f"{RESULTS}/benchmarks"
 MANIFEST = f"{RESULTS}/manifest.json"
 ENVIRONMENT = "../envs/environment.yaml"
+SCRIPT = f"{workflow.basedir}/scripts/{{}}.py"  # where the code that a job runs begins
 
 RAW_FOLDER = "data/raw"
 RAW = f"{RAW_FOLDER}/{{dataset}}/{{file}}"
@@ -51,6 +52,7 @@ CELLS = [
         method=method,
         metrics=f"{RESULTS}/{TRAINED}/{method}/metrics.csv".format(**training),
         log=f"{LOGS}/{TRAINED}/{job}.log".format(**training),
+        training=f"{RESULTS}/{TRAINED}/fp32/metrics.csv".format(**training),
     )
     for training in TRAININGS
     for job, methods in {"train": ["fp32"], **FAMILIES}.items()

@@ -32,7 +32,7 @@ for family, methods in FAMILIES.items():
             threads=CONFIG.threads,
             splits=SPLITS,
             code=provenance.code_digest(
-                "edgepress.sweep",
+                SCRIPT.format("compress_network"),
                 *[registry.methods()[step].module for method in methods for step in CONFIG.steps(method)],
             ),
         message:

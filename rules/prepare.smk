@@ -19,7 +19,7 @@ rule prepare_dataset:
         raw=RAW_FOLDER,
         sha256=lambda wildcards: [source.sha256 for source in SOURCES.get(wildcards.dataset, {}).values()],
         code=lambda wildcards: provenance.code_digest(
-            "edgepress.datasets", registry.datasets()[wildcards.dataset].module
+            SCRIPT.format("prepare_dataset"), registry.datasets()[wildcards.dataset].module
         ),
     message:
         "Preparing {wildcards.dataset}"

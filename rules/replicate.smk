@@ -1,4 +1,5 @@
-TARGETS = [f"{RESULTS}/metrics.csv", f"{RESULTS}/tensors.csv", f"{RESULTS}/report/replication.html"]
+TARGETS = [f"{RESULTS}/metrics.csv", f"{RESULTS}/tensors.csv"]
+REPORT = f"{RESULTS}/report/replication.html"
 
 
 # A job a data set: the study's random stream runs through all its networks and methods, in order.
@@ -23,7 +24,7 @@ rule replicate_study:
     params:
         draws=CONFIG.replication.draws,
         threads=CONFIG.threads,
-        code=provenance.code_digest("edgepress.as_published.replication", registry.methods()["midrise"].module),
+        code=provenance.code_digest(SCRIPT.format("replicate_study"), registry.networks()["dnn_simple"].module),
     message:
         "Replicating the study on {wildcards.dataset}"
     script:
@@ -50,6 +51,8 @@ rule collect_replication:
         f"{BENCHMARKS}/collect_replication.tsv"
     conda:
         ENVIRONMENT
+    params:
+        code=provenance.code_digest(SCRIPT.format("collect_replication")),
     message:
         "Collecting what was replicated"
     script:

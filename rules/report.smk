@@ -1,13 +1,20 @@
 # A job a notebook; what a notebook makes, it declares in its own metadata.
-NOTEBOOKS = reporting.notebooks(f"{workflow.basedir}/notebooks", "replication" if CONFIG.replication else "run")
+NOTEBOOKS = [
+    notebook
+    for notebook in reporting.notebooks(f"{workflow.basedir}/notebooks", "replication" if CONFIG.replication else "run")
+    if notebook.sweep in (None, *CONFIG.sweeps)
+]
+REPORT_FILES = [f"{RESULTS}/{path}" for notebook in NOTEBOOKS for path in notebook.files(CONFIG.datasets)]
 PUBLISHED = f"{workflow.basedir}/results/reference/published.csv"
 REPORT_CODE = provenance.code_digest(
-    "edgepress.reporting.render",
-    "edgepress.reporting.replication",
-    "edgepress.reporting.figures",
-    "edgepress.reporting.style",
-    "edgepress.reporting.tables",
+    SCRIPT.format("render_notebook"),
+    SCRIPT.format("write_index"),
+    *[
+        f"edgepress.reporting.{module}"
+        for module in ("figures", "replication", "results", "selection", "style", "summary", "tables")
+    ],
 )
+
 
 for notebook in NOTEBOOKS:
 

@@ -21,7 +21,7 @@ rule train_network:
         threads=CONFIG.threads,
         splits=SPLITS,
         code=lambda wildcards: provenance.code_digest(
-            "edgepress.training", "edgepress.sweep", registry.networks()[wildcards.network].module
+            SCRIPT.format("train_network"), registry.networks()[wildcards.network].module
         ),
     message:
         "Training {wildcards.network} on {wildcards.dataset}, seed {wildcards.seed}"

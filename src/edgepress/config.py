@@ -222,6 +222,11 @@ class RunConfig(_Model):
             for share in (sparsity if "sparsity" in sweeps else [None])
         ]
 
+    @property
+    def sweeps(self) -> set[str]:
+        """What the methods of the run are swept over, chains aside: bits, sparsity or both."""
+        return {registry.methods()[name].sweep for name in self.methods}
+
     def families(self) -> dict[str, list[str]]:
         """The methods and chains of the run by family; those of one family share a job."""
         families: dict[str, list[str]] = {}

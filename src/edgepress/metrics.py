@@ -72,6 +72,7 @@ class Cell:
     method: str
     metrics: str
     log: str
+    training: str = ""  # the metrics of full precision, without which those of a compressed network count for nothing
 
 
 def collect_what_is_there(path: str | Path, cells: Iterable[Cell]) -> int:
@@ -82,11 +83,13 @@ def collect_what_is_there(path: str | Path, cells: Iterable[Cell]) -> int:
     rows: list[dict[str, Any]] = []
     failed = 0
     for cell in cells:
-        if Path(cell.metrics).exists():
+        trained = not cell.training or Path(cell.training).exists()
+        if trained and Path(cell.metrics).exists():
             rows += from_csv(cell.metrics)
             continue
         failed += 1
-        reason = logs.failure(cell.log) or "it was stopped, or something that it needs failed"
+        reason = "its training failed, or was stopped" if not trained and cell.metrics != cell.training else None
+        reason = reason or logs.failure(cell.log) or "it was stopped, or something that it needs failed"
         identity = {name: getattr(cell, name) for name in ("dataset", "network", "seed", "method")}
         rows.append({**identity, "status": "failed", "reason": reason})
     write_atomically(path, to_csv(rows))

@@ -23,28 +23,30 @@ _RECORDED = ("edgepress", "snakemake", "torch", "numpy", "pandas", "scipy", "sci
 
 
 @cache
-def code_digest(*modules: str) -> str:
-    """A hash of the code of ``modules`` and of every edgepress module that they import, directly or not.
+def code_digest(*roots: str) -> str:
+    """A hash of the code of ``roots``, modules or paths of scripts, and of every edgepress module that they import,
+    directly or not, with the templates beside them.
 
     Jobs carry it as a parameter, so that an edit to the library reruns those that use what was edited, and only
     them. Comments, docstrings and layout do not count. What a job imports by name at run time — its network, its
-    method — must be among ``modules``.
+    method — must be among ``roots``.
     """
     digest = hashlib.sha256()
-    for path in _closure(modules):
-        digest.update(ast.dump(_parsed(path)).encode("utf-8"))
+    for path in _closure(roots):
+        digest.update(ast.dump(_parsed(path)).encode("utf-8") if path.suffix == ".py" else path.read_bytes())
     return digest.hexdigest()[:16]
 
 
-def _closure(modules: Iterable[str]) -> list[Path]:
+def _closure(roots: Iterable[str]) -> list[Path]:
     found: set[Path] = set()
-    waiting = [path for module in modules for path in _files_of(module)]
+    waiting = [path for root in roots for path in ([Path(root)] if root.endswith(".py") else _files_of(root))]
     while waiting:
         path = waiting.pop()
         if path not in found:
             found.add(path)
             waiting += [file for module in _imports(path) for file in _files_of(module)]
-    return sorted(found)
+    templates = {template for folder in {path.parent for path in found} for template in folder.glob("*.j2")}
+    return [*sorted(found, key=lambda path: path.parts[-3:]), *sorted(templates)]
 
 
 @cache

@@ -71,7 +71,7 @@ def train(
     history: list[dict[str, Any]] = []
     for epoch in range(1, settings.max_epochs + 1):
         network.train()
-        total = torch.zeros((), device=device)
+        total, lr = torch.zeros((), device=device), schedule.get_last_lr()[0]
         shuffled = torch.randperm(len(inputs), generator=order).to(device)
         for rows in _batches(shuffled, settings.batch_size):
             optimizer.zero_grad(set_to_none=True)
@@ -86,9 +86,7 @@ def train(
         if not math.isfinite(train_loss):
             raise ArithmeticError(f"training diverged in epoch {epoch}: the loss is {train_loss}; lower training.lr")
         val_loss = scale.loss_in_units(network, data)
-        history.append(
-            {"epoch": epoch, "lr": schedule.get_last_lr()[0], "train_loss": train_loss, "val_loss": val_loss}
-        )
+        history.append({"epoch": epoch, "lr": lr, "train_loss": train_loss, "val_loss": val_loss})
         on_epoch(history[-1])
         if val_loss < best_loss:
             best_loss, best_state, best_epoch = val_loss, copy.deepcopy(network.state_dict()), epoch

@@ -11,12 +11,16 @@ REPOSITORY = Path(__file__).parents[2]
 TINY = REPOSITORY / "config" / "tiny.yaml"
 
 
+def command(folder: Path, *words: str, config: Path = TINY, cores: int = 2) -> list[str]:
+    line = [sys.executable, "-m", "snakemake", *words, "--snakefile", str(REPOSITORY / "Snakefile")]
+    return [*line, "--directory", str(folder), "--cores", str(cores), "--configfile", str(config)]
+
+
 def snakemake(folder: Path, *words: str, config: Path = TINY, cores: int = 2) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "snakemake", *words, "--snakefile", str(REPOSITORY / "Snakefile")]
-    command += ["--directory", str(folder), "--cores", str(cores), "--configfile", str(config)]
     environment = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
+    line = command(folder, *words, config=config, cores=cores)
     return subprocess.run(
-        command, capture_output=True, text=True, env=environment | {"CUDA_VISIBLE_DEVICES": ""}, check=False
+        line, capture_output=True, text=True, env=environment | {"CUDA_VISIBLE_DEVICES": ""}, check=False
     )
 
 

@@ -1,6 +1,10 @@
 import csv
 import json
+import os
 import shutil
+import signal
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -9,7 +13,7 @@ from safetensors.torch import load_file
 from edgepress.metrics import COLUMNS, from_csv
 from edgepress.packing import Compressed
 
-from .conftest import snakemake
+from .conftest import REPOSITORY, command, snakemake
 
 RUN = "results/tiny"
 
@@ -159,6 +163,64 @@ def test_the_snakemake_report_bundle_is_made(tiny_run):
     done = snakemake(tiny_run, "--report", "report.zip")
     assert done.returncode == 0, done.stderr[-3000:]
     assert (tiny_run / "report.zip").stat().st_size > 100_000
+
+
+def test_an_interrupted_run_is_finished_by_the_same_command(tiny_run, tmp_path):
+    """The interrupted run leaves a metrics.csv with rows about what is missing; it must not pass for the result."""
+    process = subprocess.Popen(
+        command(tmp_path, f"{RUN}/metrics.csv"), start_new_session=True, stderr=subprocess.DEVNULL
+    )
+    wait_for(lambda: len(list(tmp_path.glob(f"{RUN}/*/*/*/fp32/metrics.csv"))) >= 3, process)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(timeout=60) != 0
+    rows = from_csv(tmp_path / RUN / "metrics.csv")
+    assert {row["status"] for row in rows} == {"ok", "failed"}
+    finished = {path: path.stat().st_mtime_ns for path in tmp_path.glob(f"{RUN}/*/*/*/fp32/model.safetensors")}
+    again = snakemake(tmp_path)
+    assert again.returncode == 0, again.stderr[-3000:]
+    assert files(tmp_path, f"{RUN}/metrics.csv") == files(tiny_run, f"{RUN}/metrics.csv")
+    kept = [path.stat().st_mtime_ns == age for path, age in finished.items()]
+    assert sum(kept) >= len(kept) - 2  # at most those of the two jobs that were running are made again
+    assert json.loads((tmp_path / RUN / "manifest.json").read_text())["ended"] == "complete"
+
+
+def wait_for(condition, process, seconds=120):
+    for _ in range(10 * seconds):
+        if condition():
+            return
+        assert process.poll() is None, "snakemake ended too early"
+        time.sleep(0.1)
+    raise AssertionError(f"not within {seconds} s")
+
+
+@pytest.mark.parametrize("lost", ["figures/pareto_mv_synthetic.png", "tables/full_precision.tex", "report/size.html"])
+def test_what_is_deleted_is_made_again(tiny_run, lost):
+    (tiny_run / RUN / lost).unlink()
+    plan = snakemake(tiny_run, "--dry-run")
+    assert plan.returncode == 0
+    assert "report_" in plan.stdout and "train_network" not in plan.stdout
+    again = snakemake(tiny_run)
+    assert again.returncode == 0 and (tiny_run / RUN / lost).exists()
+
+
+@pytest.mark.parametrize(
+    ("methods", "left_out"), [("[magnitude]", "quantization"), ("[midrise]", "pruning")], ids=["prune", "quantize"]
+)
+def test_a_notebook_without_anything_to_show_is_left_out(tmp_path, methods, left_out):
+    config = tmp_path / "one_sided.yaml"
+    config.write_text(
+        (REPOSITORY / "config/tiny.yaml").read_text().replace("[nearest_uniform, stochastic_normal, random]", methods)
+    )
+    plan = snakemake(tmp_path, "--dry-run", config=config)
+    assert plan.returncode == 0, plan.stderr
+    reports = {line.split()[0] for line in plan.stdout.splitlines() if line.startswith("report_")}
+    assert reports == {
+        "report_full_precision",
+        "report_pruning",
+        "report_quantization",
+        "report_size",
+        "report_index",
+    } - {f"report_{left_out}"}
 
 
 @pytest.mark.parametrize(

@@ -24,10 +24,17 @@ class Notebook:
     figures: tuple[str, ...]
     tables: tuple[str, ...]
     of: str = "run"  # the kind of results that it shows: those of a run, or of the replication
+    sweep: str | None = None  # the sweep, bits or sparsity, without which it has nothing to show
 
     def figure_names(self, datasets: Iterable[str]) -> list[str]:
         """The names of its figures, without ending, for these data sets."""
         return [name.format(dataset=dataset) for dataset in datasets for name in self.figures]
+
+    def files(self, datasets: Iterable[str]) -> list[str]:
+        """What it makes, within the folder of the run."""
+        figures = [f"figures/{name}.{end}" for name in self.figure_names(datasets) for end in ("png", "pdf")]
+        tables = [f"tables/{name}.{end}" for name in self.tables for end in ("csv", "md", "tex")]
+        return [f"report/{self.name}.html", *figures, *tables]
 
 
 def declared(path: str | Path) -> Notebook:

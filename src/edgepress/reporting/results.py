@@ -106,7 +106,8 @@ def per_seed(rows: pd.DataFrame) -> pd.DataFrame:
     """
     quality = quality_of(rows)
     measured = ["quality", "bytes", "compression_ratio", "sparsity"]
-    means = rows.groupby([*CELL, "seed"], sort=False, dropna=False)[measured].mean().reset_index()
+    groups = rows.groupby([*CELL, "seed"], sort=False, dropna=False)
+    means = groups[measured].mean().assign(draws=groups.size()).reset_index()
     training = ["dataset", "network", "seed", "split"]
     reference = means[means.method == "fp32"].set_index(training).quality
     means = means.join(reference.rename("full_precision"), on=training)
@@ -117,9 +118,17 @@ def per_seed(rows: pd.DataFrame) -> pd.DataFrame:
 def over_seeds(rows: pd.DataFrame) -> pd.DataFrame:
     """A row a cell, level and split of one data set: means over seeds, ``quality`` and ``change`` with the ends
     ``_low`` and ``_high`` of their 95 % intervals.
+
+    A level that has no result for one of its network's seeds, or of its draws, is left out: the mean of those that
+    did not fail would flatter it.
     """
     quality = quality_of(rows)
-    groups = per_seed(rows).groupby(CELL, sort=False, dropna=False)
+    seeds = per_seed(rows)
+    drawn = seeds.draws == seeds.groupby("method").draws.transform("max")
+    trained = seeds[seeds.method == "fp32"].groupby(["network", "split"]).size().rename("trained")
+    present = seeds[drawn].join(trained, on=["network", "split"])
+    complete = present.groupby(CELL, dropna=False).seed.transform("size") == present.trained
+    groups = present[complete].groupby(CELL, sort=False, dropna=False)
     means = groups[["bytes", "compression_ratio", "sparsity"]].mean()
     means["seeds"] = groups.size()
     means["full_precision"] = groups.full_precision.apply(quality.mean)

@@ -20,6 +20,8 @@ _COLOURS = {
     "histogram": "#009E73",
     "normal": "#D55E00",
     "midrise": "#CC79A7",
+    "kde": "#B8A000",
+    "lloyd_max": "#661100",
     "magnitude": "#E69F00",
     "magnitude_global": "#8C510A",
     "random": "#999999",
@@ -50,10 +52,14 @@ def apply() -> None:
 
 
 def colour(method: str) -> str:
-    """The colour of a method; methods without one of their own take further ones in the registry's order."""
-    for name in (method, method.removeprefix("nearest_").removeprefix("stochastic_")):
-        if name in _COLOURS:
-            return _COLOURS[name]
+    """The colour of a method: that of its codebook, and for a chain named after a method, of that one. Others take
+    further colours in the registry's order.
+    """
+    begins = [name for name in registry.methods() if method.startswith(name)]
+    for name in (method, *sorted(begins, key=len, reverse=True)):
+        codebook = name.removeprefix("nearest_").removeprefix("stochastic_")
+        if codebook in _COLOURS:
+            return _COLOURS[codebook]
     others = sorted(registry.methods())
     place = others.index(method) if method in others else len(others)
     return mpl.colors.to_hex(sns.husl_palette(len(others) + 1, s=0.7, l=0.45)[place])
