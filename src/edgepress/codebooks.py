@@ -4,6 +4,14 @@ A codebook is fitted on a tensor at b bits and has 2^b levels in ascending order
 code of a level, to the nearest one or, given random bits, to either neighbour so that the mean is kept; ``decode``
 gives the level back. The definitions are the study's, in their sound form (levels sorted, weights alone).
 
+``uniform``, ``uniform_iqr``, ``histogram``, ``midrise``, ``normal``, ``kde`` and ``lloyd_max`` fit one. Each takes
+finite weights, a float tensor of any shape, and 1 to 16 bits; its levels are in the weights' unit. Each raises
+ValueError where there is no weight, one is NaN or infinite, or the bits are not 1 to 16. The first five are the
+study's definitions.
+
+Positions are computed in float32: on a grid of 12 bits and more, a weight within some hundredths of a step of the
+middle between two levels may go to the other one, which is as near to within a few units in its last place.
+
 Tensors are worked on in blocks that fit the cache, each operation in place: quantizing costs a few passes over the
 second-level cache and one over memory.
 """

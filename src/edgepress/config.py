@@ -49,6 +49,12 @@ def _six_decimals(share: float) -> float:
     return share + 0.0
 
 
+def _not_reference(run: str) -> str:
+    if run == "reference":
+        raise _wrong("'reference' is where committed results are; take another name")
+    return run
+
+
 def _known(kind: str, name: str, known: Mapping[str, Any]) -> None:
     if name not in known:
         raise _wrong(registry.unknown(kind, name, known))
@@ -137,7 +143,7 @@ class ReplicationConfig(_Model):
 class RunConfig(_Model):
     """Everything that one config file asks for."""
 
-    run: str = Field(
+    run: Annotated[str, AfterValidator(_not_reference)] = Field(
         "starter",
         max_length=64,
         pattern=f"^{_NAME}$",

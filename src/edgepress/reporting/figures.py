@@ -12,13 +12,14 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
+from matplotlib.ticker import FuncFormatter, PercentFormatter
 
 from edgepress.reporting import style
 from edgepress.reporting.results import Quality, over_seeds, quality_of
 from edgepress.reporting.selection import pareto_front
 
 _CHANGE_COLUMNS = 3
+_MOST_BYTE_TICKS = 6
 _NETWORK_LINES = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (4, 1, 1, 1)), (0, (6, 1, 1, 1, 1, 1)))
 
 
@@ -204,9 +205,13 @@ def _byte_ticks(axes: Axes) -> None:
         return f"{size:g} B"
 
     low, high = axes.get_xlim()
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 300 else (1,)))
+    for steps in ((1, 1.5, 2, 3, 5, 7), (1, 2, 5), (1,)):
+        ticks = [step * 10**decade for decade in range(12) for step in steps if low <= step * 10**decade <= high]
+        if len(ticks) <= _MOST_BYTE_TICKS:
+            break
+    axes.set_xticks(ticks)
     axes.xaxis.set_major_formatter(FuncFormatter(text))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_minor_locator(plt.NullLocator())
 
 
 def _method_handles(means: pd.DataFrame, lines: bool = True) -> Iterable[Line2D]:
