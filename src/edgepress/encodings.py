@@ -1,4 +1,4 @@
-"""How one tensor is stored: as float32, as codes of a codebook, or as the few entries that a mask keeps.
+"""How one tensor is stored: as float32, as codes of a codebook, as sums of points, or as what a mask keeps.
 
 Each encoding rebuilds its tensor bit for bit (``decode``), and goes to bytes and back (``write``, ``read``). What a
 reader must know before the bytes — shape, width, kind of mask — is the *layout*, a small JSON list beside them.
@@ -7,7 +7,7 @@ reader must know before the bytes — shape, width, kind of mask — is the *lay
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from math import prod
 from typing import Any, ClassVar
 
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from edgepress import bitstream
-from edgepress.codebooks import KINDS, Codebook, Table
+from edgepress.codebooks import KINDS, MAX_BITS, Codebook, Table, code_type
 
 MAX_ENTRIES = 1 << 31  # of a tensor: what a damaged or hostile file can ask for
 
@@ -53,8 +53,11 @@ class Encoding(ABC):
 
     @property
     @abstractmethod
-    def bits(self) -> int:
-        """The bits of one stored number, as an operation sees it; masks and codebooks not counted."""
+    def bits(self) -> float:
+        """The bits of one stored number, as an operation sees it; masks and codebooks not counted.
+
+        A mean where that differs from entry to entry.
+        """
 
     @abstractmethod
     def decode(self) -> Tensor:
@@ -159,6 +162,96 @@ class Quantized(Encoding):
         return cls(codes.reshape(shape), codebook)
 
 
+class MultiPoint(Encoding):
+    """Rows of entries, each row a sum of points: Σ step · level, the levels whole numbers of −K to K, K = 2^(b−1) − 1.
+
+    A row is an output channel, in row-major order; ``lengths`` says how many entries of it there are, which differs
+    between rows where a mask has picked some. ``counts`` says how many points a row has. Everything else goes point
+    by point: the first one of every row, then the second one of those rows that have two, and so on. ``steps`` holds
+    a float32 number for each point of a row, and ``codes`` level + K for each entry of it, in b bits.
+    """
+
+    tag = "points"
+
+    def __init__(
+        self, shape: tuple[int, ...], bits: int, counts: Tensor, lengths: Tensor, steps: Tensor, codes: Tensor
+    ) -> None:
+        if not 2 <= bits <= MAX_BITS:
+            raise ValueError(f"points of {bits} bits are not between 2 and {MAX_BITS}")
+        if int(lengths.sum()) != prod(shape) or counts.shape != lengths.shape:
+            raise ValueError(f"rows of {int(lengths.sum())} entries do not make a tensor of the shape {shape}")
+        if (steps.numel(), codes.numel()) != (int(counts.sum()), int(counts @ lengths)):
+            raise ValueError(f"{steps.numel()} steps and {codes.numel()} codes do not fit the points of the rows")
+        self._shape = shape
+        self.code_bits = bits
+        self.counts = counts
+        self.lengths = lengths
+        self.steps = steps
+        self.codes = codes
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self._shape
+
+    @property
+    def bits(self) -> float:
+        return self.code_bits * self.codes.numel() / max(1, prod(self.shape))
+
+    def _points(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Of each point: which entries have it (bool, all entries of the tensor), and the step and code of these."""
+        steps, codes = self.steps, self.codes
+        for point in range(int(self.counts.max()) if self.counts.numel() else 0):
+            rows = self.counts > point
+            lengths = self.lengths[rows]
+            entries, rest = int(lengths.sum()), len(lengths)
+            yield rows.repeat_interleave(self.lengths), steps[:rest].repeat_interleave(lengths), codes[:entries]
+            steps, codes = steps[rest:], codes[entries:]
+
+    def decode(self) -> Tensor:
+        values = torch.zeros(prod(self.shape), dtype=torch.float32)
+        for entries, steps, codes in self._points():
+            values[entries] += (codes.to(torch.float32) - ((1 << self.code_bits - 1) - 1)) * steps
+        return values.reshape(self.shape)
+
+    def picked(self, mask: Tensor) -> MultiPoint:
+        flat = mask.reshape(-1)
+        rows = torch.arange(len(self.lengths)).repeat_interleave(self.lengths)
+        lengths = rows[flat].bincount(minlength=len(self.lengths))
+        codes = [self.codes[:0], *(codes[flat[entries]] for entries, _, codes in self._points())]
+        return MultiPoint((int(lengths.sum()),), self.code_bits, self.counts, lengths, self.steps, torch.cat(codes))
+
+    def write(self, parts: list[bytes]) -> list[Any]:
+        """Counts, lengths of rows where these differ (their width is 0 where not), steps, codes."""
+        counts, lengths = self.counts.numpy(), self.lengths.numpy()
+        count_width, length_width = (max(1, int(numbers.max(initial=0)).bit_length()) for numbers in (counts, lengths))
+        parts.append(bitstream.pack(counts, count_width))
+        if (lengths == lengths[:1]).all():
+            length_width = 0
+        else:
+            parts.append(bitstream.pack(lengths, length_width))
+        parts.append(self.steps.numpy().astype("<f4", copy=False).tobytes())
+        parts.append(bitstream.pack(self.codes.numpy(), self.code_bits))
+        return [self.tag, self.code_bits, len(counts), count_width, length_width]
+
+    @classmethod
+    def read(cls, layout: list[Any], shape: tuple[int, ...], reader: Reader) -> MultiPoint:
+        _, bits, rows, count_width, length_width = layout
+        if not all(isinstance(number, int) and number >= 0 for number in layout[1:]):
+            raise ValueError(f"no points are laid out like {layout}")
+
+        def numbers(count: int, width: int) -> Tensor:
+            data = reader.take(bitstream.packed_size(count, width))
+            return torch.from_numpy(bitstream.unpack(data, count, width).astype(np.int64))
+
+        counts = numbers(rows, count_width)
+        lengths = numbers(rows, length_width) if length_width else torch.full_like(counts, prod(shape) // max(1, rows))
+        steps = torch.from_numpy(reader.array(int(counts.sum()), "<f4"))
+        codes = numbers(int(counts @ lengths), bits)
+        if codes.numel() and int(codes.max()) >= (1 << bits) - 1:
+            raise ValueError(f"a code of {int(codes.max())} on a grid of {(1 << bits) - 1} levels")
+        return cls(shape, bits, counts, lengths, steps, codes.to(code_type(bits)))
+
+
 class Sparse(Encoding):
     """The entries that a mask keeps, in an encoding of their own; every other entry is 0.
 
@@ -232,7 +325,7 @@ class Sparse(Encoding):
         return cls(torch.from_numpy(mask).reshape(shape), read(kept, (int(mask.sum()),), reader))
 
 
-_TAGS: dict[str, type[Encoding]] = {encoding.tag: encoding for encoding in (Dense, Quantized, Sparse)}
+_TAGS: dict[str, type[Encoding]] = {encoding.tag: encoding for encoding in (Dense, Quantized, MultiPoint, Sparse)}
 
 
 def read(layout: Any, shape: Any, reader: Reader) -> Encoding:

@@ -37,6 +37,6 @@ def layer_macs(network: nn.Module, input_shape: tuple[int, ...]) -> dict[str, in
     return macs
 
 
-def bit_operations(macs: dict[str, int], weight_bits: dict[str, int], act_bits: int = FLOAT_BITS) -> int:
+def bit_operations(macs: dict[str, int], weight_bits: dict[str, float], act_bits: int = FLOAT_BITS) -> int:
     """BOPs: Σ over layers of MACs × bits a weight × bits an activation (van Baalen et al. 2020, arXiv 2005.07093)."""
-    return sum(count * weight_bits[name] * act_bits for name, count in macs.items())
+    return sum(round(count * weight_bits[name] * act_bits) for name, count in macs.items())
