@@ -12,7 +12,7 @@ BIN := .venv/bin
 
 run: .venv/installed
 	$(BIN)/snakemake --cores all --configfile $(CONFIG)
-	@run=$$(sed -n 's/^run: *//p' $(CONFIG)); cd results/$${run:-starter}/report && \
+	@run=$$(awk '$$1 == "run:" {print $$2}' $(CONFIG)); cd results/$${run:-starter}/report && \
 	for page in index replication; do test ! -e $$page.html || echo "The report is $$PWD/$$page.html"; done
 
 study:
