@@ -1,8 +1,5 @@
 """Train one network with one seed, and measure it in full precision."""
 
-import csv
-import io
-
 import torch
 from safetensors.torch import save
 from tqdm import tqdm
@@ -37,10 +34,6 @@ with (
     bench = Bench(Trained(name, seed, network.cpu(), data, len(model)), snakemake.params.splits, device)
     rows = bench.baseline()
 
-    table = io.StringIO()
-    writer = csv.DictWriter(table, history[0], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(history)
     write_atomically(snakemake.output.model, model)
-    write_atomically(snakemake.output.history, table.getvalue())
+    write_atomically(snakemake.output.history, metrics.to_csv(history, history[0]))
     write_atomically(snakemake.output.metrics, metrics.to_csv(rows))

@@ -101,19 +101,9 @@ TIMINGS = ("dataset", "network", "seed", "job", "seconds", "cpu_seconds", "max_r
 
 def timings(jobs: Iterable[Mapping[str, Any]]) -> str:
     """What each job took, from the benchmark files of Snakemake: wall and CPU seconds, peak memory in MB."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, TIMINGS, restval="", lineterminator="\n")
-    writer.writeheader()
+    rows: list[dict[str, Any]] = []
     for job in jobs:
         identity = {name: job[name] for name in ("dataset", "network", "seed", "job")}
-        measured = from_csv(job["benchmark"], delimiter="\t") if Path(job["benchmark"]).exists() else []
-        for row in measured:
-            writer.writerow(
-                {
-                    **identity,
-                    "seconds": row["s"],
-                    "cpu_seconds": row["cpu_time"],
-                    "max_rss_mb": row["max_rss"],
-                }
-            )
-    return text.getvalue()
+        for row in from_csv(job["benchmark"], delimiter="\t") if Path(job["benchmark"]).exists() else ():
+            rows.append({**identity, "seconds": row["s"], "cpu_seconds": row["cpu_time"], "max_rss_mb": row["max_rss"]})
+    return to_csv(rows, TIMINGS)
