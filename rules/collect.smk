@@ -43,7 +43,7 @@ rule collect_timings:
         jobs=[
             {**training, "job": job, "benchmark": f"{BENCHMARKS}/{TRAINED}/{job}.tsv".format(**training)}
             for training in TRAININGS
-            for job in ["train", *FAMILIES]
+            for job in ["train", *[job.name for job in JOBS[training["dataset"], training["network"]]]]
         ],
     message:
         "Collecting what the jobs took"

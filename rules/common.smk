@@ -37,30 +37,37 @@ SOURCES = {
     if dataset in CONFIG.datasets
 }
 
-SPLITS = ["val", "test"]
-FAMILIES = CONFIG.families()
+# What is done to each network, and the jobs that compress it.
+SETTINGS = {} if CONFIG.replication else CONFIG.cells()
+JOBS = {place: cell.jobs() for place, cell in SETTINGS.items()}
 TRAININGS = [
     {"dataset": dataset, "network": network, "seed": seed}
-    for dataset, networks in CONFIG.networks.items()
-    for network in networks
-    for seed in CONFIG.seeds
-    if not CONFIG.replication
+    for (dataset, network), cell in SETTINGS.items()
+    for seed in cell.seeds
 ]
-CELLS = [
-    metrics.Cell(
-        **training,
-        method=method,
-        metrics=f"{RESULTS}/{TRAINED}/{method}/metrics.csv".format(**training),
-        log=f"{LOGS}/{TRAINED}/{job}.log".format(**training),
-        training=f"{RESULTS}/{TRAINED}/fp32/metrics.csv".format(**training),
-    )
-    for training in TRAININGS
-    for job, methods in {"train": ["fp32"], **FAMILIES}.items()
-    for method in methods
-]
+
+
+def cells_of(training):
+    """The cells of one training, each with its table of metrics and the log of its job."""
+    folder, logs = f"{RESULTS}/{TRAINED}".format(**training), f"{LOGS}/{TRAINED}".format(**training)
+    trained = f"{folder}/fp32/metrics.csv"
+    yield metrics.Cell(**training, method="fp32", metrics=trained, log=f"{logs}/train.log", training=trained)
+    for job in JOBS[training["dataset"], training["network"]]:
+        for method, table in job.tables.items():
+            yield metrics.Cell(
+                **training,
+                method=method,
+                level=job.level,
+                metrics=f"{folder}/{table}",
+                log=f"{logs}/{job.name}.log",
+                training=trained,
+            )
+
+
+CELLS = [cell for training in TRAININGS for cell in cells_of(training)]
 
 
 wildcard_constraints:
     dataset="|".join(CONFIG.datasets),
     network="|".join({network: 0 for networks in CONFIG.networks.values() for network in networks}),
-    seed="|".join(map(str, CONFIG.seeds)),
+    seed="|".join({str(training["seed"]): 0 for training in TRAININGS}) or "0",

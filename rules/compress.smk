@@ -1,41 +1,55 @@
-# A job a family: its methods, levels and draws together cost less than one more import of torch.
-for family, methods in FAMILIES.items():
+# A job a family: its methods, levels and draws together cost less than one more import of torch. A job a level, too,
+# where they train the network again. Networks with the same jobs share rules.
+PLACES = {}
+for place, jobs in JOBS.items():
+    for job in jobs:
+        steps = {method: SETTINGS[place].steps(method) for method in job.levels}
+        PLACES.setdefault((job.name, repr((job, steps))), (job, steps, []))[2].append(place)
+
+
+def only_at(places):
+    """A constraint on the data set that holds at these pairs of data set and network alone."""
+    return "|".join(f"{dataset}(?=/{network}/)" for dataset, network in places)
+
+
+for number, (job, steps, places) in enumerate(PLACES.values()):
 
     rule:
         name:
-            f"compress_{family}"
+            f"compress_{job.name}" + (f"_{number}" if places[0] != next(iter(JOBS)) else "")
         input:
             data=PREPARED,
             model=MODEL,
         output:
-            metrics=[f"{RESULTS}/{TRAINED}/{method}/metrics.csv" for method in methods],
-            packed=[
-                f"{RESULTS}/{TRAINED}/{method}/{level}.safetensors"
-                for method in methods
-                for level in CONFIG.levels(method)
-            ],
+            metrics=[f"{RESULTS}/{TRAINED}/{table}" for table in job.tables.values()],
+            packed=[f"{RESULTS}/{TRAINED}/{file}" for file in job.packed],
+        wildcard_constraints:
+            dataset=only_at(places),
         log:
-            f"{LOGS}/{TRAINED}/{family}.log",
+            f"{LOGS}/{TRAINED}/{job.name}.log",
         benchmark:
-            f"{BENCHMARKS}/{TRAINED}/{family}.tsv"
+            f"{BENCHMARKS}/{TRAINED}/{job.name}.tsv"
         conda:
             ENVIRONMENT
         threads: CONFIG.threads
         resources:
             mem_mb=2000,
-            runtime=60,
+            runtime=240 if job.level else 60,
         params:
-            levels={method: CONFIG.levels(method) for method in methods},
-            steps={method: CONFIG.steps(method) for method in methods},
-            draws=CONFIG.draws,
+            levels=job.levels,
+            steps=steps,
+            draws=lambda wildcards: SETTINGS[wildcards.dataset, wildcards.network].draws,
+            retraining=lambda wildcards, level=job.level: (
+                SETTINGS[wildcards.dataset, wildcards.network].retraining.model_dump() if level else None
+            ),
             device=CONFIG.device,
             threads=CONFIG.threads,
-            splits=SPLITS,
+            splits=lambda wildcards: SETTINGS[wildcards.dataset, wildcards.network].splits,
             code=provenance.code_digest(
                 SCRIPT.format("compress_network"),
-                *[registry.methods()[step].module for method in methods for step in CONFIG.steps(method)],
+                *[registry.methods()[step].module for chain in steps.values() for step in chain],
             ),
         message:
-            f"Compressing {{wildcards.network}} of {{wildcards.dataset}}, seed {{wildcards.seed}}, by {family} methods"
+            f"Compressing {{wildcards.network}} of {{wildcards.dataset}}, seed {{wildcards.seed}}, by {job.name} methods"
         script:
             "../scripts/compress_network.py"

@@ -2,11 +2,18 @@ TARGETS = [f"{RESULTS}/metrics.csv", f"{RESULTS}/tensors.csv"]
 REPORT = f"{RESULTS}/report/replication.html"
 
 
+# The study's networks of a data set; that of its demo notebook is one of telescope.
+def study_weights(wildcards):
+    demo = ["demo_model"] if wildcards.dataset == "telescope" else []
+    names = [f"{wildcards.dataset}_simple", f"{wildcards.dataset}_complex", *demo]
+    return [f"{CONFIG.replication.weights}/{name}.safetensors" for name in names]
+
+
 # A job a data set: the study's random stream runs through all its networks and methods, in order.
 rule replicate_study:
     input:
         raw=lambda wildcards: [RAW.format(dataset=wildcards.dataset, file=file) for file in SOURCES[wildcards.dataset]],
-        weights=[f"{CONFIG.replication.weights}/{{dataset}}_{size}.safetensors" for size in ("simple", "complex")],
+        weights=study_weights,
     output:
         metrics=f"{RESULTS}/{{dataset}}/metrics.csv",
         tensors=f"{RESULTS}/{{dataset}}/tensors.csv",

@@ -1,17 +1,21 @@
-# A job a notebook; what a notebook makes, it declares in its own metadata.
+# A job a notebook; what a notebook makes, and what it needs to have something to show, it declares in its own metadata.
+OFFERS = {dataset: set() for dataset in CONFIG.datasets}
+for (dataset, _), cell in SETTINGS.items():
+    OFFERS[dataset] |= cell.offers
 NOTEBOOKS = [
     notebook
     for notebook in reporting.notebooks(f"{workflow.basedir}/notebooks", "replication" if CONFIG.replication else "run")
-    if notebook.sweep in (None, *CONFIG.sweeps)
+    if notebook.datasets(OFFERS)
 ]
-REPORT_FILES = [f"{RESULTS}/{path}" for notebook in NOTEBOOKS for path in notebook.files(CONFIG.datasets)]
+SHOWN = {notebook.name: notebook.datasets(OFFERS) for notebook in NOTEBOOKS}
+REPORT_FILES = [f"{RESULTS}/{path}" for notebook in NOTEBOOKS for path in notebook.files(SHOWN[notebook.name])]
 PUBLISHED = f"{workflow.basedir}/results/reference/published.csv"
 REPORT_CODE = provenance.code_digest(
     SCRIPT.format("render_notebook"),
     SCRIPT.format("write_index"),
     *[
         f"edgepress.reporting.{module}"
-        for module in ("figures", "replication", "results", "selection", "style", "summary", "tables")
+        for module in ("figures", "findings", "replication", "results", "selection", "style", "summary", "tables")
     ],
 )
 
@@ -41,9 +45,9 @@ for notebook in NOTEBOOKS:
                     subcategory=notebook.title,
                     labels={"figure": figure},
                 )
-                for figure in notebook.figure_names(CONFIG.datasets)
+                for figure in notebook.figure_names(SHOWN[notebook.name])
             ],
-            vectors=[f"{RESULTS}/figures/{figure}.pdf" for figure in notebook.figure_names(CONFIG.datasets)],
+            vectors=[f"{RESULTS}/figures/{figure}.pdf" for figure in notebook.figure_names(SHOWN[notebook.name])],
             tables=[
                 report(
                     f"{RESULTS}/tables/{table}.csv",
@@ -62,6 +66,7 @@ for notebook in NOTEBOOKS:
             ENVIRONMENT
         params:
             about=notebook.about,
+            datasets=SHOWN[notebook.name],
             code=REPORT_CODE,
         message:
             f"Rendering the notebook {notebook.name}"
@@ -88,6 +93,7 @@ rule report_index:
     conda:
         ENVIRONMENT
     params:
+        datasets=SHOWN,
         code=REPORT_CODE,
     message:
         "Writing the report's first page"

@@ -1,6 +1,7 @@
 rule train_network:
     input:
         data=PREPARED,
+        weights=lambda wildcards: SETTINGS[wildcards.dataset, wildcards.network].weights or [],
     output:
         model=MODEL,
         history=f"{RESULTS}/{TRAINED}/fp32/history.csv",
@@ -16,10 +17,12 @@ rule train_network:
         mem_mb=2000,
         runtime=240,
     params:
-        training=lambda wildcards: CONFIG.training_for.get(wildcards.dataset, CONFIG.training).model_dump(),
+        training=lambda wildcards: SETTINGS[wildcards.dataset, wildcards.network].training.model_dump(),
+        weights=lambda wildcards: SETTINGS[wildcards.dataset, wildcards.network].weights,
+        frozen=lambda wildcards: SETTINGS[wildcards.dataset, wildcards.network].frozen,
         device=CONFIG.device,
         threads=CONFIG.threads,
-        splits=SPLITS,
+        splits=lambda wildcards: SETTINGS[wildcards.dataset, wildcards.network].splits,
         code=lambda wildcards: provenance.code_digest(
             SCRIPT.format("train_network"), registry.networks()[wildcards.network].module
         ),

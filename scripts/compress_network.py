@@ -19,7 +19,8 @@ with job(snakemake.log[0]):
     network = networks.build(name, data)
     networks.load_inference_state(network, load(model))
     device = training.choose_device(snakemake.params.device)
-    bench = Bench(Trained(name, seed, network, data, len(model)), snakemake.params.splits, device)
+    retraining = snakemake.params.retraining and training.Training(**snakemake.params.retraining)
+    bench = Bench(Trained(name, seed, network, data, len(model)), snakemake.params.splits, device, retraining)
 
     packed = iter(snakemake.output.packed)
     for (method, levels), table in zip(snakemake.params.levels.items(), snakemake.output.metrics, strict=True):

@@ -11,5 +11,6 @@ with job(snakemake.log[0]):
         snakemake.output.notebook,
         snakemake.output.page,
         run_folder=Path(snakemake.input.metrics).parent,
+        datasets=snakemake.params.datasets,
         **({"published": snakemake.input.published} if snakemake.input.published else {}),
     )

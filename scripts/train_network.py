@@ -27,7 +27,14 @@ with (
     torch.set_num_threads(snakemake.params.threads)
     device = training.choose_device(snakemake.params.device)
     data = Prepared.load(snakemake.input.data)
-    network = networks.build(name, data, seed).to(device)
+    network = networks.build(name, data, seed)
+    if snakemake.params.weights:
+        loaded = networks.begin_from(network, snakemake.params.weights)
+        print(f"{len(loaded)} tensors are those of {snakemake.params.weights}")
+        training.freeze(network, loaded if snakemake.params.frozen else [])
+    else:
+        print("all weights are trained from scratch")
+    network.to(device)
     history = training.train(network, data.to(device), settings, seed, on_epoch=show)
     state = {key: value.cpu().contiguous() for key, value in networks.inference_state(network).items()}
     model = save(state)

@@ -6,5 +6,6 @@ from edgepress.logs import job
 from edgepress.reporting import declared, render
 
 with job(snakemake.log[0]):
-    notebooks = [declared(path) for path in snakemake.input.notebooks]
-    render.index(notebooks, Path(snakemake.input.metrics).parent, snakemake.output[0])
+    notebooks = map(declared, snakemake.input.notebooks)
+    shown = {notebook: snakemake.params.datasets[notebook.name] for notebook in notebooks}
+    render.index(shown, Path(snakemake.input.metrics).parent, snakemake.output[0])

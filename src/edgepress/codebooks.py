@@ -106,6 +106,11 @@ class Grid(Codebook):
         """The grid that starts at ``offset`` and goes up by ``step`` ≥ 0."""
         return cls(bits, torch.tensor([offset, step], dtype=torch.float64))
 
+    @property
+    def step(self) -> float:
+        """The distance between neighbouring levels."""
+        return float(self.parameters[1])
+
     def _levels(self) -> Tensor:
         offset, step = self.parameters
         return offset + step * torch.arange(self.size, dtype=torch.float64)

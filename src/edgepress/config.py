@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
@@ -66,16 +67,13 @@ def _check_methods(names: list[str]) -> list[str]:
     return names
 
 
-def _check_datasets(settings: dict[str, T]) -> dict[str, T]:
-    for dataset in settings:
-        _known("data set", dataset, registry.datasets())
-    return settings
-
-
-def _check_chains(chains: dict[str, T]) -> dict[str, T]:
-    for name in chains:
+def _check_chains(chains: dict[str, ChainConfig]) -> dict[str, ChainConfig]:
+    for name, chain in chains.items():
         if name in registry.methods() or name == "fp32" or not re.fullmatch(_NAME, name):
             raise _wrong(f"'{name}' cannot be the name of a chain; take a new one of letters, digits and _")
+        for step in chain.steps[1:]:
+            if registry.methods()[step].retrains:
+                raise _wrong(f"'{step}' trains the network again, so it must be the first step of '{name}'")
     return chains
 
 
@@ -130,46 +128,35 @@ class ChainConfig(_Model):
     sparsity: Distinct[Share] | None = Field(None, description="shares removed; None takes those of the run")
 
 
-class ReplicationConfig(_Model):
-    """The study again, from its own weights and in its own definitions, instead of a run of edgepress's."""
+@dataclass(frozen=True)
+class Job:
+    """Methods of one family that compress a trained network in one job, each at its ``levels``, or all at ``level``."""
 
-    weights: str = Field(description="folder of the study's networks, `<dataset>_simple.safetensors` and `_complex`")
-    datasets: Distinct[Literal["churn", "telescope", "california", "mv"]] = Field(
-        ["churn", "telescope", "california", "mv"], description="data sets of the study"
-    )
-    draws: int = Field(10, ge=2, description="repetitions of its stochastic methods, the first from its own stream")
+    family: str
+    level: str
+    levels: dict[str, list[str]]
+
+    @property
+    def name(self) -> str:
+        """Its name in rules and logs."""
+        return f"{self.family}_{self.level}" if self.level else self.family
+
+    @property
+    def tables(self) -> dict[str, str]:
+        """The table of metrics of each method, within the folder of the training."""
+        name = f"metrics_{self.level}" if self.level else "metrics"
+        return {method: f"{method}/{name}.csv" for method in self.levels}
+
+    @property
+    def packed(self) -> list[str]:
+        """The packed files, within the folder of the training."""
+        return [f"{method}/{level}.safetensors" for method, levels in self.levels.items() for level in levels]
 
 
-class RunConfig(_Model):
-    """Everything that one config file asks for."""
+class CellConfig(_Model):
+    """What is done to one network on one data set: its trainings, and how each of them is compressed."""
 
-    run: Annotated[str, AfterValidator(_not_reference)] = Field(
-        "starter",
-        max_length=64,
-        pattern=f"^{_NAME}$",
-        description="name of the run; its results are in results/<run>/",
-    )
-    device: Literal["auto", "cpu", "cuda"] = Field(
-        "auto", description="where networks are trained and evaluated; `auto` takes a GPU where there is one"
-    )
-    threads: int = Field(
-        1,
-        ge=1,
-        description="threads of a job that computes; set here, so that results do not depend on `--cores`",
-    )
-    mirror: str | None = Field(
-        None, description=f"folder where files of data sets are looked for first; {MIRROR_VARIABLE} does the same"
-    )
-    split_seed: Seed = Field(0, description="decides which rows are train, val and test (60/20/20)")
     seeds: Distinct[Seed] = Field([0, 1, 2], description="trainings of each network; intervals are over them")
-    networks: Annotated[dict[str, Distinct[str]], Field(min_length=1), AfterValidator(_check_networks)] = Field(
-        {
-            "digits": ["dnn_simple", "cnn"],
-            "breast_cancer": ["dnn_simple", "dnn_complex"],
-            "mv_synthetic": ["dnn_simple", "dnn_complex"],
-        },
-        description="for each data set, the networks to train on it",
-    )
     methods: Annotated[Distinct[str], AfterValidator(_check_methods)] = Field(
         [
             "midrise",
@@ -194,14 +181,145 @@ class RunConfig(_Model):
     bits: Distinct[Bits] = Field(
         [16, 12, 10, 8, 6, 4, 3, 2], description="bits a weight, 1–16, for the methods that quantize"
     )
+    retraining_bits: Annotated[list[Bits], AfterValidator(_distinct)] | None = Field(
+        None,
+        description="bits a weight for the methods that train again; null takes those of `bits`, [] leaves them out",
+    )
     sparsity: Distinct[Share] = Field(
         [0.0, 0.25, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.97, 0.99],
         description="shares of weights removed, from 0 to below 1, for the methods that prune",
     )
     draws: int = Field(5, ge=1, description="repetitions of each stochastic method")
+    splits: Distinct[Literal["train", "val", "test"]] = Field(
+        ["train", "val", "test"],
+        description="parts of the data on which quality is measured; things are chosen on val and reported on test",
+    )
+    weights: str | None = Field(
+        None, description="safetensors file that training begins from, where its tensors fit; null is from scratch"
+    )
+    frozen: bool = Field(False, description="keep what `weights` gives as it is, and train the rest, a new head, alone")
     training: TrainingConfig = Field(TrainingConfig(), description="how networks are trained")
-    training_for: Annotated[dict[str, TrainingConfig], AfterValidator(_check_datasets)] = Field(
-        {}, description="for a data set, how its networks are trained instead"
+    retraining: TrainingConfig = Field(
+        TrainingConfig(lr=0.002, max_epochs=10), description="how the methods that train again do it"
+    )
+
+    def steps(self, method: str) -> list[str]:
+        """The methods that ``method`` consists of: those of a chain, or itself."""
+        return list(self.chains[method].steps) if method in self.chains else [method]
+
+    def retrains(self, method: str) -> bool:
+        """Whether the method, or a step of the chain, of that name trains the network again."""
+        return any(registry.methods()[step].retrains for step in self.steps(method))
+
+    def levels(self, method: str) -> list[str]:
+        """The names of the levels at which ``method``, or the chain of that name, runs."""
+        chain = self.chains.get(method)
+        sweeps = {registry.methods()[step].sweep for step in self.steps(method)}
+        again = self.retraining_bits if self.retrains(method) else None
+        bits = (chain and chain.bits) or (self.bits if again is None else again)
+        sparsity = (chain and chain.sparsity) or self.sparsity
+        return [
+            str(Level(bits=bit, sparsity=share))
+            for bit in (bits if "bits" in sweeps else [None])
+            for share in (sparsity if "sparsity" in sweeps else [None])
+        ]
+
+    def jobs(self) -> list[Job]:
+        """The jobs that compress a trained network.
+
+        The methods of a family share a job, because importing torch costs more than quantizing. Those that train
+        the network again share one a level.
+        """
+        jobs: dict[tuple[str, str], dict[str, list[str]]] = {}
+        for method in [*self.methods, *self.chains]:
+            family, levels = registry.family(self.steps(method)), self.levels(method)
+            if not self.retrains(method):
+                jobs.setdefault((family, ""), {})[method] = levels
+                continue
+            for level in levels:
+                jobs.setdefault((family, level), {})[method] = [level]
+        return [Job(family, level, methods) for (family, level), methods in jobs.items()]
+
+    @property
+    def offers(self) -> set[str]:
+        """What its results can show: the families of its methods, and for those that do not train the network again
+        what they are swept over, ``bits``, ``sparsity`` or ``bits+sparsity``.
+        """
+        names = [*self.methods, *self.chains]
+        sweeps = (
+            "+".join(sorted({registry.methods()[step].sweep for step in self.steps(name)}))
+            for name in names
+            if not self.retrains(name)
+        )
+        return {*sweeps, *(registry.family(self.steps(name)) for name in names)}
+
+
+def _optional(model: type[BaseModel], name: str, about: str) -> Any:
+    """The same model with every field left out unless it is named."""
+    fields: dict[str, Any] = {}
+    for field, info in model.model_fields.items():
+        kind = Annotated[(info.annotation, *info.metadata)] if info.metadata else info.annotation  # type: ignore[index]
+        fields[field] = (kind, Field(None, description=info.description))
+    return create_model(name, __base__=_Model, __doc__=about, **fields)
+
+
+OverrideConfig = _optional(
+    CellConfig, "OverrideConfig", "Settings of one data set or network that differ from the rest."
+)
+
+
+def _check_overrides(overrides: dict[str, T]) -> dict[str, T]:
+    for name in overrides:
+        dataset, _, network = name.partition("/")
+        _known("data set", dataset, registry.datasets())
+        if network:
+            _known("network", network, registry.networks())
+    return overrides
+
+
+class ReplicationConfig(_Model):
+    """The study again, from its own weights and in its own definitions, instead of a run of edgepress's."""
+
+    weights: str = Field(description="folder of the study's networks, `<dataset>_simple.safetensors` and `_complex`")
+    datasets: Distinct[Literal["churn", "telescope", "california", "mv"]] = Field(
+        ["churn", "telescope", "california", "mv"], description="data sets of the study"
+    )
+    draws: int = Field(10, ge=2, description="repetitions of its stochastic methods, the first from its own stream")
+
+
+class RunConfig(CellConfig):
+    """Everything that one config file asks for."""
+
+    run: Annotated[str, AfterValidator(_not_reference)] = Field(
+        "starter",
+        max_length=64,
+        pattern=f"^{_NAME}$",
+        description="name of the run; its results are in results/<run>/",
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="where networks are trained and evaluated; `auto` takes a GPU where there is one"
+    )
+    threads: int = Field(
+        1,
+        ge=1,
+        description="threads of a job that computes; set here, so that results do not depend on `--cores`",
+    )
+    mirror: str | None = Field(
+        None, description=f"folder where files of data sets are looked for first; {MIRROR_VARIABLE} does the same"
+    )
+    split_seed: Seed = Field(0, description="decides which rows are train, val and test (60/20/20)")
+    networks: Annotated[dict[str, Distinct[str]], Field(min_length=1), AfterValidator(_check_networks)] = Field(
+        {
+            "digits": ["dnn_simple", "cnn"],
+            "breast_cancer": ["dnn_simple", "dnn_complex"],
+            "mv_synthetic": ["dnn_simple", "dnn_complex"],
+        },
+        description="for each data set, the networks to train on it",
+    )
+    overrides: Annotated[dict[str, OverrideConfig], AfterValidator(_check_overrides)] = Field(
+        {},
+        description="settings that differ for a data set, or for one network of it: "
+        "`{mnist: {draws: 2}, mnist/cnn: {seeds: [0]}}`; any from `seeds` to `retraining` can",
     )
     replication: ReplicationConfig | None = Field(
         None, description="recompute what the study published, instead of all the above; see replication.yaml"
@@ -212,33 +330,22 @@ class RunConfig(_Model):
         """The data sets of the run."""
         return list(self.replication.datasets if self.replication else self.networks)
 
-    def steps(self, method: str) -> list[str]:
-        """The methods that ``method`` consists of: those of a chain, or itself."""
-        return list(self.chains[method].steps) if method in self.chains else [method]
+    def cell(self, dataset: str, network: str) -> CellConfig:
+        """The settings of one network on one data set: those of the run, and on top of them what it overrides."""
+        settings = {name: getattr(self, name) for name in CellConfig.model_fields}
+        for key in (dataset, f"{dataset}/{network}"):
+            if key in self.overrides:
+                override = self.overrides[key]
+                for name in override.model_fields_set:
+                    value = getattr(override, name)
+                    if isinstance(value, TrainingConfig):
+                        value = settings[name].model_copy(update=value.model_dump(exclude_unset=True))
+                    settings[name] = value
+        return CellConfig.model_construct(**settings)
 
-    def levels(self, method: str) -> list[str]:
-        """The names of the levels at which ``method``, or the chain of that name, runs."""
-        chain = self.chains.get(method)
-        sweeps = {registry.methods()[step].sweep for step in self.steps(method)}
-        bits = (chain and chain.bits) or self.bits
-        sparsity = (chain and chain.sparsity) or self.sparsity
-        return [
-            str(Level(bits=bit, sparsity=share))
-            for bit in (bits if "bits" in sweeps else [None])
-            for share in (sparsity if "sparsity" in sweeps else [None])
-        ]
-
-    @property
-    def sweeps(self) -> set[str]:
-        """What the methods of the run are swept over, chains aside: bits, sparsity or both."""
-        return {registry.methods()[name].sweep for name in self.methods}
-
-    def families(self) -> dict[str, list[str]]:
-        """The methods and chains of the run by family; those of one family share a job."""
-        families: dict[str, list[str]] = {}
-        for name in [*self.methods, *self.chains]:
-            families.setdefault(registry.family(self.steps(name)), []).append(name)
-        return families
+    def cells(self) -> dict[tuple[str, str], CellConfig]:
+        """The settings of each data set and network of the run."""
+        return {(d, n): self.cell(d, n) for d, networks in self.networks.items() for n in networks}
 
 
 def parse(raw: Mapping[str, Any], source: str = "the config") -> RunConfig:
@@ -284,8 +391,7 @@ def _sentence(error: Mapping[str, Any]) -> str:
     kind, context, value = error["type"], error.get("ctx", {}), error["input"]
     if kind == "extra_forbidden":
         *parents, name = error["loc"]
-        fields = TrainingConfig.model_fields if parents else RunConfig.model_fields
-        return registry.unknown("setting", f"{name}", fields)
+        return registry.unknown("setting", f"{name}", _model_at(parents).model_fields)
     if kind == "too_short":
         return f"'{place}' is empty; name at least one"
     bounds = {"greater_than_equal": "ge", "greater_than": "gt", "less_than_equal": "le", "less_than": "lt"}
@@ -298,12 +404,27 @@ def _sentence(error: Mapping[str, Any]) -> str:
     return f"'{place}' is {value!r}: {error['msg'][0].lower()}{error['msg'][1:]}"
 
 
+def _model_at(place: list[str | int]) -> type[BaseModel]:
+    """The model whose settings stand at a place of the config."""
+    if place and place[-1] in ("training", "retraining"):
+        return TrainingConfig
+    models = {"overrides": CellConfig, "chains": ChainConfig, "replication": ReplicationConfig}
+    return models[str(place[0])] if place else RunConfig
+
+
+def _settings() -> dict[str, FieldInfo]:
+    """The settings in the order in which one reads them: what is run, how, and what is an exception."""
+    own = {name: field for name, field in RunConfig.model_fields.items() if name not in CellConfig.model_fields}
+    last = {name: own.pop(name) for name in ("overrides", "replication")}
+    return {**own, **CellConfig.model_fields, **last}
+
+
 def _default_yaml() -> str:
     lines = [
         "# The starter run: every data set embedded, no network needed, a few minutes on a laptop.",
         "# What each setting means and may be: config/README.md. Written by `python -m edgepress.config`.",
     ]
-    for name, field in RunConfig.model_fields.items():
+    for name, field in _settings().items():
         lines += ["", f"# {field.description}"]
         value = json.loads(json.dumps(field.default, default=lambda model: model.model_dump()))
         if isinstance(value, dict) and value:
@@ -321,18 +442,19 @@ def _flow(value: Any) -> str:
 
 
 def _table() -> str:
-    def rows(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
-        for name, field in model.model_fields.items():
-            if field.annotation is TrainingConfig:
-                yield from rows(TrainingConfig, f"{name}.")
+    def rows(fields: Mapping[str, FieldInfo], defaults: BaseModel, prefix: str = "") -> Iterator[str]:
+        for name, field in fields.items():
+            default = getattr(defaults, name)
+            if isinstance(default, TrainingConfig):
+                yield from rows(TrainingConfig.model_fields, default, f"{name}.")
             else:
-                yield f"| `{prefix}{name}` | {_flow_default(field)} | {field.description} |"
+                yield f"| `{prefix}{name}` | {_flow_short(default)} | {field.description} |"
 
-    return "\n".join(["| setting | default | meaning |", "|---|---|---|", *rows(RunConfig)])
+    return "\n".join(["| setting | default | meaning |", "|---|---|---|", *rows(_settings(), RunConfig())])
 
 
-def _flow_default(field: FieldInfo) -> str:
-    text = _flow(field.default)
+def _flow_short(value: Any) -> str:
+    text = _flow(value)
     return f"`{text}`" if len(text) <= 60 else "see config.yaml"
 
 

@@ -1,4 +1,5 @@
-"""How one tensor is stored: as float32, as codes of a codebook, as sums of points, or as what a mask keeps.
+"""How one tensor is stored: as float32, as codes of a codebook, dithered or not, as sums of points, or as what a mask
+keeps.
 
 Each encoding rebuilds its tensor bit for bit (``decode``), and goes to bytes and back (``write``, ``read``). What a
 reader must know before the bytes — shape, width, kind of mask — is the *layout*, a small JSON list beside them.
@@ -16,7 +17,8 @@ import torch
 from torch import Tensor
 
 from edgepress import bitstream
-from edgepress.codebooks import KINDS, MAX_BITS, Codebook, Table, code_type
+from edgepress.codebooks import KINDS, MAX_BITS, Codebook, Grid, Table, code_type
+from edgepress.noise import dither
 
 MAX_ENTRIES = 1 << 31  # of a tensor: what a damaged or hostile file can ask for
 
@@ -45,6 +47,7 @@ class Encoding(ABC):
     """A tensor in the form in which it is stored."""
 
     tag: ClassVar[str]
+    mask: Tensor | None = None  # which entries are kept, where others have been removed
 
     @property
     @abstractmethod
@@ -69,9 +72,10 @@ class Encoding(ABC):
 
     def recoded(self, encode: Callable[[Tensor], Encoding]) -> Encoding:
         """What ``encode`` makes of the values; of the kept ones alone where a mask has removed others."""
-        return encode(self.decode())
+        values = self.decode()
+        return encode(values) if self.mask is None else Sparse(self.mask, encode(values[self.mask]))
 
-    def masked(self, mask: Tensor) -> Sparse:
+    def masked(self, mask: Tensor) -> Encoding:
         """This tensor with what ``mask`` does not keep removed."""
         return Sparse(mask, self.picked(mask))
 
@@ -160,6 +164,57 @@ class Quantized(Encoding):
             raise ValueError(f"a code of {int(codes.max())} in a codebook of {codebook.size} levels")
         codes = torch.from_numpy(codes.astype(np.int32) if bits > 8 else codes)
         return cls(codes.reshape(shape), codebook)
+
+
+class Dithered(Encoding):
+    """The levels of a grid less the noise that the weights had when they were rounded: subtractive dither.
+
+    ``rounded`` holds the codes, all of them or those that a mask keeps. The noise is in steps of the grid and follows
+    from ``seed``, of 32 bits, and an entry's place in the tensor: so a mask goes inside, where places are known.
+    """
+
+    tag = "dithered"
+
+    def __init__(self, rounded: Encoding, seed: int) -> None:
+        codes = rounded.kept if isinstance(rounded, Sparse) else rounded
+        if not isinstance(codes, Quantized) or not isinstance(codes.codebook, Grid):
+            raise ValueError("only codes of a grid can be dithered")
+        self.rounded = rounded
+        self.step = codes.codebook.step
+        self.seed = seed
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.rounded.shape
+
+    @property
+    def bits(self) -> float:
+        return self.rounded.bits
+
+    @property
+    def mask(self) -> Tensor | None:
+        return self.rounded.mask
+
+    def decode(self) -> Tensor:
+        # The noise is scaled first: a fused multiplication and addition, where a machine has one, rounds otherwise.
+        noise = dither(prod(self.shape), self.seed).mul_(self.step).reshape(self.shape)
+        return self.rounded.decode().sub_(noise if self.mask is None else noise.mul_(self.mask))
+
+    def picked(self, mask: Tensor) -> Dense:
+        return Dense(self.decode()[mask])  # in another place, an entry would have another noise
+
+    def masked(self, mask: Tensor) -> Dithered:
+        return Dithered(self.rounded.masked(mask), self.seed)
+
+    def write(self, parts: list[bytes]) -> list[Any]:
+        parts.append(np.array(self.seed, "<u4").tobytes())
+        return [self.tag, self.rounded.write(parts)]
+
+    @classmethod
+    def read(cls, layout: list[Any], shape: tuple[int, ...], reader: Reader) -> Dithered:
+        _, rounded = layout
+        seed = int(reader.array(1, "<u4")[0])
+        return cls(read(rounded, shape, reader), seed)
 
 
 class MultiPoint(Encoding):
@@ -283,9 +338,6 @@ class Sparse(Encoding):
     def picked(self, mask: Tensor) -> Encoding:
         return self.masked(mask).kept if bool((mask <= self.mask).all()) else Dense(self.decode()[mask])
 
-    def recoded(self, encode: Callable[[Tensor], Encoding]) -> Sparse:
-        return Sparse(self.mask, encode(self.kept.decode()))
-
     def masked(self, mask: Tensor) -> Sparse:
         both = mask & self.mask
         return Sparse(both, self.kept.picked(both[self.mask]))
@@ -325,7 +377,8 @@ class Sparse(Encoding):
         return cls(torch.from_numpy(mask).reshape(shape), read(kept, (int(mask.sum()),), reader))
 
 
-_TAGS: dict[str, type[Encoding]] = {encoding.tag: encoding for encoding in (Dense, Quantized, MultiPoint, Sparse)}
+_ENCODINGS = (Dense, Quantized, Dithered, MultiPoint, Sparse)
+_TAGS: dict[str, type[Encoding]] = {encoding.tag: encoding for encoding in _ENCODINGS}
 
 
 def read(layout: Any, shape: Any, reader: Reader) -> Encoding:

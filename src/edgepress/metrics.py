@@ -23,7 +23,7 @@ COLUMNS: dict[str, str] = {
     "act_bits": "bits an activation; empty where activations stay float32",
     "sparsity_target": "share of weights that the method was asked to remove, 0–1",
     "draw": "repetition of a stochastic method, from 0; always 0 for the others",
-    "split": "`val`, on which things are chosen, or `test`, which is reported",
+    "split": "`train`; `val`, on which things are chosen; or `test`, which is reported",
     "loss": "mean cross-entropy in nats; for regression the mean squared error",
     "accuracy": "share of examples classified right, 0–1",
     "top5": "share of examples whose class is among the five likeliest, 0–1; from 20 classes up",
@@ -73,6 +73,7 @@ class Cell:
     metrics: str
     log: str
     training: str = ""  # the metrics of full precision, without which those of a compressed network count for nothing
+    level: str = ""  # where its levels are jobs of their own
 
 
 def collect_what_is_there(path: str | Path, cells: Iterable[Cell]) -> int:
@@ -90,7 +91,7 @@ def collect_what_is_there(path: str | Path, cells: Iterable[Cell]) -> int:
         failed += 1
         reason = "its training failed, or was stopped" if not trained and cell.metrics != cell.training else None
         reason = reason or logs.failure(cell.log) or "it was stopped, or something that it needs failed"
-        identity = {name: getattr(cell, name) for name in ("dataset", "network", "seed", "method")}
+        identity = {name: getattr(cell, name) for name in ("dataset", "network", "seed", "method", "level")}
         rows.append({**identity, "status": "failed", "reason": reason})
     write_atomically(path, to_csv(rows))
     return failed

@@ -56,7 +56,7 @@ class Compressed:
         """Unpack. Raises PackedFileError, naming ``source``, where the bytes are not what was packed."""
         layout, payload = _open_container(data, source)
         if isinstance(layout, dict):
-            raise PackedFileError(f"{source} holds no network; the level does not apply: {layout.get('skipped')}")
+            raise PackedFileError(f"{source} holds no network: {layout.get('no_network')}")
         try:
             reader = Reader(payload)
             tensors = {name: encodings.read(spec, shape, reader) for name, shape, spec in layout}
@@ -74,9 +74,9 @@ class Compressed:
         return cls.from_bytes(Path(path).read_bytes(), str(path))
 
 
-def skipped(reason: str) -> bytes:
-    """A packed file without a network, which says why the level does not apply."""
-    return _container({"skipped": reason}, b"")
+def without_network(reason: str) -> bytes:
+    """A packed file that holds no network, and says why: the level does not apply, or failed."""
+    return _container({"no_network": reason}, b"")
 
 
 def _container(layout: Any, payload: bytes) -> bytes:

@@ -52,11 +52,16 @@ class NetworkEntry(Entry):
 
 @dataclass(frozen=True)
 class MethodEntry(Entry):
-    """A way to compress. Methods of one family share a job; ``sweep`` names the config list of their levels."""
+    """A way to compress. Methods of one family share a job; ``sweep`` names the config list of their levels.
+
+    One that ``retrains`` trains the network again, with labels: a job a level, and no fair comparison with methods
+    that do not.
+    """
 
     family: str = field(kw_only=True)
     sweep: Literal["bits", "sparsity"] = field(kw_only=True)
     stochastic: bool = field(default=False, kw_only=True)
+    retrains: bool = field(default=False, kw_only=True)
 
 
 def _declared(path: Path, variable: str) -> dict[str, dict[str, Any]]:

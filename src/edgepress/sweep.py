@@ -18,6 +18,7 @@ from edgepress.evaluation import evaluate
 from edgepress.levels import Level
 from edgepress.networks import compressible, inference_state, load_inference_state, parameter_count
 from edgepress.packing import Compressed
+from edgepress.training import Training
 
 
 @dataclass(frozen=True)
@@ -41,11 +42,17 @@ class Result:
 
 
 class Bench:
-    """Measures networks that share an architecture with ``trained``, on the same splits and device."""
+    """Measures networks that share an architecture with ``trained``, on the same splits and device.
 
-    def __init__(self, trained: Trained, splits: Sequence[str], device: torch.device) -> None:
+    ``retraining`` is how methods that train the network again do it.
+    """
+
+    def __init__(
+        self, trained: Trained, splits: Sequence[str], device: torch.device, retraining: Training | None = None
+    ) -> None:
         self.trained = trained
         self.splits = splits
+        self.retraining = retraining
         self.data = trained.data.only(*splits).to(device)
         self.network = copy.deepcopy(trained.network).to(device)
         self.macs = layer_macs(trained.network, trained.data.input_shape)
@@ -74,7 +81,7 @@ class Bench:
         entries = [registry.methods()[step] for step in steps or [method]]
         family = registry.family([entry.name for entry in entries])
         draws = draws if any(entry.stochastic for entry in entries) else 1
-        chain = [methods.create(entry.name) for entry in entries]
+        chain = [methods.create(entry.name, self.retraining) for entry in entries]
         network, visible = self.trained.network, self.trained.data.only("train", "val")
         for name in levels:
             level = Level.parse(name)
@@ -82,20 +89,28 @@ class Bench:
             identity |= {"act_bits": level.act_bits, "sparsity_target": level.sparsity}
             reason = next(filter(None, (step.skip(network, visible, level) for step in chain)), None)
             if reason is not None:
-                rows = [self._row(identity, split, status="skipped", reason=reason) for split in self.splits]
-                yield Result(name, packing.skipped(reason), rows)
+                yield self._without_network(identity, "skipped", reason)
                 continue
             files: list[bytes] = []
             rows = []
-            for draw in range(draws):
-                generator = generator_for(
-                    self.trained.data.name, self.trained.network_name, self.trained.seed, method, name, draw
-                )
-                files.append(methods.compress(chain, network, visible, level, generator).to_bytes())
-                stored = Compressed.from_bytes(files[-1])
-                bits = {weight: stored.tensors[weight].bits for weight in self.macs}
-                rows += self._rows(identity | {"draw": draw}, stored.state_dict(), len(files[-1]), bits)
+            try:
+                for draw in range(draws):
+                    generator = generator_for(
+                        self.trained.data.name, self.trained.network_name, self.trained.seed, method, name, draw
+                    )
+                    files.append(methods.compress(chain, network, visible, level, generator).to_bytes())
+                    stored = Compressed.from_bytes(files[-1])
+                    bits = {weight: stored.tensors[weight].bits for weight in self.macs}
+                    rows += self._rows(identity | {"draw": draw}, stored.state_dict(), len(files[-1]), bits)
+            except ArithmeticError as error:
+                yield self._without_network(identity, "failed", str(error))
+                continue
             yield Result(name, files[0], rows)
+
+    def _without_network(self, identity: Mapping[str, Any], status: str, reason: str) -> Result:
+        """A level that gave no network, and why: rows that say so, and a packed file that does."""
+        rows = [self._row(identity, split, status=status, reason=reason) for split in self.splits]
+        return Result(identity["level"], packing.without_network(reason), rows)
 
     def _rows(
         self, identity: Mapping[str, Any], state: dict[str, Tensor], size: int, bits: dict[str, int]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.parametrize import is_parametrized
 
 from edgepress.datasets import Prepared
 from edgepress.evaluation import evaluate
@@ -53,39 +54,70 @@ def train(
 ) -> list[dict[str, Any]]:
     """Train ``network`` in place on the train split of ``data``; both are on the same device.
 
-    ``seed`` decides the order of the examples and dropout. Returns the history, a row an epoch: epoch, lr,
-    train_loss, val_loss (cross-entropy in nats, or mean squared error in the target's squared unit); ``on_epoch``
-    gets each row as it comes. Raises ArithmeticError where the loss is no longer finite.
+    Parameters that require no gradient stay as they are. ``seed`` decides the order of the examples and dropout.
+    Returns the history, a row an epoch: epoch, lr, train_loss, val_loss (cross-entropy in nats, or mean squared error
+    in the target's squared unit); ``on_epoch`` gets each row as it comes. Raises ArithmeticError where the loss is no
+    longer finite.
     """
-    device = data.inputs["train"].device
+    _TargetScale.of(data, network).apply_to_outputs()
+    return _descend(network, data, settings, seed, on_epoch, best_loss=math.inf)
+
+
+def retrain(
+    network: nn.Module,
+    data: Prepared,
+    settings: Training,
+    seed: int,
+    on_epoch: Callable[[dict[str, Any]], None] = lambda row: None,
+) -> list[dict[str, Any]]:
+    """Train a trained ``network`` on, in place; its weights may stand behind parametrizations.
+
+    Where no epoch is better on val than the start, the start is what is kept. Otherwise like ``train``.
+    """
+    best_loss = evaluate(network, data, "val")["loss"]
+    return _descend(network, data, settings, seed, on_epoch, best_loss)
+
+
+def _descend(
+    network: nn.Module,
+    data: Prepared,
+    settings: Training,
+    seed: int,
+    on_epoch: Callable[[dict[str, Any]], None],
+    best_loss: float,
+) -> list[dict[str, Any]]:
+    """Take the steps, and leave the network as it was when its loss on val was lowest, and below ``best_loss``."""
+    inputs, targets = data.inputs["train"], data.targets["train"]
+    device = inputs.device
     torch.manual_seed(seed)
     order = torch.Generator().manual_seed(seed)
     scale = _TargetScale.of(data, network)
-    inputs, targets = data.inputs["train"], scale.shrink(data.targets["train"])
     if inputs.dim() == 4:
         network.to(memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
+    groups = scale.groups(network, settings.lr)
+    optimizer = torch.optim.AdamW(groups, weight_decay=settings.weight_decay)
     schedule = _schedule(optimizer, settings, len(inputs))
-    best_loss, best_state, best_epoch = math.inf, copy.deepcopy(network.state_dict()), 0
+    best_state, best_epoch = copy.deepcopy(network.state_dict()), 0
     bf16 = settings.precision == "bf16" or (settings.precision == "auto" and device.type == "cuda")
     history: list[dict[str, Any]] = []
     for epoch in range(1, settings.max_epochs + 1):
-        network.train()
+        _to_training_mode(network)
         total, lr = torch.zeros((), device=device), schedule.get_last_lr()[0]
         shuffled = torch.randperm(len(inputs), generator=order).to(device)
         for rows in _batches(shuffled, settings.batch_size):
             optimizer.zero_grad(set_to_none=True)
             batch = augmented(inputs[rows], settings.augment, order)
             with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-                loss = _loss(network(batch), targets[rows], settings.label_smoothing)
+                outputs = network(batch)
+            loss = _loss(outputs.float(), targets[rows], settings.label_smoothing) / scale.variance
             loss.backward()
             optimizer.step()
             schedule.step()
             total += loss.detach() * len(rows)
         train_loss = float(total) / len(inputs) * scale.variance
         if not math.isfinite(train_loss):
-            raise ArithmeticError(f"training diverged in epoch {epoch}: the loss is {train_loss}; lower training.lr")
-        val_loss = scale.loss_in_units(network, data)
+            raise ArithmeticError(f"training diverged in epoch {epoch}: the loss is {train_loss}; lower its lr")
+        val_loss = evaluate(network, data, "val")["loss"]
         history.append({"epoch": epoch, "lr": lr, "train_loss": train_loss, "val_loss": val_loss})
         on_epoch(history[-1])
         if val_loss < best_loss:
@@ -93,15 +125,31 @@ def train(
         elif epoch - best_epoch >= settings.patience:
             break
     network.load_state_dict(best_state)
-    scale.fold_into(network)
     return history
+
+
+def freeze(network: nn.Module, names: Iterable[str]) -> None:
+    """Keep the parameters called ``names`` as they are in a training to come."""
+    frozen = set(names)
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad_(name not in frozen)
+
+
+def _to_training_mode(network: nn.Module) -> None:
+    """Dropout drops, and BatchNorm learns its statistics, but where its parameters are frozen."""
+    network.train()
+    for module in network.modules():
+        own = list(module.parameters(recurse=False))
+        if own and not any(parameter.requires_grad for parameter in own):
+            module.eval()
 
 
 def _schedule(optimizer: torch.optim.Optimizer, settings: Training, rows: int) -> torch.optim.lr_scheduler.LRScheduler:
     """The learning rate of each step, over all epochs."""
     steps = settings.max_epochs * len(_batches(torch.arange(rows), settings.batch_size))
     if settings.schedule == "onecycle":
-        return torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.lr, steps, pct_start=1 / 3)
+        peaks = [group["lr"] for group in optimizer.param_groups]
+        return torch.optim.lr_scheduler.OneCycleLR(optimizer, peaks, steps, pct_start=1 / 3)
     return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
 
 
@@ -142,44 +190,41 @@ def _batches(rows: Tensor, size: int) -> list[Tensor]:
 
 @dataclass(frozen=True)
 class _TargetScale:
-    """A regression is trained on targets of mean 0 and deviation 1; the scale ends up in the output layer.
+    """What makes the training of a regression the same in every unit of the target.
 
-    Adam's step size suits outputs of about 1. Folding the scale into the last Linear layer leaves a plain network
-    whose outputs are in the target's own unit.
+    Adam's steps have a size of their own, that suits outputs of about 1. So the output layer starts with the target's
+    mean and deviation, takes steps that are larger by the deviation, and the loss is counted in variances: step for
+    step what training on targets of mean 0 and deviation 1 would do, of a network that answers in the target's unit.
+    For classification, and where the network does not end in a Linear layer with a bias, nothing changes.
     """
 
+    layer: nn.Linear | None = None
     mean: float = 0.0
     std: float = 1.0
 
     @classmethod
     def of(cls, data: Prepared, network: nn.Module) -> _TargetScale:
-        targets = data.targets["train"]
-        if not targets.is_floating_point() or cls._output_layer(network) is None:
+        targets, names = data.targets["train"], compressible(network)
+        layer = network.get_submodule(names[-1].removesuffix("weight").removesuffix(".")) if names else None
+        if not targets.is_floating_point() or not isinstance(layer, nn.Linear) or layer.bias is None:
             return cls()
-        return cls(float(targets.mean()), float(targets.std()) or 1.0)
+        return cls(layer, float(targets.mean()), float(targets.std()) or 1.0)
 
     @property
     def variance(self) -> float:
         return self.std**2
 
-    @staticmethod
-    def _output_layer(network: nn.Module) -> nn.Linear | None:
-        names = compressible(network)
-        layer = network.get_submodule(names[-1].removesuffix("weight").removesuffix(".")) if names else None
-        return layer if isinstance(layer, nn.Linear) and layer.bias is not None else None
-
-    def shrink(self, targets: Tensor) -> Tensor:
-        return (targets - self.mean) / self.std if targets.is_floating_point() else targets
-
-    def loss_in_units(self, network: nn.Module, data: Prepared) -> float:
-        val = data.only("val")
-        val.targets["val"] = self.shrink(val.targets["val"])
-        return evaluate(network, val, "val")["loss"] * self.variance
-
     @torch.no_grad()
-    def fold_into(self, network: nn.Module) -> None:
-        if (self.mean, self.std) == (0.0, 1.0):
-            return
-        layer = self._output_layer(network)
-        layer.weight.mul_(self.std)
-        layer.bias.mul_(self.std).add_(self.mean)
+    def apply_to_outputs(self) -> None:
+        if self.layer is not None:
+            self.layer.weight.mul_(self.std)
+            self.layer.bias.mul_(self.std).add_(self.mean)
+
+    def groups(self, network: nn.Module, lr: float) -> list[dict[str, Any]]:
+        """The parameters with their learning rates."""
+        if self.layer is None:
+            return [{"params": list(network.parameters()), "lr": lr}]
+        weight = self.layer.parametrizations.weight.original if is_parametrized(self.layer) else self.layer.weight
+        ends = {id(weight), id(self.layer.bias)}
+        rest = [parameter for parameter in network.parameters() if id(parameter) not in ends]
+        return [{"params": rest, "lr": lr}, {"params": [weight, self.layer.bias], "lr": lr * self.std}]

@@ -12,6 +12,7 @@ from statistics import median
 import torch
 
 from edgepress import bitstream, codebooks
+from edgepress.methods.dithering import dithered
 from edgepress.methods.rounding import nearest, stochastic
 
 BITS = (2, 4, 8, 16)
@@ -49,6 +50,9 @@ def main() -> None:
                 fit(weights, bits), weights, generator
             )
     for bits in BITS:
+        tasks[f"dithered uniform {bits}"] = lambda bits=bits: dithered(codebooks.uniform(weights, bits), weights, 1)
+        dithering = dithered(codebooks.uniform(weights, bits), weights, 1)
+        tasks[f"decode dithered {bits}"] = dithering.decode
         codebook = codebooks.uniform(weights, bits)
         codes = nearest(codebook, weights)
         packed = bitstream.pack(codes.numpy(), bits)

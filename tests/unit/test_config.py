@@ -117,6 +117,17 @@ WRONG = [
     ({"lr": 0.1}, ["setting 'lr'", "known are"]),
     ({1: 2}, ["1", "strings"]),
     ({None: 2}, ["None", "strings"]),
+    ({"overrides": {"digit": {}}}, ["overrides", "no data set 'digit'", "'digits'"]),
+    ({"overrides": {"digits/cnnn": {}}}, ["overrides", "no network 'cnnn'", "'cnn'"]),
+    ({"overrides": {"digits": {"drawn": 3}}}, ["no setting 'drawn'", "'draws'"]),
+    ({"overrides": {"digits": {"run": "mine"}}}, ["no setting 'run'"]),
+    ({"overrides": {"digits": {"training": {"lrr": 3}}}}, ["no setting 'lrr'", "'lr'"]),
+    ({"overrides": {"digits": {"methods": ["midris"]}}}, ["overrides.digits.methods", "'midrise'"]),
+    ({"overrides": {"digits": {"draws": 0}}}, ["overrides.digits.draws", "at least 1"]),
+    ({"splits": ["validation"]}, ["splits", "validation"]),
+    ({"retraining": {"lr": 0}}, ["retraining.lr", "more than 0"]),
+    ({"retraining_bits": [17]}, ["retraining_bits[0]", "at most 16"]),
+    ({"chains": {"mine": {"steps": ["magnitude", "lsq"]}}}, ["'lsq' trains the network again", "first step of 'mine'"]),
     # Names that break a line must not break the sentence.
     ({"two\nlines": 1}, ["two", "lines"]),
     ({"methods": ["two\nlines"]}, ["two", "lines"]),
@@ -167,9 +178,59 @@ def test_levels_follow_what_the_method_sweeps():
     assert asked.levels("magnitude_global") == ["s50", "s97.5"]
 
 
-def test_families_gather_the_methods_asked_for():
-    asked = config.parse({"methods": ["random", "nearest_normal", "magnitude", "nearest_uniform"]})
-    assert asked.families() == {"pruning": ["random", "magnitude"], "nearest": ["nearest_normal", "nearest_uniform"]}
+def test_the_methods_of_a_family_share_a_job():
+    asked = config.parse({"methods": ["random", "nearest_normal", "magnitude", "nearest_uniform"], "bits": [4, 2]})
+    pruning, nearest = asked.jobs()
+    assert (pruning.name, list(pruning.levels)) == ("pruning", ["random", "magnitude"])
+    assert (nearest.name, nearest.levels) == (
+        "nearest",
+        {m: ["w4", "w2"] for m in ("nearest_normal", "nearest_uniform")},
+    )
+    assert nearest.tables["nearest_uniform"] == "nearest_uniform/metrics.csv"
+    assert nearest.packed[:2] == ["nearest_normal/w4.safetensors", "nearest_normal/w2.safetensors"]
+
+
+def test_methods_that_train_again_share_a_job_a_level():
+    chains = {"lsq_prune20": {"steps": ["lsq", "magnitude"], "sparsity": [0.2], "bits": [4]}}
+    asked = config.parse({"methods": ["lsq", "qat_midrise"], "chains": chains, "retraining_bits": [4, 2]})
+    jobs = {job.name: job for job in asked.jobs()}
+    assert {name: list(job.levels) for name, job in jobs.items()} == {
+        "qat_w4": ["lsq", "qat_midrise"],
+        "qat_w2": ["lsq", "qat_midrise"],
+        "qat_then_pruning_w4s20": ["lsq_prune20"],
+    }
+    assert jobs["qat_w2"].tables["lsq"] == "lsq/metrics_w2.csv"
+    assert jobs["qat_w2"].packed == ["lsq/w2.safetensors", "qat_midrise/w2.safetensors"]
+
+
+def test_methods_that_train_again_can_be_left_out():
+    assert [job.name for job in config.parse({"methods": ["lsq", "midrise"], "retraining_bits": []}).jobs()] == [
+        "midrise"
+    ]
+    assert config.parse({"methods": ["lsq"], "bits": [7]}).levels("lsq") == ["w7"]
+
+
+def test_overrides_are_those_of_the_data_set_and_then_of_the_network():
+    asked = config.parse(
+        {
+            "networks": {"digits": ["cnn", "dnn_simple"], "breast_cancer": ["dnn_simple"]},
+            "training": {"lr": 0.1, "batch_size": 7},
+            "overrides": {
+                "digits": {"draws": 2, "seeds": [5], "training": {"lr": 0.2}},
+                "digits/cnn": {"seeds": [6, 7], "training": {"max_epochs": 3}},
+            },
+        }
+    )
+    cells = asked.cells()
+    assert {place: cell.seeds for place, cell in cells.items()} == {
+        ("digits", "cnn"): [6, 7],
+        ("digits", "dnn_simple"): [5],
+        ("breast_cancer", "dnn_simple"): [0, 1, 2],
+    }
+    assert [cell.draws for cell in cells.values()] == [2, 2, 5]
+    assert [cell.training.lr for cell in cells.values()] == [0.2, 0.2, 0.1]
+    assert [cell.training.batch_size for cell in cells.values()] == [7, 7, 7]
+    assert [cell.training.max_epochs for cell in cells.values()] == [3, 40, 40]
 
 
 # ---- YAML -------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgepress import codebooks
-from edgepress.encodings import Dense, Quantized, Reader, Sparse, read
+from edgepress.encodings import Dense, Dithered, Quantized, Reader, Sparse, read
 
 shapes = st.lists(st.integers(0, 5), max_size=4).map(tuple)
 FITS = [codebooks.uniform, codebooks.uniform_iqr, codebooks.histogram, codebooks.midrise, codebooks.normal]
@@ -137,7 +137,8 @@ def test_a_transposed_tensor_keeps_its_order():
     tensor = values((4, 6)).T
     mask = tensor > 0
     codebook = codebooks.uniform(tensor, 4)
-    for encoding in (Dense(tensor), Quantized(codebook.encode(tensor), codebook), Sparse(mask, Dense(tensor[mask]))):
+    quantized = Quantized(codebook.encode(tensor), codebook)
+    for encoding in (Dense(tensor), quantized, Dithered(quantized, 3), Sparse(mask, Dense(tensor[mask]))):
         assert_survives(encoding)
 
 
@@ -150,7 +151,7 @@ def test_bits_of_a_stored_number():
     codebook = codebooks.uniform(torch.tensor([0.0, 1.0]), 5)
     codes = codebook.encode(torch.tensor([0.0]))
     assert Dense(torch.zeros(1)).bits == 32
-    assert Quantized(codes, codebook).bits == 5
+    assert Quantized(codes, codebook).bits == Dithered(Quantized(codes, codebook), 3).bits == 5
     assert Sparse(torch.tensor([True]), Quantized(codes, codebook)).bits == 5
     assert Sparse(torch.tensor([True]), Dense(torch.zeros(1))).bits == 32
 

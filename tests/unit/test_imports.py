@@ -17,7 +17,7 @@ def test_what_the_dag_imports_is_light(module):
 def test_names_and_levels_are_known_without_torch():
     code = (
         "import sys; from edgepress import config, provenance, registry; asked = config.parse({});"
-        "[asked.levels(name) for name in asked.methods]; asked.families(); registry.datasets();"
+        "[asked.levels(name) for name in asked.methods]; asked.cells(); asked.jobs(); registry.datasets();"
         "provenance.code_digest('edgepress.sweep'); print('torch' in sys.modules)"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

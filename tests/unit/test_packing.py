@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgepress import codebooks, packing
-from edgepress.encodings import Dense, Quantized, Sparse
+from edgepress.encodings import Dense, Dithered, Quantized, Sparse
 from edgepress.packing import Compressed, PackedFileError
 
 NAME = "w4.safetensors"
@@ -30,6 +30,8 @@ def small_network():
             "0.bias": Dense(values[12:15]),
             "1.weight": Sparse(mask, Dense(values[15:17])),
             "2.weight": Sparse(few, quantized(values[17:20], 9)),
+            "3.weight": Dithered(quantized(values[20:26], 3), 2**31 + 5),
+            "4.weight": Dithered(Sparse(mask, quantized(values[26:28], 2)), 7),
         }
     )
 
@@ -150,7 +152,7 @@ DAMAGE = {
     "no checksum": raw(bytes(4), '{"format":1,"layout":[["a",[1],["f32"]]]}'),
     "wrong checksum": container([["a", [1], ["f32"]]], bytes(4), crc32=0),
     "wrong payload": container([["a", [1], ["f32"]]], bytes(4)).replace(bytes(4), b"\0\0\1\0"),
-    "a skipped level": packing.skipped("the network has no hidden layer"),
+    "a skipped level": packing.without_network("the network has no hidden layer"),
 }
 # Files whose checksum fits: written wrong, or by someone else.
 FORGED = {
@@ -180,6 +182,14 @@ FORGED = {
     "codebook with too many parameters": container([["a", [2], ["codes", "grid", 2, 3]]], bytes(25)),
     "codebook with too few parameters": container([["a", [2], ["codes", "normal", 2, 1]]], bytes(9)),
     "codebook without parameters": container([["a", [2], ["codes", "grid", 2, 0]]], bytes(1)),
+    "noise of too few bytes": container([["a", [1], ["dithered", ["codes", "grid", 2, 2]]]], bytes(20)),
+    "noise on nothing": container([["a", [1], ["dithered"]]], bytes(4)),
+    "noise on float32": container([["a", [1], ["dithered", ["f32"]]]], bytes(8)),
+    "noise on no grid": container([["a", [1], ["dithered", ["codes", "normal", 2, 4]]]], bytes(37)),
+    "noise on what a mask keeps of float32": container(
+        [["a", [1], ["dithered", ["sparse", ["all"], ["f32"]]]]], bytes(8)
+    ),
+    "noise on noise": container([["a", [1], ["dithered", ["dithered", ["codes", "grid", 2, 2]]]]], bytes(25)),
     "mask that points outside": container([["a", [2], ["sparse", ["gaps", 3, 1], ["f32"]]]], b"\7" + bytes(4)),
     "mask that points just outside": container([["a", [2], ["sparse", ["gaps", 2, 1], ["f32"]]]], b"\2" + bytes(4)),
     "mask whose sum points outside": container([["a", [5], ["sparse", ["gaps", 4, 2], ["f32"]]]], b"\x33" + bytes(8)),
@@ -217,4 +227,4 @@ def test_the_file_on_disk_is_named_by_its_path(tmp_path):
 
 def test_a_skipped_level_says_why():
     with pytest.raises(PackedFileError, match="the network has no hidden layer"):
-        Compressed.from_bytes(packing.skipped("the network has no hidden layer"), NAME)
+        Compressed.from_bytes(packing.without_network("the network has no hidden layer"), NAME)

@@ -72,7 +72,7 @@ def test_what_there_is():
     assert {"midrise", "nearest_uniform", "stochastic_normal", "magnitude", "random"} <= set(registry.methods())
     assert "fp32" not in registry.methods()
     stochastic = {name for name, entry in registry.methods().items() if entry.stochastic}
-    assert stochastic == {name for name in registry.methods() if name.startswith("stochastic") or name == "random"}
+    assert stochastic == {name for name in registry.methods() if name.startswith(("stochastic", "dithered", "random"))}
 
 
 def test_an_entry_loads_its_object():

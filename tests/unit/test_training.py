@@ -1,3 +1,4 @@
+import copy
 import math
 from dataclasses import replace
 
@@ -7,8 +8,8 @@ from torch import nn
 
 from edgepress import training
 from edgepress.datasets import Prepared
-from edgepress.evaluation import evaluate
-from edgepress.training import Training, train
+from edgepress.evaluation import evaluate, predict
+from edgepress.training import Training, retrain, train
 
 QUICK = Training(lr=0.01, batch_size=32, max_epochs=8, patience=3)
 
@@ -51,6 +52,25 @@ def test_amounts_are_learned_in_their_own_unit(amounts):
     trained, _ = fitted(amounts, replace(QUICK, max_epochs=60, patience=60))
     quality = evaluate(trained, amounts, "test")
     assert quality["r2"] > 0.95 and quality["mae"] < 20
+
+
+def test_the_unit_of_the_target_does_not_matter(amounts):
+    in_thousandths = replace_targets(amounts, lambda targets: 1000 * targets)
+    fine, coarse = (fitted(data, QUICK)[0] for data in (in_thousandths, amounts))
+    outputs = [predict(trained, amounts.inputs["test"]) for trained in (fine, coarse)]
+    assert torch.allclose(outputs[0], 1000 * outputs[1], rtol=1e-3)
+
+
+def replace_targets(data, change):
+    return Prepared(data.name, data.task, data.outputs, data.inputs, {s: change(t) for s, t in data.targets.items()})
+
+
+def test_training_on_keeps_the_start_where_nothing_is_better(classes):
+    trained, _ = fitted(classes, replace(QUICK, max_epochs=30, patience=30))
+    before = copy.deepcopy(trained.state_dict())
+    history = retrain(trained, never_better(classes), Training(lr=0.05, batch_size=8, max_epochs=5, patience=2), 0)
+    assert len(history) == 2
+    assert all(torch.equal(before[name], tensor) for name, tensor in trained.state_dict().items())
 
 
 def test_the_best_epoch_on_val_is_kept(classes, amounts):
@@ -128,7 +148,7 @@ def test_divergence_is_told_in_one_sentence(amounts, lr):
     with pytest.raises(ArithmeticError) as caught:
         fitted(amounts, replace(QUICK, lr=lr))
     message = str(caught.value)
-    assert "diverged in epoch 1" in message and "lower training.lr" in message and len(message.splitlines()) == 1
+    assert "diverged in epoch 1" in message and "lower its lr" in message and len(message.splitlines()) == 1
 
 
 def test_bad_inputs_are_told_as_divergence(classes):

@@ -27,7 +27,9 @@ def test_metrics_hold_every_cell_once(tiny_run):
     assert list(rows[0]) == list(COLUMNS)
     trainings = 2 * 2
     per_training = 1 + 2 + 2 * 2 + 2 * 2  # fp32; nearest at 2 levels; stochastic and random at 2 levels × 2 draws
-    assert len(rows) == trainings * per_training * 2  # val and test
+    overridden = 2 * 2  # lsq at 2 levels, on the two trainings of breast_cancer
+    assert len(rows) == (trainings * per_training + overridden) * 2  # val and test
+    assert {row["dataset"] for row in rows if row["method"] == "lsq"} == {"breast_cancer"}
     keys = {tuple(row[k] for k in ("dataset", "network", "seed", "method", "level", "draw", "split")) for row in rows}
     assert len(keys) == len(rows)
     assert {row["status"] for row in rows} == {"ok"}
@@ -56,13 +58,15 @@ def test_packed_files_hold_the_network(tiny_run):
 def test_every_declared_figure_exists_and_is_not_blank(tiny_run, ending):
     figures = list((tiny_run / RUN / "figures").glob(f"*.{ending}"))
     kinds = {"precision", "change", "pruning", "pareto", "training_curves"}
-    assert {figure.stem for figure in figures} == {f"{k}_{d}" for k in kinds for d in ("breast_cancer", "mv_synthetic")}
+    claims = {"best_method", "worst_prior", "bits_needed", "pruning_after", "training_again", "control"}
+    expected = {f"{k}_{d}" for k in kinds for d in ("breast_cancer", "mv_synthetic")} | {"qat_breast_cancer"}
+    assert {figure.stem for figure in figures} == expected | {f"finding_{claim}" for claim in claims}
     assert all(figure.stat().st_size > 8000 for figure in figures)
 
 
 def test_pages_show_figures_and_no_code(tiny_run):
     pages = {path.stem: path.read_text() for path in (tiny_run / RUN / "report").glob("*.html")}
-    assert pages.keys() == {"index", "full_precision", "quantization", "pruning", "size"}
+    assert pages.keys() == {"index", "full_precision", "quantization", "pruning", "qat", "size", "findings"}
     for name in pages.keys() - {"index"}:
         assert "data:image/png" in pages[name]
         assert "style.save" not in pages[name]
@@ -90,8 +94,8 @@ def test_manifest_says_where_results_come_from(tiny_run):
 def test_timings_cover_every_job(tiny_run):
     with (tiny_run / RUN / "timings.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert {row["job"] for row in rows} == {"train", "nearest", "stochastic", "pruning"}
-    assert len(rows) == 4 * 4
+    assert {row["job"] for row in rows} == {"train", "nearest", "stochastic", "pruning", "qat_w8", "qat_w2"}
+    assert len(rows) == 4 * 4 + 2 * 2
     assert all(float(row["seconds"]) > 0 for row in rows)
 
 
@@ -100,7 +104,7 @@ def test_another_run_on_one_core_gives_the_same_bytes(tiny_run, tmp_path):
     assert done.returncode == 0, done.stderr[-4000:]
     assert files(tmp_path, f"{RUN}/metrics.csv") == files(tiny_run, f"{RUN}/metrics.csv")
     packed = files(tmp_path, f"{RUN}/*/*/*/*/*.safetensors")
-    assert len(packed) == 4 * (1 + 2 + 2 + 2)
+    assert len(packed) == 4 * (1 + 2 + 2 + 2) + 2 * 2
     assert packed == files(tiny_run, f"{RUN}/*/*/*/*/*.safetensors")
 
 
@@ -113,7 +117,7 @@ def test_nothing_is_left_to_do(tiny_run):
 def test_a_new_method_runs_its_own_job_alone(tiny_run, tmp_path):
     config = tmp_path / "more.yaml"
     text = (Path(__file__).parents[2] / "config/tiny.yaml").read_text()
-    config.write_text(text.replace("nearest_uniform,", "nearest_uniform, midrise,"))
+    config.write_text(text.replace("methods: [nearest_uniform,", "methods: [nearest_uniform, midrise,"))
     plan = snakemake(tiny_run, "--dry-run", f"{RUN}/metrics.csv", config=config)
     assert plan.returncode == 0, plan.stderr
     planned = {
@@ -209,7 +213,10 @@ def test_what_is_deleted_is_made_again(tiny_run, lost):
 def test_a_notebook_without_anything_to_show_is_left_out(tmp_path, methods, left_out):
     config = tmp_path / "one_sided.yaml"
     config.write_text(
-        (REPOSITORY / "config/tiny.yaml").read_text().replace("[nearest_uniform, stochastic_normal, random]", methods)
+        (REPOSITORY / "config/tiny.yaml")
+        .read_text()
+        .replace("[nearest_uniform, stochastic_normal, random]", methods)
+        .partition("overrides:")[0]
     )
     plan = snakemake(tmp_path, "--dry-run", config=config)
     assert plan.returncode == 0, plan.stderr
@@ -219,6 +226,7 @@ def test_a_notebook_without_anything_to_show_is_left_out(tmp_path, methods, left
         "report_pruning",
         "report_quantization",
         "report_size",
+        "report_findings",
         "report_index",
     } - {f"report_{left_out}"}
 

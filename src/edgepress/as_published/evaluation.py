@@ -20,12 +20,17 @@ class Shuffles:
     """The row orders of one run of a study's script, in the order of its evaluations.
 
     Releases differ in the numbers that a data loader takes from the stream before it shuffles: one in PyTorch 1.6,
-    with which the study quantized, two in 1.7, with which it pruned and quantized and pruned.
+    with which the study quantized, two in 1.7, with which it pruned, quantized and pruned, and ran its demo notebook.
     """
 
     def __init__(self, release: Literal["1.6", "1.7"], seed: int = 0) -> None:
         self._before = {"1.6": 1, "1.7": 2}[release]
         self._generator = torch.Generator().manual_seed(seed)
+
+    def initialise(self, state: dict[str, Tensor]) -> None:
+        """Pass over the numbers with which a network of the shapes of ``state`` was initialised, one a parameter."""
+        for tensor in state.values():
+            torch.empty(tensor.shape).uniform_(generator=self._generator)
 
     def draw(self, rows: int) -> Tensor:
         """The next order of ``rows`` rows: int64, a permutation of 0 … rows − 1."""

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from edgepress.as_published.codebooks import Randomness, linspace
 
+MULTIPOINT_BITS = (8, 6, 4, 2)  # in the order in which the study ran them
 SMALLEST_STEP = 1 / 512
 CANDIDATES = 100
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +18,30 @@ from edgepress import as_published, networks, registry
 from edgepress.as_published import State, evaluation
 from edgepress.as_published.data import prepare
 from edgepress.as_published.evaluation import Shuffles
+from edgepress.as_published.multipoint import MULTIPOINT_BITS
 from edgepress.datasets import SPLITS, Prepared
 from edgepress.levels import Level
-from edgepress.methods import rounding
+from edgepress.methods import multipoint, rounding
 from edgepress.sweep import Bench, Trained
 
 NETWORKS = {"dnn_simple": "simple", "dnn_complex": "complex"}
+DEMO = "demo"  # a dnn_simple trained in the study's demo notebook, its one tabular network of multi-point quantization
+DEMO_DATASET = "telescope"
 PUBLISHED_SPLITS = ("train", "test")
 PUBLISHED_ORDER = "published_order_loss"
 TENSOR_COLUMNS = ("dataset", "network", "method", "level", "draw", "tensor", "distinct", "zeros", "mean_abs_err")
 _FP32_EVALUATIONS = 22  # evaluations a network in the run that published full precision, which came first
+# The splits that the demo notebook shuffled before it measured multi-point quantization: 10 epochs of training, each
+# with two evaluations, and one at the end; 4 pruned networks, then 18 rounded ones; and before these two parts and the
+# one on multi-point quantization, a look at two networks on test.
+_LOOK, _MEASURED = ("test", "test"), ("train", "test")
+_DEMO_SHUFFLES = (
+    *("train", "val", "train") * 10,
+    "test",
+    *(_LOOK + _MEASURED * 4),
+    *(_LOOK + _MEASURED * 18),
+    *_LOOK,
+)
 
 
 @dataclass(frozen=True)
@@ -83,6 +99,25 @@ def cells(
             yield Cell(network, "magnitude", Level(sparsity=share), 0, state, result, orders(shuffles))
 
 
+def demo_cells(data: Prepared, state: State, stream: np.random.RandomState) -> Iterator[Cell]:
+    """The multi-point cells of the demo notebook, after that in full precision, in its order.
+
+    Like every run of the study the notebook seeds its streams with 0; ``stream`` stands after the split. From it come
+    the scales to try for a network at 4 bits, which the notebook shows but does not measure, and then for the four that
+    it does. There are no further draws: at 6 bits and below all scales are tried, and at 8 bits a hundred other draws
+    gave the same accuracy.
+    """
+    shuffles = Shuffles("1.7")
+    shuffles.initialise(state)
+    for split in _DEMO_SHUFFLES:
+        shuffles.draw(len(data.targets[split]))
+    as_published.compress(state, "multipoint", 4, generator=stream)
+    for method, bits in (("fp32", 32), *(("multipoint", bits) for bits in MULTIPOINT_BITS)):
+        result = as_published.compress(state, method, bits, generator=stream)
+        orders = {split: shuffles.draw(len(data.targets[split])) for split in PUBLISHED_SPLITS}
+        yield Cell(DEMO, method, Level(bits=bits), 0, state, result, orders)
+
+
 def replicate(
     dataset: str, weights: str | Path, raw: str | Path, draws: int
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -95,8 +130,10 @@ def replicate(
     stream = np.random.RandomState(0)
     data = prepare(dataset, raw, stream)
     states = {network: as_published.read_state(path) for network, path in _weight_files(dataset, weights).items()}
+    demo = states.pop(DEMO, None)
+    demonstrated = () if demo is None else demo_cells(data, demo, copy.deepcopy(stream))
     metrics, tensors = [], []
-    for cell in cells(dataset, data, states, stream, draws):
+    for cell in chain(cells(dataset, data, states, stream, draws), demonstrated):
         family = cell.method.partition("_")[0]
         identity = {"dataset": dataset, "network": cell.network, "method": cell.method, "level": str(cell.level)}
         identity["draw"] = cell.draw
@@ -123,23 +160,29 @@ def replicate(
 
 
 def in_sound_definitions(dataset: str, weights: str | Path, raw: str | Path, draws: int) -> list[dict[str, Any]]:
-    """Rows of metrics of the same networks under the methods of ``edgepress.methods``, at the study's precisions."""
+    """Rows of metrics of the same networks under the methods of ``edgepress.methods``, at the study's precisions: by
+    rounding, the demo network by multi-point quantization.
+    """
     data = prepare(dataset, raw)
     rows: list[dict[str, Any]] = []
     for network, path in _weight_files(dataset, weights).items():
-        module = networks.build(network, data)
+        module = networks.build("dnn_simple" if network == DEMO else network, data)
+        family, precisions = (multipoint, MULTIPOINT_BITS) if network == DEMO else (rounding, as_published.BITS)
         networks.load_inference_state(module, as_published.read_state(path))
         bench = Bench(Trained(network, 0, module, data, path.stat().st_size), SPLITS, torch.device("cpu"))
         rows += bench.baseline()
         for method, entry in registry.methods().items():
-            if entry.module == rounding.__name__:
-                levels = [str(Level(bits=bits)) for bits in as_published.BITS]
+            if entry.module == family.__name__:
+                levels = [str(Level(bits=bits)) for bits in precisions]
                 rows += [row for result in bench.sweep(method, levels, draws) for row in result.rows]
     return rows
 
 
 def _weight_files(dataset: str, folder: str | Path) -> dict[str, Path]:
-    return {network: Path(folder) / f"{dataset}_{size}.safetensors" for network, size in NETWORKS.items()}
+    files = {network: f"{dataset}_{size}" for network, size in NETWORKS.items()}
+    if dataset == DEMO_DATASET:
+        files[DEMO] = "demo_model"
+    return {network: Path(folder) / f"{file}.safetensors" for network, file in files.items()}
 
 
 def zeros(tensor: Tensor) -> int:

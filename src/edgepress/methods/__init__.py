@@ -26,6 +26,7 @@ from edgepress.encodings import Dense
 from edgepress.levels import Level
 from edgepress.networks import inference_state, load_inference_state
 from edgepress.packing import Compressed
+from edgepress.training import Training
 
 
 class Method(ABC):
@@ -64,7 +65,14 @@ def compress(
     return stored
 
 
-def create(name: str) -> Method:
-    """The method called ``name``, ready to use."""
+def create(name: str, retraining: Training | None = None) -> Method:
+    """The method called ``name``, ready to use; one that trains again takes ``retraining``.
+
+    Raises ValueError where it needs that and has none.
+    """
     entry = registry.methods()[name]
-    return entry.load()(**entry.args)
+    if not entry.retrains:
+        return entry.load()(**entry.args)
+    if retraining is None:
+        raise ValueError(f"'{name}' trains the network again; say how")
+    return entry.load()(**entry.args, training=retraining)

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from edgepress.codebooks import code_type
 from edgepress.datasets import Prepared
-from edgepress.encodings import Encoding, MultiPoint, Sparse
+from edgepress.encodings import Encoding, MultiPoint
 from edgepress.levels import Level
 from edgepress.methods import Method
 from edgepress.networks import compressible
@@ -174,7 +174,7 @@ class Points(Method):
         def add(name: str, enough: Callable[[Tensor], Tensor] | None = None) -> None:
             before = stored.tensors[name]
             points = sum_of_points(before.decode(), level.bits, self.points, enough, self.candidates)
-            tensors[name] = points.masked(before.mask) if isinstance(before, Sparse) else points
+            tensors[name] = points if before.mask is None else points.masked(before.mask)
 
         def add_for_output(name: str, layer: nn.Module, inputs: Tensor) -> None:
             if name not in tensors:

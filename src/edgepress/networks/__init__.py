@@ -7,7 +7,11 @@ that maps (rows, …) to (rows, outputs).
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from edgepress import registry
@@ -33,6 +37,31 @@ def load_inference_state(network: nn.Module, state: dict[str, Tensor]) -> None:
     missing = [name for name in missing if not name.endswith("num_batches_tracked")]
     if missing or unexpected:
         raise ValueError(f"the weights do not fit the network: missing {missing}, unexpected {unexpected}")
+
+
+def begin_from(network: nn.Module, path: str | Path) -> list[str]:
+    """Put the tensors of a safetensors file into ``network``, in place, where name and shape fit.
+
+    A first convolution for three colours fits a network for grey images: its kernels are summed over the colours,
+    which is what three equal channels would give. Returns the names of what was loaded; what was not, a new head
+    say, stays as it was built. Raises ValueError where the file is no safetensors, or nothing in it fits.
+    """
+    try:
+        tensors = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ValueError(f"{path} cannot be read as safetensors: {error}") from None
+    state, loaded = inference_state(network), {}
+    for name, tensor in state.items():
+        found = tensors.get(name)
+        if found is not None and tensor.dim() == 4 and tensor.shape[1] == 1 and found.shape[1] == 3:
+            found = found.sum(dim=1, keepdim=True)
+        if found is not None and found.shape == tensor.shape:
+            loaded[name] = found
+    if not loaded:
+        raise ValueError(f"{path} holds no tensor that fits: the network has {', '.join(list(state)[:3])}, …, "
+                         f"the file {', '.join(list(tensors)[:3])}, …")  # fmt: skip
+    network.load_state_dict(loaded, strict=False)
+    return list(loaded)
 
 
 def compressible(network: nn.Module) -> list[str]:

@@ -17,7 +17,7 @@ NETWORKS = {
     },
     "resnet50": {
         "object": "ResNet50",
-        "about": "ResNet-50 with the study's head (2048, 1024, outputs), trained from scratch",
+        "about": "ResNet-50 with the study's head (2048, 1024, outputs); from scratch, or from a file of `weights`",
         "inputs": ["image"],
     },
 }

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 NETWORKS = {
     "vgg16": {
         "object": "VGG16",
-        "about": "VGG-16 with the study's head (25088, 4096, 256, outputs), trained from scratch",
+        "about": "VGG-16 with the study's head (25088, 4096, 256, outputs); from scratch, or from a file of `weights`",
         "inputs": ["image"],
     },
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +12,9 @@ from pathlib import Path
 class Notebook:
     """A report notebook and what it makes, as its own metadata (key ``edgepress``) declares.
 
-    ``figures`` are names with ``{dataset}`` in them; each becomes a PDF and a PNG a data set. Each of ``tables``
-    becomes CSV, Markdown and LaTeX.
+    ``figures`` are names; each becomes a PDF and a PNG, a data set where it has ``{dataset}`` in it. Each of
+    ``tables`` becomes CSV, Markdown and LaTeX. ``needs`` are families and sweeps (see ``CellConfig.offers``), of which
+    one is enough for it to have something to show of a data set.
     """
 
     name: str
@@ -24,11 +25,15 @@ class Notebook:
     figures: tuple[str, ...]
     tables: tuple[str, ...]
     of: str = "run"  # the kind of results that it shows: those of a run, or of the replication
-    sweep: str | None = None  # the sweep, bits or sparsity, without which it has nothing to show
+    needs: tuple[str, ...] = ()
+
+    def datasets(self, offers: Mapping[str, Collection[str]]) -> list[str]:
+        """The data sets of which it has something to show, by what each one offers."""
+        return [dataset for dataset, offer in offers.items() if not self.needs or set(self.needs) & set(offer)]
 
     def figure_names(self, datasets: Iterable[str]) -> list[str]:
         """The names of its figures, without ending, for these data sets."""
-        return [name.format(dataset=dataset) for dataset in datasets for name in self.figures]
+        return list(dict.fromkeys(name.format(dataset=dataset) for dataset in datasets for name in self.figures))
 
     def files(self, datasets: Iterable[str]) -> list[str]:
         """What it makes, within the folder of the run."""
@@ -41,7 +46,7 @@ def declared(path: str | Path) -> Notebook:
     """The report notebook at ``path``. Raises KeyError where its metadata has no ``edgepress``."""
     path = Path(path)
     about = json.loads(path.read_text(encoding="utf-8"))["metadata"]["edgepress"]
-    lists = {name: tuple(about[name]) for name in ("figures", "tables")}
+    lists = {name: tuple(about.get(name, ())) for name in ("figures", "tables", "needs")}
     return Notebook(**{**about, **lists}, name=path.stem, path=str(path))
 
 

@@ -17,6 +17,7 @@ CELL = ["dataset", "network", "method", "level", "split"]
 LOSS_TOLERANCE = 1e-5
 NORMAL_ON_MV_TOLERANCE = 5e-5  # its quantiles come from another library's inverse of the normal distribution
 DEVIATIONS = 3.0
+DEMO = "demo"  # the network of the study's demo notebook
 _COLUMNS = 3
 
 
@@ -84,7 +85,7 @@ def replication(cells: pd.DataFrame, run_folder: str | Path, dataset: str) -> Fi
     column = "published_loss" if quality.is_error else "published_accuracy"
     mine = "loss" if quality.is_error else "accuracy"
     rows = cells[(cells.dataset == dataset) & (cells.split == "test") & cells.level.str.fullmatch(r"w\d+")].copy()
-    rows = rows[(rows.method != "fp32") & rows.network.isin(sound.network)]
+    rows = rows[(rows.method != "fp32") & (rows.network != DEMO) & rows.network.isin(sound.network)]
     rows["bits"] = rows.level.str[1:].astype(int)
     rows[column] = rows[column].astype(float)
     methods = list(dict.fromkeys(rows.method))
@@ -132,3 +133,22 @@ def artefacts(cells: pd.DataFrame, run_folder: str | Path) -> pd.DataFrame:
     return rows[["dataset", "network", "method", "measure", "published"]].join(
         sound, on=["dataset", "network", "method"], how="inner"
     )
+
+
+def multipoint(cells: pd.DataFrame, run_folder: str | Path) -> pd.DataFrame:
+    """A row a precision of multi-point quantization of the demo network: accuracy on test ``published``,
+    ``recomputed``, and in the sound definitions, a column a method.
+
+    ``error`` is the mean over weights of |w − ŵ|, as published, in the one tensor that the study quantized.
+    """
+    told = cells[(cells.network == DEMO) & (cells.method == "multipoint") & (cells.split == "test")]
+    told = told.set_index("level")[["published_accuracy", "accuracy"]].set_axis(["published", "recomputed"], axis=1)
+    told["published"] = told.published.astype(float)
+
+    tensors = pd.read_csv(Path(run_folder) / "tensors.csv")
+    tensors = tensors[(tensors.network == DEMO) & (tensors.mean_abs_err > 0)]
+    told["error"] = tensors.set_index("level").mean_abs_err
+
+    sound = results.load(Path(run_folder) / "default.csv")
+    sound = sound[(sound.network == DEMO) & (sound.method != "fp32") & (sound.split == "test")]
+    return told.join(sound.pivot(index="level", columns="method", values="quality")).reset_index()

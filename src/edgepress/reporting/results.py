@@ -9,7 +9,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from edgepress import registry
+
 CELL = ["dataset", "network", "method", "family", "level", "bits", "sparsity_target", "split"]
+SIZES = ["bytes", "bits_per_weight", "compression_ratio", "sparsity"]
 CONFIDENCE = 0.95
 
 
@@ -35,7 +38,7 @@ class Quality:
     @property
     def change_label(self) -> str:
         """What ``change`` is, in words."""
-        return "MSE / MSE at full precision" if self.is_error else "change in accuracy (points)"
+        return f"{self.label} / {self.label} at full precision" if self.is_error else "change in accuracy (points)"
 
     def change(self, quality: pd.Series, full_precision: pd.Series) -> pd.Series:
         """What compression changed: points of accuracy, or the ratio of errors."""
@@ -58,16 +61,18 @@ class Quality:
     def interval(self, values: pd.Series) -> tuple[float, float]:
         """The 95 % t-interval of the mean; NaN, twice, for a single value."""
         if self.is_error:
-            low, high = _t_interval(np.log(values))
+            low, high = t_interval(np.log(values))
             return float(np.exp(low)), float(np.exp(high))
-        return _t_interval(values)
+        return t_interval(values)
 
 
 ACCURACY = Quality("accuracy", "accuracy", "%", 100.0, False)
 MSE = Quality("mse", "MSE", "", 1.0, True)
+CROSS_ENTROPY = Quality("loss", "cross-entropy", "nats", 1.0, True)
 
 
-def _t_interval(values: pd.Series) -> tuple[float, float]:
+def t_interval(values: pd.Series) -> tuple[float, float]:
+    """The 95 % interval of the mean by Student's t; NaN, twice, for a single value."""
     count = values.count()
     if count < 2:
         return float("nan"), float("nan")
@@ -99,14 +104,21 @@ def quality_of(rows: pd.DataFrame) -> Quality:
     return MSE if rows.accuracy.isna().all() else ACCURACY
 
 
-def per_seed(rows: pd.DataFrame) -> pd.DataFrame:
+def retrained(rows: pd.DataFrame) -> pd.Series:
+    """Whether each row is of a method that trains the network again: it competes in a division of its own."""
+    families = {entry.family for entry in registry.methods().values() if entry.retrains}
+    return rows.family.map(lambda family: not families.isdisjoint(family.split("_then_"))).astype(bool)
+
+
+def per_seed(rows: pd.DataFrame, quality: Quality | None = None) -> pd.DataFrame:
     """A row a cell, level, split and seed of one data set: its draws averaged.
 
-    ``full_precision`` is the quality of the same seed before compression, ``change`` the change from it.
+    ``quality`` is that of the data set's measure, or of the one given; ``full_precision`` is that of the same seed
+    before compression, ``change`` the change from it.
     """
-    quality = quality_of(rows)
-    measured = ["quality", "bytes", "compression_ratio", "sparsity"]
-    groups = rows.groupby([*CELL, "seed"], sort=False, dropna=False)
+    quality = quality or quality_of(rows)
+    measured = ["quality", *SIZES]
+    groups = rows.assign(quality=rows[quality.column]).groupby([*CELL, "seed"], sort=False, dropna=False)
     means = groups[measured].mean().assign(draws=groups.size()).reset_index()
     training = ["dataset", "network", "seed", "split"]
     reference = means[means.method == "fp32"].set_index(training).quality
@@ -115,21 +127,21 @@ def per_seed(rows: pd.DataFrame) -> pd.DataFrame:
     return means
 
 
-def over_seeds(rows: pd.DataFrame) -> pd.DataFrame:
+def over_seeds(rows: pd.DataFrame, quality: Quality | None = None) -> pd.DataFrame:
     """A row a cell, level and split of one data set: means over seeds, ``quality`` and ``change`` with the ends
     ``_low`` and ``_high`` of their 95 % intervals.
 
     A level that has no result for one of its network's seeds, or of its draws, is left out: the mean of those that
     did not fail would flatter it.
     """
-    quality = quality_of(rows)
-    seeds = per_seed(rows)
-    drawn = seeds.draws == seeds.groupby("method").draws.transform("max")
+    quality = quality or quality_of(rows)
+    seeds = per_seed(rows, quality)
+    drawn = seeds.draws == seeds.groupby(["network", "method"]).draws.transform("max")
     trained = seeds[seeds.method == "fp32"].groupby(["network", "split"]).size().rename("trained")
     present = seeds[drawn].join(trained, on=["network", "split"])
     complete = present.groupby(CELL, dropna=False).seed.transform("size") == present.trained
     groups = present[complete].groupby(CELL, sort=False, dropna=False)
-    means = groups[["bytes", "compression_ratio", "sparsity"]].mean()
+    means = groups[SIZES].mean()
     means["seeds"] = groups.size()
     means["full_precision"] = groups.full_precision.apply(quality.mean)
     for name in ("quality", "change"):

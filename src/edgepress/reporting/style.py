@@ -11,6 +11,8 @@ from matplotlib.figure import Figure
 from edgepress import registry
 
 PANEL = (3.5, 2.7)  # inches; a panel is a column of a two-column paper wide
+PAGE = 7.2  # inches, the width of both columns
+FULL_PRECISION = {"color": "black", "linewidth": 1, "linestyle": ":"}
 
 # Okabe and Ito's colour-blind-safe palette, a colour a codebook; the rounding shows in line and marker.
 _COLOURS = {
@@ -22,12 +24,20 @@ _COLOURS = {
     "midrise": "#CC79A7",
     "kde": "#B8A000",
     "lloyd_max": "#661100",
+    "multipoint": "#332288",
+    "multipoint_fixed": "#332288",
+    "lsq": "#444444",
     "magnitude": "#E69F00",
     "magnitude_global": "#8C510A",
     "random": "#999999",
 }
-_MARKERS = {"nearest": "o", "stochastic": "^", "midrise": "s", "pruning": "D", "fp32": "*"}
-_LINES = {"stochastic": (0, (3, 1.5))}
+ROUNDINGS = ("nearest", "stochastic", "dithered")
+_MARKERS = {"nearest": "o", "stochastic": "^", "dithered": "v", "midrise": "s", "multipoint": "p",
+            "multipoint_fixed": "h", "lsq": "d", "magnitude": "D", "magnitude_global": "D", "random": "D",
+            "fp32": "*"}  # fmt: skip
+_LINES = {"stochastic": (0, (3, 1.5)), "dithered": (0, (1, 1)), "multipoint_fixed": (0, (3, 1.5)),
+          "magnitude_global": (0, (3, 1.5))}  # fmt: skip
+_RETRAINED = "qat_"  # what the name of a method begins with that trains on with the rounding of another
 
 
 def apply() -> None:
@@ -51,28 +61,45 @@ def apply() -> None:
     }
 
 
+def post_training(method: str) -> str:
+    """The method that rounds as one does that trains the network again: itself for those that do not."""
+    return method.removeprefix(_RETRAINED)
+
+
+def unchained(method: str) -> str:
+    """The method that a chain is named after, the longest known one that its name begins with; else itself."""
+    begins = [name for name in registry.methods() if method.startswith(f"{name}_")]
+    return method if method in registry.methods() else max(begins, key=len, default=method)
+
+
+def rounding(method: str) -> str:
+    """How a method rounds: ``nearest``, ``stochastic``, ``dithered``; its name without ``qat_`` where it says none."""
+    name = post_training(unchained(method))
+    first = name.split("_")[0]
+    return first if first in ROUNDINGS else name
+
+
+def codebook(method: str) -> str:
+    """Where a method places its levels, ``uniform`` say; its name without ``qat_`` where that says no rounding."""
+    name = post_training(unchained(method))
+    return name.removeprefix(f"{rounding(method)}_")
+
+
 def colour(method: str) -> str:
     """The colour of a method: that of its codebook, and for a chain named after a method, of that one. Others take
     further colours in the registry's order.
     """
-    begins = [name for name in registry.methods() if method.startswith(name)]
-    for name in (method, *sorted(begins, key=len, reverse=True)):
-        codebook = name.removeprefix("nearest_").removeprefix("stochastic_")
-        if codebook in _COLOURS:
-            return _COLOURS[codebook]
+    if codebook(method) in _COLOURS:
+        return _COLOURS[codebook(method)]
     others = sorted(registry.methods())
-    place = others.index(method) if method in others else len(others)
+    place = others.index(unchained(method)) if unchained(method) in others else len(others)
     return mpl.colors.to_hex(sns.husl_palette(len(others) + 1, s=0.7, l=0.45)[place])
 
 
-def marker(family: str) -> str:
-    """The marker of a family."""
-    return _MARKERS.get(family, "P")
-
-
-def line(family: str) -> str | tuple[int, tuple[float, ...]]:
-    """The line style of a family."""
-    return _LINES.get(family, "-")
+def look(method: str) -> dict[str, object]:
+    """Colour, marker and line of a method: the codebook decides the first, the rounding the others."""
+    way = rounding(method)
+    return {"color": colour(method), "marker": _MARKERS.get(way, "8"), "linestyle": _LINES.get(way, "-")}
 
 
 def label(name: str) -> str:

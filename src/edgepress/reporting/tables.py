@@ -12,19 +12,35 @@ from edgepress.reporting import selection
 from edgepress.reporting.results import MSE, Quality, over_seeds, quality_of
 
 TOLERANCE = 0.01
+_MULTIPOINT = "multipoint"
+_MOST_POINT_BITS = 8
+_ENDS = ("", "_low", "_high")
 
 
 def full_precision(metrics: pd.DataFrame) -> pd.DataFrame:
-    """What each trained network reaches on test, and what it costs, before compression."""
+    """What each trained network reaches on train and test, and what it costs, before compression."""
     tables = []
     for dataset, rows in metrics[metrics.method == "fp32"].groupby("dataset", sort=False):
-        means = over_seeds(rows[rows.split == "test"])
+        means = _with_train(over_seeds(rows))
         costs = rows.groupby("network", sort=False)[["macs", "bits_per_weight", "bytes"]].first()
         means = means.join(costs[["macs"]], on="network")
         parameters = (8 * costs.bytes / costs.bits_per_weight).round().astype(int)
         means["parameters"] = means.network.map(parameters)
         tables.append(_table(means, dataset, quality_of(rows), ["parameters", "macs", "bytes"]))
     return pd.concat(tables, ignore_index=True)
+
+
+def multipoint(metrics: pd.DataFrame) -> pd.DataFrame:
+    """Multi-point quantization from 8 bits a point down: quality, and the bytes and bits a weight that it stores."""
+    tables = []
+    rows = metrics[(metrics.method == "fp32") | (metrics.family == _MULTIPOINT)]
+    for dataset in rows.dataset[rows.family == _MULTIPOINT].unique():
+        of_set = rows[rows.dataset == dataset]
+        means = _with_train(over_seeds(of_set))
+        means = means[(means.family == _MULTIPOINT) & (means.bits <= _MOST_POINT_BITS)]
+        means = means.sort_values(["network", "method", "bits"], ascending=[False, True, False])
+        tables.append(_table(means, dataset, quality_of(of_set), ["method", "bits", "bytes", "bits_per_weight"], True))
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["dataset", "network", "method"])
 
 
 def best_at_each_precision(metrics: pd.DataFrame) -> pd.DataFrame:
@@ -53,16 +69,27 @@ def _chosen(
     return pd.concat(tables, ignore_index=True)
 
 
+def _with_train(means: pd.DataFrame) -> pd.DataFrame:
+    """The test rows of ``over_seeds``, with their quality on train as ``train``; NaN where it was not measured."""
+    place = ["network", "method", "level"]
+    train = means[means.split == "train"].set_index(place)[[f"quality{end}" for end in _ENDS]]
+    train.columns = [f"train{end}" for end in _ENDS]
+    return means[means.split == "test"].join(train, on=place)
+
+
 def _table(
     rows: pd.DataFrame, dataset: str, quality: Quality, columns: list[str], changed: bool = False
 ) -> pd.DataFrame:
     table = rows[["network", *columns]].copy()
     table.insert(0, "dataset", dataset)
     table["measure"] = quality.axis_label
-    for end in ("", "_low", "_high"):
+    for end in _ENDS:
+        if "train" in rows:
+            table[f"train{end}"] = quality.scale * rows[f"train{end}"]
+    for end in _ENDS:
         table[f"test{end}"] = quality.scale * rows[f"quality{end}"]
     if changed:
-        for end in ("", "_low", "_high"):
+        for end in _ENDS:
             table[f"change{end}"] = rows[f"change{end}"]
     table["seeds"] = rows.seeds
     return table
@@ -71,12 +98,13 @@ def _table(
 def readable(table: pd.DataFrame) -> pd.DataFrame:
     """The table as people read it: mean and interval in one column, thousands apart, names without underscores."""
     shown = table.copy()
-    is_error = shown.measure == MSE.axis_label
-    for name in ("test", "change"):
+    for name in ("train", "test", "change", "difference"):
         if name in shown:
+            is_error = shown.measure == MSE.axis_label
             ends = shown.pop(f"{name}_low"), shown.pop(f"{name}_high")
+            compared = name in ("change", "difference")
             shown[name] = [
-                _with_interval(*values, signed=name == "change" and not error, ratio=name == "change" and error)
+                _with_interval(*values, signed=compared and not error, ratio=compared and error)
                 for *values, error in zip(shown[name], *ends, is_error, strict=True)
             ]
     for name in ("bytes", "parameters", "macs"):
@@ -84,19 +112,30 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
             shown[name] = shown[name].map("{:,.0f}".format)
     if "compression_ratio" in shown:
         shown["compression_ratio"] = shown.compression_ratio.map("{:.1f} ×".format)
+    if "bits_per_weight" in shown:
+        shown["bits_per_weight"] = shown.bits_per_weight.map("{:.2f}".format)
     if "bits" in shown:
         shown["bits"] = shown.bits.astype(int)
-    for name in ("dataset", "network", "method"):
+    for name in ("dataset", "network", "method", "against", "chosen"):
         if name in shown:
             shown[name] = shown[name].str.replace("_", " ")
     return shown.rename(columns=lambda name: name.replace("_", " "))
 
 
 def _with_interval(mean: float, low: float, high: float, signed: bool, ratio: bool) -> str:
-    """``mean [low, high]``, in three digits, or two decimals of points; the mean alone for a single seed."""
-    texts = [f"{value:+.2f}" if signed else f"{value:.3g}" for value in (mean, low, high)]
+    """``mean [low, high]``, in three digits, or two decimals of points; the mean alone for a single seed, and nothing
+    where there is none.
+    """
+    if pd.isna(mean):
+        return ""
+    texts = [f"{value:+.2f}" if signed else _number(value) for value in (mean, low, high)]
     text = texts[0] if pd.isna(low) else f"{texts[0]} [{texts[1]}, {texts[2]}]"
     return f"× {text}" if ratio else text
+
+
+def _number(value: float) -> str:
+    """Three digits, or all of those before the point."""
+    return f"{value:,.0f}" if 1000 <= abs(value) < 1e6 else f"{value:#.3g}".rstrip(".")
 
 
 def write(table: pd.DataFrame, path: str | Path) -> None:

@@ -1,0 +1,237 @@
+"""Quantization-aware training: the network trains on with its weights as they will be stored.
+
+At each step the weights are replaced by their quantized values, for the forward and the backward pass; the gradient
+goes straight through to the float32 weights (Bengio et al. 2013, arXiv 1308.3432), which the optimizer updates. What
+is stored in the end is the quantized network.
+"""
+
+from __future__ import annotations
+
+import copy
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from edgepress import codebooks
+from edgepress.codebooks import Codebook, Grid
+from edgepress.datasets import Prepared
+from edgepress.encodings import Dense, Encoding, Quantized
+from edgepress.levels import Level
+from edgepress.methods import Method
+from edgepress.methods.rounding import nearest, stochastic
+from edgepress.networks import compressible, inference_state
+from edgepress.packing import Compressed
+from edgepress.training import Training, retrain
+
+METHODS = {
+    "qat_midrise": {
+        "object": "RoundingAware",
+        "about": "trained on with weights at the middles of 2^b steps, as by midrise",
+        "family": "qat",
+        "sweep": "bits",
+        "retrains": True,
+        "args": {"codebook": "midrise"},
+    },
+    "qat_nearest_uniform": {
+        "object": "RoundingAware",
+        "about": "trained on with weights at the nearest of 2^b levels from the smallest weight to the largest",
+        "family": "qat",
+        "sweep": "bits",
+        "retrains": True,
+        "args": {"codebook": "uniform"},
+    },
+    "qat_nearest_uniform_iqr": {
+        "object": "RoundingAware",
+        "about": "trained on with weights at the nearest of 2^b levels between Tukey's fences",
+        "family": "qat",
+        "sweep": "bits",
+        "retrains": True,
+        "args": {"codebook": "uniform_iqr"},
+    },
+    "qat_nearest_histogram": {
+        "object": "RoundingAware",
+        "about": "trained on with weights at the nearest of the midpoints of 2^b bins",
+        "family": "qat",
+        "sweep": "bits",
+        "retrains": True,
+        "args": {"codebook": "histogram"},
+    },
+    "qat_nearest_normal": {
+        "object": "RoundingAware",
+        "about": "trained on with weights at the nearest of 2^b quantiles of a normal distribution",
+        "family": "qat",
+        "sweep": "bits",
+        "retrains": True,
+        "args": {"codebook": "normal"},
+    },
+    "qat_stochastic_uniform": {
+        "object": "RoundingAware",
+        "about": "trained on with either neighbour of 2^b evenly spaced levels; stored at the nearest",
+        "family": "qat",
+        "sweep": "bits",
+        "retrains": True,
+        "args": {"codebook": "uniform", "stochastic": True},
+    },
+    "qat_stochastic_uniform_iqr": {
+        "object": "RoundingAware",
+        "about": "trained on with either neighbour of 2^b levels between Tukey's fences; stored at the nearest",
+        "family": "qat",
+        "sweep": "bits",
+        "retrains": True,
+        "args": {"codebook": "uniform_iqr", "stochastic": True},
+    },
+    "qat_stochastic_histogram": {
+        "object": "RoundingAware",
+        "about": "trained on with either neighbour among the midpoints of 2^b bins; stored at the nearest",
+        "family": "qat",
+        "sweep": "bits",
+        "retrains": True,
+        "args": {"codebook": "histogram", "stochastic": True},
+    },
+    "qat_stochastic_normal": {
+        "object": "RoundingAware",
+        "about": "trained on with either neighbour among 2^b normal quantiles; stored at the nearest",
+        "family": "qat",
+        "sweep": "bits",
+        "retrains": True,
+        "args": {"codebook": "normal", "stochastic": True},
+    },
+    "lsq": {
+        "object": "LearnedStepSize",
+        "about": "trained on with weights on an even grid around 0 whose step is learned with them",
+        "family": "qat",
+        "sweep": "bits",
+        "retrains": True,
+    },
+}
+
+
+class _StraightThrough(torch.autograd.Function):
+    """The quantized weights forward; backward, their gradient goes to the weights as if nothing had been quantized."""
+
+    @staticmethod
+    def forward(ctx: object, weights: Tensor, quantized: Tensor) -> Tensor:
+        return quantized
+
+    @staticmethod
+    def backward(ctx: object, gradient: Tensor) -> tuple[Tensor, None]:
+        return gradient, None
+
+
+class _Constraint(nn.Module):
+    """Shows a layer its weights as they will be stored; a parametrization in torch's sense."""
+
+    def encoded(self, weights: Tensor) -> Quantized:
+        """The weights, detached and on the CPU, as they are stored."""
+        raise NotImplementedError
+
+
+class _Rounded(_Constraint):
+    """Weights rounded to the levels of a codebook that is fitted to them at every step.
+
+    With a generator, training sees either neighbour, a noise that the network learns to bear; what is evaluated, and
+    stored, is the nearest.
+    """
+
+    def __init__(self, fit: Callable[[Tensor, int], Codebook], bits: int, generator: torch.Generator | None) -> None:
+        super().__init__()
+        self.fit, self.bits, self.generator = fit, bits, generator
+
+    def encoded(self, weights: Tensor) -> Quantized:
+        codebook = self.fit(weights, self.bits)
+        if self.generator is not None and self.training:
+            return Quantized(stochastic(codebook, weights, self.generator), codebook)
+        return Quantized(nearest(codebook, weights), codebook)
+
+    def forward(self, weights: Tensor) -> Tensor:
+        if not bool(weights.detach().isfinite().all()):
+            raise ArithmeticError("training diverged: a weight is no longer finite; lower its lr")
+        quantized = self.encoded(weights.detach().cpu()).decode()
+        return _StraightThrough.apply(weights, quantized.to(weights.device))
+
+
+class _LearnedGrid(_Constraint):
+    """Weights rounded to step · {−2^(b−1), …, 2^(b−1) − 1}, the step learned, as a logarithm, beside the weights.
+
+    Adam's steps have a size of their own whatever the gradient's; on the logarithm they change the step by the same
+    share in every layer. The paper's scale for this gradient, meant for SGD, would have no effect and is left out.
+    """
+
+    def __init__(self, weights: Tensor, bits: int) -> None:
+        super().__init__()
+        self.bits = bits
+        self.lowest, self.highest = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
+        start = 2 * weights.detach().abs().mean() / self.highest**0.5
+        self.log_step = nn.Parameter(start.clamp_min(torch.finfo(torch.float32).tiny).log())
+
+    def encoded(self, weights: Tensor) -> Quantized:
+        step = float(self.log_step.detach().exp())
+        codebook = Grid.of(self.bits, self.lowest * step, step)
+        return Quantized(nearest(codebook, weights), codebook)
+
+    def forward(self, weights: Tensor) -> Tensor:
+        step = self.log_step.exp()
+        position = (weights / step).clamp(self.lowest, self.highest)
+        return step * _StraightThrough.apply(position, position.detach().round())
+
+
+@dataclass(frozen=True)
+class _QuantizationAware(Method):
+    """Train the network on while the weights of its Linear and Conv layers are seen as they will be stored.
+
+    Biases and norms stay float32 and train along. ``training`` says how.
+    """
+
+    training: Training
+
+    @abstractmethod
+    def constraint(self, weights: Tensor, bits: int, generator: torch.Generator) -> _Constraint:
+        """What stands between the float32 weights of a layer and the layer."""
+
+    def apply(
+        self, stored: Compressed, network: nn.Module, data: Prepared, level: Level, generator: torch.Generator
+    ) -> Compressed:
+        if not all(isinstance(encoding, Dense) for encoding in stored.tensors.values()):
+            raise ValueError("quantization-aware training must be the first step of a chain")
+        network = copy.deepcopy(network).to(data.inputs["train"].device)
+        layers = {name: network.get_submodule(name.rpartition(".")[0]) for name in compressible(network)}
+        for layer in layers.values():
+            constraint = self.constraint(layer.weight, level.bits, generator).to(layer.weight.device)
+            parametrize.register_parametrization(layer, "weight", constraint)
+        seed = int(torch.randint(2**31, (), generator=generator))
+        retrain(network, data, self.training, seed, on_epoch=print)
+
+        network.eval()
+        encodings: dict[str, Encoding] = {}
+        for name, layer in layers.items():
+            behind = layer.parametrizations.weight
+            encodings[name] = behind[0].encoded(behind.original.detach().cpu().contiguous())
+            parametrize.remove_parametrizations(layer, "weight")
+        state = inference_state(network)
+        return Compressed({name: encodings.get(name) or Dense(state[name].cpu()) for name in stored.tensors})
+
+
+@dataclass(frozen=True)
+class RoundingAware(_QuantizationAware):
+    """Rounding to a codebook, at every step of the training (Jacob et al. 2018, arXiv 1712.05877)."""
+
+    codebook: str
+    stochastic: bool = False
+
+    def constraint(self, weights: Tensor, bits: int, generator: torch.Generator) -> _Constraint:
+        return _Rounded(getattr(codebooks, self.codebook), bits, generator if self.stochastic else None)
+
+
+@dataclass(frozen=True)
+class LearnedStepSize(_QuantizationAware):
+    """LSQ (Esser et al. 2020, arXiv 1902.08153): the step of each layer's grid is learned with its weights."""
+
+    def skip(self, network: nn.Module, data: Prepared, level: Level) -> str | None:
+        return "a learned step needs 2 bits or more" if level.bits < 2 else None
+
+    def constraint(self, weights: Tensor, bits: int, generator: torch.Generator) -> _Constraint:
+        return _LearnedGrid(weights, bits)

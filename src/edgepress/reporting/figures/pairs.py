@@ -1,0 +1,109 @@
+"""Methods beside what they are compared with at equal bits: a column a codebook, a row a network and split."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from edgepress.reporting import style
+from edgepress.reporting.figures import panels
+from edgepress.reporting.figures.panels import Column
+from edgepress.reporting.figures.sweeps import with_full_precision
+from edgepress.reporting.results import over_seeds, quality_of, retrained
+
+Draw = Callable[[Axes, pd.Series, pd.DataFrame, str, float], None]
+_WITHOUT = "#9A9A9A"
+_AGAIN = (0, (3, 1.5))
+
+
+def quantize_prune(metrics: pd.DataFrame, dataset: str) -> Figure:
+    """Quality against bits a weight of each chain that also prunes, in colour, and of the method that it begins with
+    alone, in grey; on train and test.
+    """
+    rows = metrics[(metrics.dataset == dataset) & ~retrained(metrics)]
+    chains = rows.bits.notna() & rows.sparsity_target.notna()
+    alone = rows.bits.notna() & rows.method.isin({style.unchained(name) for name in rows.method[chains].unique()})
+    rows = with_full_precision(rows, chains | alone)
+
+    def draw(axes: Axes, x: pd.Series, line: pd.DataFrame, method: str, scale: float) -> None:
+        is_chain = line.sparsity_target.notna().all()
+        look = style.look(style.unchained(method)) | ({"zorder": 3} if is_chain else {"color": _WITHOUT})
+        panels.line(axes, x, line, "quality", scale, **look)
+
+    shares = sorted(rows.sparsity_target.dropna().unique())
+    pruned = f"then pruned by {', '.join(f'{share:.0%}' for share in shares)} (colour)"
+    entries = [
+        *_roundings(rows.method),
+        Line2D([], [], color="#0072B2", label=pruned),
+        Line2D([], [], color=_WITHOUT, label="not pruned (grey)"),
+        panels.full_precision_handle(),
+    ]
+    return _by_codebook(rows, dataset, draw, entries)
+
+
+def qat(metrics: pd.DataFrame, dataset: str) -> Figure:
+    """Quality against bits a weight of each method that trains the network again, solid, and of the one that rounds
+    in the same way without, dashed, at the bits of the former; on train and test.
+    """
+    rows = metrics[metrics.dataset == dataset]
+    again = retrained(rows) & rows.bits.notna() & rows.sparsity_target.isna()
+    twins = {style.post_training(name) for name in rows.method[again].unique()}
+    levels = rows.network + rows.level  # a network may be trained again at fewer levels than it is rounded at
+    alone = [name for name in dict.fromkeys(rows.method[again]) if style.post_training(name) == name]
+    rows = with_full_precision(rows, again | (rows.method.isin(twins) & levels.isin(levels[again])))
+
+    def draw(axes: Axes, x: pd.Series, line: pd.DataFrame, method: str, scale: float) -> None:
+        look = style.look(method) | {"linestyle": "-"}
+        if not retrained(line).all():
+            look |= {"linestyle": _AGAIN, "markerfacecolor": "white", "markeredgecolor": look["color"]}
+            look["markeredgewidth"] = 0.9
+        panels.line(axes, x, line, "quality", scale, **look)
+
+    entries = [
+        *_roundings(rows.method, linestyle="none"),
+        Line2D([], [], color=panels.GREY, label="trained again"),
+        Line2D([], [], color=panels.GREY, linestyle=_AGAIN, label="after training alone"),
+        *panels.handles(alone),
+        panels.full_precision_handle(),
+    ]
+    return _by_codebook(rows, dataset, draw, entries, everywhere=alone)
+
+
+def _by_codebook(
+    rows: pd.DataFrame, dataset: str, draw: Draw, entries: list[Line2D], everywhere: Iterable[str] = ()
+) -> Figure:
+    """A column a codebook, with full precision and the methods ``everywhere`` in each."""
+    quality = quality_of(rows)
+    means = over_seeds(rows)
+    places = [(network, split) for network in means.network.unique() for split in ("train", "test")]
+    means = pd.concat(means[(means.network == network) & (means.split == split)] for network, split in places)
+    means["network"] = means.network + ", " + means.split
+    common = means.method.isin(["fp32", *everywhere])
+    codebooks = means.method.map(style.codebook)
+    columns = [
+        Column(style.label(name), quality, means[common | (codebooks == name)])
+        for name in dict.fromkeys(codebooks[~common])
+    ] or [Column("", quality, means[common])]
+    figure, grid = panels.page(dataset, columns)
+    all_bits = means.bits[means.method != "fp32"]
+    for axes, _, shown in grid:
+        places = panels.bit_places(axes, all_bits)
+        panels.full_precision(axes, quality, shown)
+        for method, line in shown[shown.method != "fp32"].groupby("method", sort=False):
+            draw(axes, line.bits.map(places), line, method, quality.scale)
+    panels.finish(figure, entries)
+    return figure
+
+
+def _roundings(methods: pd.Series, **changes: object) -> list[Line2D]:
+    """What the legend shows of the ways to round, where a codebook has several."""
+    ways = {style.rounding(name): style.look(name) for name in methods.unique()}
+    return [
+        Line2D([], [], label=way, **{**look, "color": panels.GREY, **changes})
+        for way, look in ways.items()
+        if way in style.ROUNDINGS
+    ]

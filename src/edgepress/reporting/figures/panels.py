@@ -1,0 +1,145 @@
+"""A page of panels, a row a network, and what is drawn in one: lines of means over bands of their intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+
+from edgepress.reporting import style
+from edgepress.reporting.results import Quality
+
+GREY = "#444444"
+_STEPS = ((50, (1,)), (15, (1, 3)), (4, (1, 2, 5)), (0, (1, 1.5, 2, 3, 4, 5, 7)))  # ticks of a decade by its span
+_ROW_HEIGHT = 1.75  # inches
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of panels: its title, the measure on its axis, and the means that belong in it."""
+
+    title: str
+    quality: Quality
+    means: pd.DataFrame
+
+
+def page(dataset: str, columns: Sequence[Column]) -> tuple[Figure, list[tuple[Axes, Column, pd.DataFrame]]]:
+    """A figure as wide as a page, a row a network, and its panels, each with its column and the means it shows.
+
+    Panels of a row that show the same measure share its axis. A panel without means, of a split that was not measured
+    say, is left blank.
+    """
+    # From the last column on, that of test: a network may lack train.
+    networks = list(dict.fromkeys(network for column in columns[::-1] for network in column.means.network))
+    size = style.PAGE if len(columns) > 1 else style.PANEL[0]
+    figure, grid = plt.subplots(
+        len(networks),
+        len(columns),
+        figsize=(size, _ROW_HEIGHT * len(networks) + 0.7),
+        squeeze=False,
+        layout="constrained",
+    )
+    panels = []
+    for row, network in enumerate(networks):
+        for place, column in enumerate(columns):
+            axes = grid[row][place]
+            means = column.means[column.means.network == network]
+            if means.empty:
+                axes.set_xticks([])
+                axes.text(0.5, 0.5, "not measured", ha="center", color="#777777", transform=axes.transAxes, fontsize=7)
+            else:
+                panels.append((axes, column, means))
+            if row == 0:
+                axes.set_title(column.title)
+        _share_measures(grid[row], network, columns)
+    figure.suptitle(style.label(dataset), fontsize=10, fontweight="bold")
+    return figure, panels
+
+
+def _share_measures(row: Sequence[Axes], network: str, columns: Sequence[Column]) -> None:
+    """One scale for all panels of a row that show the same measure, told at the first of them."""
+    for quality in dict.fromkeys(column.quality for column in columns):
+        means = pd.concat(
+            column.means.quality[column.means.network == network] for column in columns if column.quality is quality
+        )
+        shown = [axes for axes, column in zip(row, columns, strict=True) if column.quality is quality]
+        shown[0].set_ylabel(f"{style.label(network)}\n{quality.axis_label}")
+        for axes in shown:
+            fill_with_means(axes, quality, quality.scale * means)
+            axes.tick_params(labelleft=axes is shown[0])
+
+
+def fill_with_means(axes: Axes, quality: Quality, means: pd.Series) -> None:
+    """Let the means, not the widest interval, decide what an axis shows; those of a network that broke do not."""
+    means = means[np.isfinite(means) & ((means > 0) | (not quality.is_error))]
+    if means.empty:
+        return
+    if quality.is_error:
+        axes.set_yscale("log")
+        axes.set_ylim(means.min() / 1.4, means.max() * 1.4)
+        _log_ticks(axes)
+    else:
+        room = 0.06 * (means.max() - means.min()) + 0.3
+        axes.set_ylim(means.min() - room, means.max() + room)
+        axes.yaxis.set_major_locator(MaxNLocator(5))
+
+
+def _log_ticks(axes: Axes) -> None:
+    """Powers of ten where there are several, plain numbers between them where there is hardly one."""
+    low, high = axes.get_ylim()
+    axes.yaxis.set_minor_locator(NullLocator())
+    if high / low > 100:
+        axes.yaxis.set_major_locator(LogLocator(numticks=6))
+        return
+    steps = next(steps for span, steps in _STEPS if high / low > span)
+    axes.yaxis.set_major_locator(LogLocator(subs=steps, numticks=9))
+    if low >= 1e-3 and high < 1e6:
+        axes.yaxis.set_major_formatter("{x:,g}")
+
+
+def line(axes: Axes, x: pd.Series, means: pd.DataFrame, column: str, scale: float = 1.0, **look: object) -> None:
+    """Means joined by a line, over the band of their intervals."""
+    order = x.argsort()
+    x, means = x.iloc[order], means.iloc[order]
+    axes.plot(x, scale * means[column], **{"markeredgecolor": "white", "markeredgewidth": 0.4, **look})
+    low, high = scale * means[f"{column}_low"], scale * means[f"{column}_high"]
+    axes.fill_between(x, low, high, color=look["color"], alpha=0.08, linewidth=0)
+
+
+def full_precision(axes: Axes, quality: Quality, means: pd.DataFrame) -> None:
+    """The quality at full precision, across the panel."""
+    for value in means[means.method == "fp32"].quality:
+        axes.axhline(quality.scale * value, zorder=1, **style.FULL_PRECISION)
+
+
+def bit_places(axes: Axes, all_bits: Iterable[float]) -> dict[float, int]:
+    """Bits as evenly spaced places on the x axis, so that the last bits, which matter, are not crowded."""
+    bits = sorted(set(all_bits))
+    axes.set_xticks(range(len(bits)), [f"{bit:g}" for bit in bits], fontsize=7)
+    axes.set_xlim(-0.4, len(bits) - 0.6)
+    axes.set_xlabel("bits a weight")
+    return {bit: place for place, bit in enumerate(bits)}
+
+
+def handles(methods: Iterable[str], **changes: object) -> list[Line2D]:
+    """What the legend shows of these methods."""
+    return [Line2D([], [], label=style.label(method), **{**style.look(method), **changes}) for method in methods]
+
+
+def full_precision_handle() -> Line2D:
+    """What the legend shows of full precision."""
+    return Line2D([], [], label="full precision", **style.FULL_PRECISION)
+
+
+def finish(figure: Figure, entries: Sequence[Artist]) -> None:
+    """Put the legend under the panels of a figure of constrained layout, where it hides nothing and is not clipped."""
+    columns = min(len(entries), max(2, round(figure.get_figwidth() / 1.7)))
+    figure.legend(handles=list(entries), loc="outside lower center", ncols=columns)

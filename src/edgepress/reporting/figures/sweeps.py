@@ -1,0 +1,153 @@
+"""Quality along a sweep: against bits a weight, and against the share of weights removed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MultipleLocator, PercentFormatter
+
+from edgepress.reporting import style
+from edgepress.reporting.figures import panels
+from edgepress.reporting.figures.panels import Column
+from edgepress.reporting.results import CROSS_ENTROPY, Quality, over_seeds, quality_of, retrained
+
+_CHANGE_COLUMNS = 4
+_SPLITS = ("train", "test")
+_NETWORK_LINES = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (4, 1, 1, 1)), (0, (6, 1, 1, 1, 1, 1)))
+
+
+def precision(metrics: pd.DataFrame, dataset: str) -> Figure:
+    """Quality on train and test against bits a weight, bands the 95 % interval: a row a network, a line a method.
+
+    Methods that round at random have panels of their own beside the others', on the same scale.
+    """
+    rows = of_sweep(metrics, dataset, "bits")
+    methods = list(dict.fromkeys(rows.method[rows.method != "fp32"]))
+    random = [name for name in methods if style.rounding(name) in ("stochastic", "dithered")]
+    groups = {"deterministic": [name for name in methods if name not in random], "stochastic": random}
+    groups = {title: names for title, names in groups.items() if names} or {"": []}
+    columns = [
+        Column(
+            f"{split}, {title}" if len(groups) > 1 else split,
+            measure.quality,
+            measure.means[measure.means.method.isin([*names, "fp32"])],
+        )
+        for title, names in groups.items()
+        for split, measure in _splits(rows)
+    ]
+    figure, grid = panels.page(dataset, columns)
+    for axes, column, means in grid:
+        places = panels.bit_places(axes, rows[rows.method != "fp32"].bits)
+        panels.full_precision(axes, column.quality, means)
+        for method, line in means[means.method != "fp32"].groupby("method", sort=False):
+            panels.line(axes, line.bits.map(places), line, "quality", column.quality.scale, **style.look(method))
+    panels.finish(figure, [*panels.handles(methods), panels.full_precision_handle()])
+    return figure
+
+
+def pruning(metrics: pd.DataFrame, dataset: str) -> Figure:
+    """Quality, and for classes the cross-entropy, on train and test against the share of weights removed: a row a
+    network, a line a method, bands the 95 % interval.
+    """
+    rows = of_sweep(metrics, dataset, "sparsity_target")
+    quality = quality_of(rows)
+    measures = [quality] if quality.is_error else [quality, CROSS_ENTROPY]
+    columns = [
+        Column(f"{split}, {measure.label}", measure, column.means)
+        for measure in measures
+        for split, column in _splits(rows, measure)
+    ]
+    figure, grid = panels.page(dataset, columns)
+    for axes, column, means in grid:
+        axes.xaxis.set_major_locator(MultipleLocator(0.25))
+        axes.xaxis.set_major_formatter(PercentFormatter(1.0, symbol=""))
+        axes.tick_params(axis="x", labelsize=7)
+        axes.set_xlabel("weights removed (%)")
+        panels.full_precision(axes, column.quality, means)
+        for method, line in means[means.method != "fp32"].groupby("method", sort=False):
+            panels.line(axes, line.sparsity_target, line, "quality", column.quality.scale, **style.look(method))
+    methods = dict.fromkeys(rows.method[rows.method != "fp32"])
+    panels.finish(figure, [*panels.handles(methods), panels.full_precision_handle()])
+    return figure
+
+
+def change(metrics: pd.DataFrame, dataset: str) -> Figure:
+    """Change in quality, seed by seed against full precision, against the bits saved: a panel a method, a line a
+    network; on test with its band, and on train in grey.
+    """
+    rows = of_sweep(metrics, dataset, "bits")
+    quality = quality_of(rows)
+    measured = {split: column.means[column.means.method != "fp32"] for split, column in _splits(rows)}
+    means = pd.concat(measured.values())
+    methods = list(dict.fromkeys(means.method))
+    networks = dict.fromkeys(rows.network)
+    looks = {name: _NETWORK_LINES[i % len(_NETWORK_LINES)] for i, name in enumerate(networks)}
+    levels = sorted(means.bits.unique(), reverse=True)
+    figure, grid = _small_panels(len(methods))
+    for axes, method in zip(grid, methods, strict=False):
+        axes.axhline(1 if quality.is_error else 0, zorder=1, **style.FULL_PRECISION)
+        for split, (network, line) in _lines(measured, method):
+            places = line.bits.map(levels.index)
+            if split == "train":
+                order = places.argsort()
+                axes.plot(places.iloc[order], line.change.iloc[order], color="#999999", lw=0.9, ls=looks[network])
+            else:
+                panels.line(axes, places, line, "change", **style.look(method) | {"linestyle": looks[network]})
+        axes.set_title(style.label(method))
+        axes.tick_params(axis="x", labelbottom=True, labelsize=7)
+        axes.set_xlabel("bits saved of 32")
+    grid[0].set_xticks(range(len(levels)), [f"{32 - bits:g}" for bits in levels])
+    panels.fill_with_means(grid[0], quality, means.change)
+    figure.supylabel(f"{style.label(dataset)}: {quality.change_label}", fontsize=9)
+    entries = [Line2D([], [], color=panels.GREY, ls=look, label=style.label(name)) for name, look in looks.items()]
+    entries += [Line2D([], [], color="#999999", lw=0.9, label="the same on train")] if "train" in measured else []
+    panels.finish(figure, entries)
+    return figure
+
+
+def of_sweep(metrics: pd.DataFrame, dataset: str, sweep: str) -> pd.DataFrame:
+    """The rows of a data set that belong to a sweep, over ``bits`` or over ``sparsity_target``, and those of full
+    precision; without methods that train the network again, and without networks that have no such row.
+    """
+    other = {"bits": "sparsity_target", "sparsity_target": "bits"}[sweep]
+    rows = metrics[metrics.dataset == dataset]
+    swept = rows[sweep].notna() & rows[other].isna() & (rows.method != "fp32") & ~retrained(rows)
+    return with_full_precision(rows, swept)
+
+
+def with_full_precision(rows: pd.DataFrame, chosen: pd.Series) -> pd.DataFrame:
+    """The chosen rows, and those of full precision of the same networks; of all networks where none is chosen."""
+    networks = rows.network[chosen] if chosen.any() else rows.network
+    return rows[chosen | ((rows.method == "fp32") & rows.network.isin(networks))]
+
+
+def _splits(rows: pd.DataFrame, quality: Quality | None = None) -> Iterator[tuple[str, Column]]:
+    """The means on each split that was measured, train first."""
+    quality = quality or quality_of(rows)
+    means = over_seeds(rows, quality)
+    for split in _SPLITS:
+        if (means.split == split).any():
+            yield split, Column(split, quality, means[means.split == split])
+
+
+def _lines(measured: dict[str, pd.DataFrame], method: str) -> Iterator[tuple[str, tuple[str, pd.DataFrame]]]:
+    for split, means in measured.items():
+        for group in means[means.method == method].groupby("network", sort=False):
+            yield split, group
+
+
+def _small_panels(count: int) -> tuple[Figure, list[plt.Axes]]:
+    """Panels that share both axes, some in a row; those left over in the last row do not show."""
+    columns = max(1, min(_CHANGE_COLUMNS, count))
+    rows = max(1, -(-count // columns))
+    size = (style.PAGE * max(columns, 2) / _CHANGE_COLUMNS, 1.5 * rows + 0.4)
+    figure, grid = plt.subplots(
+        rows, columns, figsize=size, sharex=True, sharey=True, squeeze=False, layout="constrained"
+    )
+    for axes in grid.flat[max(count, 1) :]:
+        axes.set_visible(False)
+    return figure, list(grid.flat)
