@@ -13,14 +13,15 @@ _BATCH_VALUES = 1 << 17  # and input values: an image network's activations are 
 _TOP5_FROM = 20  # classes; below, being among the five likeliest says little
 
 
-@torch.inference_mode()
 def predict(network: nn.Module, inputs: Tensor) -> Tensor:
     """The network's outputs for ``inputs``, in evaluation mode: float64 on the CPU, shape (rows, outputs)."""
     network.eval()
     if inputs.dim() == 4:
+        # Not in inference mode, where the weights would become tensors that cannot be trained on.
         network.to(memory_format=torch.channels_last)
     size = max(1, min(_BATCH, _BATCH_VALUES // inputs[0].numel()))
-    return torch.cat([network(batch) for batch in inputs.split(size)]).to("cpu", torch.float64)
+    with torch.inference_mode():
+        return torch.cat([network(batch) for batch in inputs.split(size)]).to("cpu", torch.float64)
 
 
 def score(outputs: Tensor, targets: Tensor) -> dict[str, float]:

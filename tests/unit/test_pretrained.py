@@ -7,6 +7,7 @@ from torch import nn
 
 from edgepress import networks, training
 from edgepress.datasets import SPLITS, Prepared
+from edgepress.evaluation import predict
 from edgepress.networks.resnet import ResNet50
 from edgepress.networks.vgg import VGG16
 from edgepress.training import Training
@@ -108,3 +109,11 @@ def test_the_names_are_torchvisions(network):
     with torch.device("meta"):
         names = networks.inference_state(network((3, 32, 32), 10, "classification")).keys()
     assert set(TORCHVISION[network]) <= names
+
+
+def test_a_network_can_be_trained_on_after_it_was_evaluated(images):
+    network = Small(1, 3)
+    predict(network, images.inputs["val"])
+    training.retrain(network, images, Training(lr=0.01, batch_size=4, max_epochs=1, patience=1), seed=0)
+    network(images.inputs["val"]).sum().backward()
+    assert all(parameter.grad is not None for parameter in network.parameters())
