@@ -1,8 +1,15 @@
 """Small stand-ins for data, of each kind of input and task."""
 
+import pytest
 import torch
 
 from edgepress.datasets import SPLITS, Prepared
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    torch.set_num_threads(1)  # on small tensors, and beside other workers, more only wait for each other
+
 
 SHAPES = {"table": (7,), "image": (1, 16, 16)}
 

