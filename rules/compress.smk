@@ -23,12 +23,12 @@ for number, (job, steps, places) in enumerate(PLACES.values()):
         output:
             metrics=[f"{RESULTS}/{TRAINED}/{table}" for table in job.tables.values()],
             packed=[f"{RESULTS}/{TRAINED}/{file}" for file in job.packed],
-        wildcard_constraints:
-            dataset=only_at(places),
         log:
             f"{LOGS}/{TRAINED}/{job.name}.log",
         benchmark:
             f"{BENCHMARKS}/{TRAINED}/{job.name}.tsv"
+        wildcard_constraints:
+            dataset=only_at(places),
         conda:
             ENVIRONMENT
         threads: CONFIG.threads
