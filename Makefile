@@ -32,6 +32,7 @@ lint: .venv/installed-dev
 
 bench: .venv/installed-dev
 	$(BIN)/python tests/bench/bench_quantizers.py
+	$(BIN)/python tests/bench/bench_training.py
 
 # The stamps say what was installed: a second make installs nothing, a changed lock does.
 .venv/installed: envs/requirements.lock pyproject.toml
