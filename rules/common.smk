@@ -45,26 +45,16 @@ TRAININGS = [
     for (dataset, network), cell in SETTINGS.items()
     for seed in cell.seeds
 ]
-
-
-def cells_of(training):
-    """The cells of one training, each with its table of metrics and the log of its job."""
-    folder, logs = f"{RESULTS}/{TRAINED}".format(**training), f"{LOGS}/{TRAINED}".format(**training)
-    trained = f"{folder}/fp32/metrics.csv"
-    yield metrics.Cell(**training, method="fp32", metrics=trained, log=f"{logs}/train.log", training=trained)
-    for job in JOBS[training["dataset"], training["network"]]:
-        for method, table in job.tables.items():
-            yield metrics.Cell(
-                **training,
-                method=method,
-                level=job.level,
-                metrics=f"{folder}/{table}",
-                log=f"{logs}/{job.name}.log",
-                training=trained,
-            )
-
-
-CELLS = [cell for training in TRAININGS for cell in cells_of(training)]
+CELLS = [
+    cell
+    for training in TRAININGS
+    for cell in metrics.cells(
+        training,
+        JOBS[training["dataset"], training["network"]],
+        results=f"{RESULTS}/{TRAINED}".format(**training),
+        log_folder=f"{LOGS}/{TRAINED}".format(**training),
+    )
+]
 
 
 wildcard_constraints:

@@ -7,11 +7,6 @@ for place, jobs in JOBS.items():
         PLACES.setdefault((job.name, repr((job, steps))), (job, steps, []))[2].append(place)
 
 
-def only_at(places):
-    """A constraint on the data set that holds at these pairs of data set and network alone."""
-    return "|".join(f"{dataset}(?=/{network}/)" for dataset, network in places)
-
-
 for number, (job, steps, places) in enumerate(PLACES.values()):
 
     rule:
@@ -28,7 +23,7 @@ for number, (job, steps, places) in enumerate(PLACES.values()):
         benchmark:
             f"{BENCHMARKS}/{TRAINED}/{job.name}.tsv"
         wildcard_constraints:
-            dataset=only_at(places),
+            dataset="|".join(f"{dataset}(?=/{network}/)" for dataset, network in places),
         conda:
             ENVIRONMENT
         threads: CONFIG.threads

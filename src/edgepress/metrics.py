@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,6 +74,25 @@ class Cell:
     log: str
     training: str = ""  # the metrics of full precision, without which those of a compressed network count for nothing
     level: str = ""  # where its levels are jobs of their own
+
+
+def cells(training: Mapping[str, Any], jobs: Iterable[Any], results: str, log_folder: str) -> Iterator[Cell]:
+    """The cells of one training: full precision, and each method of ``jobs``, or each level where it is a job.
+
+    ``training`` names dataset, network and seed; ``jobs`` are of the kind ``edgepress.config.Job``; ``results`` and ``log_folder`` are its own.
+    """
+    trained = f"{results}/fp32/metrics.csv"
+    yield Cell(**training, method="fp32", metrics=trained, log=f"{log_folder}/train.log", training=trained)
+    for job in jobs:
+        for method, table in job.tables.items():
+            yield Cell(
+                **training,
+                method=method,
+                metrics=f"{results}/{table}",
+                log=f"{log_folder}/{job.name}.log",
+                training=trained,
+                level=job.level,
+            )
 
 
 def collect_what_is_there(path: str | Path, cells: Iterable[Cell]) -> int:
