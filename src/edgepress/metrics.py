@@ -79,7 +79,8 @@ class Cell:
 def cells(training: Mapping[str, Any], jobs: Iterable[Any], results: str, log_folder: str) -> Iterator[Cell]:
     """The cells of one training: full precision, and each method of ``jobs``, or each level where it is a job.
 
-    ``training`` names dataset, network and seed; ``jobs`` are of the kind ``edgepress.config.Job``; ``results`` and ``log_folder`` are its own.
+    ``training`` names dataset, network and seed; ``jobs`` are of the kind ``edgepress.config.Job``; ``results`` and
+    ``log_folder`` are its own folders.
     """
     trained = f"{results}/fp32/metrics.csv"
     yield Cell(**training, method="fp32", metrics=trained, log=f"{log_folder}/train.log", training=trained)
