@@ -10,14 +10,14 @@ import torch
 from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
-from edgepress import codebooks, networks
+from edgepress import networks
 from edgepress.datasets import Prepared
 from edgepress.methods.qat import _LearnedGrid, _Rounded
 
 BITS, STEPS = 4, 6
 CONSTRAINTS = {
     "plain": None,
-    "qat_nearest_uniform": lambda weights: _Rounded(codebooks.uniform, BITS, None),
+    "qat_nearest_uniform": lambda weights: _Rounded("uniform", BITS, None),
     "lsq": lambda weights: _LearnedGrid(weights, BITS),
 }
 

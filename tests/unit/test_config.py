@@ -6,6 +6,7 @@ import yaml
 
 from edgepress import config
 from edgepress.config import ConfigError, RunConfig
+from edgepress.documents import documents
 
 ROOT = Path(__file__).parents[2]
 INTEGER, NUMBER, LIST = "valid integer", "valid number", "valid list"
@@ -282,10 +283,10 @@ def test_sound_yaml_passes(tmp_path, text):
 # ---- documents that follow from the model -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", config.documents(ROOT), ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("path", documents(ROOT), ids=lambda path: str(path.relative_to(ROOT)))
 def test_documents_have_not_drifted(path):
-    expected = config.documents(ROOT)[path]
-    assert path.read_text(encoding="utf-8") == expected, "run `python -m edgepress.config`"
+    expected = documents(ROOT)[path]
+    assert path.read_text(encoding="utf-8") == expected, "run `python -m edgepress.documents`"
 
 
 def test_the_starter_config_is_the_default():

@@ -38,11 +38,10 @@ def loss_on_val(network, compressed, data):
 def test_the_gradient_is_that_of_a_network_with_the_quantized_weights(codebook):
     torch.manual_seed(0)
     layer, inputs = nn.Linear(6, 4), torch.randn(9, 6)
-    fit = getattr(codebooks, codebook)
     quantized = copy.deepcopy(layer)
-    book = fit(layer.weight.detach(), 3)
+    book = getattr(codebooks, codebook)(layer.weight.detach(), 3)
     quantized.weight.data = book.decode(book.encode(layer.weight.detach()))
-    parametrize.register_parametrization(layer, "weight", _Rounded(fit, 3, None))
+    parametrize.register_parametrization(layer, "weight", _Rounded(codebook, 3, None))
     for net in (layer, quantized):
         net(inputs).square().sum().backward()
     assert torch.equal(layer.weight, quantized.weight)

@@ -9,20 +9,18 @@ from __future__ import annotations
 
 import copy
 from abc import abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from edgepress import codebooks
-from edgepress.codebooks import Codebook, Grid
+from edgepress.codebooks import Grid
 from edgepress.datasets import Prepared
 from edgepress.encodings import Dense, Encoding, Quantized
 from edgepress.levels import Level
 from edgepress.methods import Method
-from edgepress.methods.rounding import nearest, stochastic
+from edgepress.methods.rounding import nearest, rounded
 from edgepress.networks import compressible, inference_state
 from edgepress.packing import Compressed
 from edgepress.training import Training, retrain
@@ -137,15 +135,12 @@ class _Rounded(_Constraint):
     stored, is the nearest.
     """
 
-    def __init__(self, fit: Callable[[Tensor, int], Codebook], bits: int, generator: torch.Generator | None) -> None:
+    def __init__(self, codebook: str, bits: int, generator: torch.Generator | None) -> None:
         super().__init__()
-        self.fit, self.bits, self.generator = fit, bits, generator
+        self.codebook, self.bits, self.generator = codebook, bits, generator
 
     def encoded(self, weights: Tensor) -> Quantized:
-        codebook = self.fit(weights, self.bits)
-        if self.generator is not None and self.training:
-            return Quantized(stochastic(codebook, weights, self.generator), codebook)
-        return Quantized(nearest(codebook, weights), codebook)
+        return rounded(weights, self.codebook, self.bits, self.generator if self.training else None)
 
     def forward(self, weights: Tensor) -> Tensor:
         if not bool(weights.detach().isfinite().all()):
@@ -223,7 +218,7 @@ class RoundingAware(_QuantizationAware):
     stochastic: bool = False
 
     def constraint(self, weights: Tensor, bits: int, generator: torch.Generator) -> _Constraint:
-        return _Rounded(getattr(codebooks, self.codebook), bits, generator if self.stochastic else None)
+        return _Rounded(self.codebook, bits, generator if self.stochastic else None)
 
 
 @dataclass(frozen=True)

@@ -123,6 +123,16 @@ def stochastic(codebook: Codebook, weights: Tensor, generator: torch.Generator) 
     return codebook.encode(weights, codebooks.random_bits(weights.numel(), generator))
 
 
+def rounded(weights: Tensor, codebook: str, bits: int, generator: torch.Generator | None = None) -> Quantized:
+    """The weights, float of any shape and on the CPU, on the levels of a codebook fitted to them: ``uniform``, say.
+
+    Each goes to the nearest level, or, with ``generator``, to one of its two neighbours by chance.
+    """
+    fitted = getattr(codebooks, codebook)(weights, bits)
+    codes = nearest(fitted, weights) if generator is None else stochastic(fitted, weights, generator)
+    return Quantized(codes, fitted)
+
+
 @dataclass(frozen=True)
 class Rounding(Method):
     """Round the weights of Linear and Conv layers, a codebook a tensor; biases and norms stay float32."""
@@ -133,11 +143,9 @@ class Rounding(Method):
     def apply(
         self, stored: Compressed, network: nn.Module, data: Prepared, level: Level, generator: torch.Generator
     ) -> Compressed:
-        fit = getattr(codebooks, self.codebook)
+        chance = generator if self.stochastic else None
 
         def encoded(weights: Tensor) -> Quantized:
-            codebook = fit(weights, level.bits)
-            codes = stochastic(codebook, weights, generator) if self.stochastic else nearest(codebook, weights)
-            return Quantized(codes, codebook)
+            return rounded(weights, self.codebook, level.bits, chance)
 
         return stored.with_tensors({name: stored.tensors[name].recoded(encoded) for name in compressible(network)})

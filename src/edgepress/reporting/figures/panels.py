@@ -20,6 +20,7 @@ from edgepress.reporting.results import Quality
 GREY = "#444444"
 _STEPS = ((50, (1,)), (15, (1, 3)), (4, (1, 2, 5)), (0, (1, 1.5, 2, 3, 4, 5, 7)))  # ticks of a decade by its span
 _ROW_HEIGHT = 1.75  # inches
+_COLUMNS = 2
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,24 @@ def page(dataset: str, columns: Sequence[Column]) -> tuple[Figure, list[tuple[Ax
                 axes.set_title(column.title)
         _share_measures(grid[row], network, columns)
     figure.suptitle(style.label(dataset), fontsize=10, fontweight="bold")
+    return figure, panels
+
+
+def grid(
+    dataset: str, rows: pd.DataFrame, row_height: float, legend_height: float
+) -> tuple[Figure, list[tuple[Axes, pd.DataFrame]]]:
+    """A figure of two columns of panels, one a network, and each panel with the rows of its network; inches."""
+    networks = list(rows.groupby("network", sort=False))
+    columns = min(_COLUMNS, len(networks))
+    lines = -(-len(networks) // columns)
+    size = (style.PANEL[0] * columns, row_height * lines + legend_height)
+    figure, places = plt.subplots(lines, columns, figsize=size, squeeze=False, layout="constrained")
+    for axes in places.flat[len(networks) :]:
+        axes.set_visible(False)
+    panels = []
+    for axes, (network, panel) in zip(places.flat, networks, strict=False):
+        axes.set_title(f"{style.label(dataset)}, {style.label(network)}")
+        panels.append((axes, panel))
     return figure, panels
 
 

@@ -14,7 +14,6 @@ from edgepress.reporting.figures import panels
 from edgepress.reporting.results import Quality, over_seeds, quality_of, retrained
 from edgepress.reporting.selection import pareto_front
 
-_COLUMNS = 2
 _MOST_BYTE_TICKS = 6
 _CHAIN_MARKER = "P"
 
@@ -28,16 +27,8 @@ def pareto(metrics: pd.DataFrame, dataset: str) -> Figure:
     rows = metrics[metrics.dataset == dataset]
     quality = quality_of(rows)
     means = over_seeds(rows)
-    networks = list(means.groupby("network", sort=False))
-    width, height = style.PANEL
-    columns = min(_COLUMNS, len(networks))
-    lines = -(-len(networks) // columns)
-    size = (width * columns, 0.9 * height * lines + 0.8)
-    figure, grid = plt.subplots(lines, columns, figsize=size, squeeze=False, layout="constrained")
-    for axes in grid.flat[len(networks) :]:
-        axes.set_visible(False)
-    for axes, (network, panel) in zip(grid.flat, networks, strict=False):
-        axes.set_title(f"{style.label(dataset)}, {style.label(network)}")
+    figure, shown = panels.grid(dataset, means, row_height=0.9 * style.PANEL[1], legend_height=0.8)
+    for axes, panel in shown:
         _points(axes, panel[panel.split == "test"], quality)
         _front(axes, panel[~retrained(panel)], quality, color="black", linewidth=1)
         if retrained(panel).any():

@@ -1,0 +1,95 @@
+"""The files of a checkout that follow from the code: the starter config, its schema, and tables for those who read.
+
+``python -m edgepress.documents`` writes config/config.yaml, config/schema.json and the tables in config/README.md and
+results/README.md anew.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from edgepress.config import CellConfig, RunConfig, TrainingConfig
+from edgepress.files import write_atomically
+from edgepress.metrics import COLUMNS
+
+
+def _settings() -> dict[str, FieldInfo]:
+    """The settings in the order in which one reads them: what is run, how, and what is an exception."""
+    own = {name: field for name, field in RunConfig.model_fields.items() if name not in CellConfig.model_fields}
+    last = {name: own.pop(name) for name in ("overrides", "replication")}
+    return {**own, **CellConfig.model_fields, **last}
+
+
+def _default_yaml() -> str:
+    lines = [
+        "# The starter run: every data set embedded, no network needed, a few minutes on a laptop.",
+        "# What each setting means and may be: config/README.md. Written by `python -m edgepress.documents`.",
+    ]
+    for name, field in _settings().items():
+        lines += ["", f"# {field.description}"]
+        value = json.loads(json.dumps(field.default, default=lambda model: model.model_dump()))
+        if isinstance(value, dict) and value:
+            lines.append(f"{name}:")
+            lines += [f"  {key}: {_flow(item)}" for key, item in value.items()]
+        elif isinstance(value, list) and isinstance(value[0], str):
+            lines += [f"{name}:", *(f"  - {item}" for item in value)]
+        else:
+            lines.append(f"{name}: {_flow(value)}")
+    return "\n".join(lines) + "\n"
+
+
+def _flow(value: Any) -> str:
+    return yaml.safe_dump(value, default_flow_style=True, width=1000).removesuffix("\n").removesuffix("\n...")
+
+
+def _table() -> str:
+    def rows(fields: Mapping[str, FieldInfo], defaults: BaseModel, prefix: str = "") -> Iterator[str]:
+        for name, field in fields.items():
+            default = getattr(defaults, name)
+            if isinstance(default, TrainingConfig):
+                yield from rows(TrainingConfig.model_fields, default, f"{name}.")
+            else:
+                yield f"| `{prefix}{name}` | {_flow_short(default)} | {field.description} |"
+
+    return "\n".join(["| setting | default | meaning |", "|---|---|---|", *rows(_settings(), RunConfig())])
+
+
+def _flow_short(value: Any) -> str:
+    text = _flow(value)
+    return f"`{text}`" if len(text) <= 60 else "see config.yaml"
+
+
+def _columns_table() -> str:
+    rows = (f"| `{name}` | {meaning} |" for name, meaning in COLUMNS.items())
+    return "\n".join(["| column | meaning |", "|---|---|", *rows])
+
+
+def _between_marks(path: Path, name: str, table: str) -> str:
+    """The text of a document with what stands between its marks ``name: begin`` and ``name: end`` replaced."""
+    begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->"
+    before, rest = path.read_text(encoding="utf-8").split(begin)
+    return f"{before}{begin}{table}\n{end}{rest.split(end)[1]}"
+
+
+def documents(root: Path) -> dict[Path, str]:
+    """The files of the checkout at ``root`` that follow from the code, and what they should hold."""
+    schema = RunConfig.model_json_schema() | {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    settings, columns = root / "config" / "README.md", root / "results" / "README.md"
+    return {
+        root / "config" / "config.yaml": _default_yaml(),
+        root / "config" / "schema.json": json.dumps(schema, indent=2) + "\n",
+        settings: _between_marks(settings, "settings", _table()),
+        columns: _between_marks(columns, "columns", _columns_table()),
+    }
+
+
+if __name__ == "__main__":
+    for document, text in documents(Path()).items():
+        write_atomically(document, text)
