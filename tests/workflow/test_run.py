@@ -172,7 +172,11 @@ def test_the_snakemake_report_bundle_is_made(tiny_run):
 def test_an_interrupted_run_is_finished_by_the_same_command(tiny_run, tmp_path):
     """The interrupted run leaves a metrics.csv with rows about what is missing; it must not pass for the result."""
     process = subprocess.Popen(
-        command(tmp_path, f"{RUN}/metrics.csv"), start_new_session=True, stderr=subprocess.DEVNULL
+        command(tmp_path, f"{RUN}/metrics.csv"),
+        start_new_session=True,
+        stderr=subprocess.DEVNULL,
+        # Tests that run in the background of a shell inherit that SIGINT is ignored, and would pass that on.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     wait_for(lambda: len(list(tmp_path.glob(f"{RUN}/*/*/*/fp32/metrics.csv"))) >= 3, process)
     os.killpg(process.pid, signal.SIGINT)
