@@ -39,6 +39,7 @@ for number, (job, steps, places) in enumerate(PLACES.values()):
             ),
             device=CONFIG.device,
             threads=CONFIG.threads,
+            fold_bn=lambda wildcards: SETTINGS[wildcards.dataset, wildcards.network].fold_bn,
             splits=lambda wildcards: SETTINGS[wildcards.dataset, wildcards.network].splits,
             code=provenance.code_digest(
                 SCRIPT.format("compress_network"),

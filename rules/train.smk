@@ -22,6 +22,7 @@ rule train_network:
         frozen=lambda wildcards: SETTINGS[wildcards.dataset, wildcards.network].frozen,
         device=CONFIG.device,
         threads=CONFIG.threads,
+        fold_bn=lambda wildcards: SETTINGS[wildcards.dataset, wildcards.network].fold_bn,
         splits=lambda wildcards: SETTINGS[wildcards.dataset, wildcards.network].splits,
         code=lambda wildcards: provenance.code_digest(
             SCRIPT.format("train_network"), registry.networks()[wildcards.network].module

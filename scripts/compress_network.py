@@ -1,9 +1,7 @@
 """Compress one trained network by the methods of one family, at all their levels, and measure each result."""
 
-from pathlib import Path
-
 import torch
-from safetensors.torch import load
+from safetensors.torch import load_file
 
 from edgepress import metrics, networks, training
 from edgepress.datasets import Prepared
@@ -15,12 +13,12 @@ with job(snakemake.log[0]):
     torch.set_num_threads(snakemake.params.threads)
     name, seed = snakemake.wildcards.network, int(snakemake.wildcards.seed)
     data = Prepared.load(snakemake.input.data)
-    model = Path(snakemake.input.model).read_bytes()
     network = networks.build(name, data)
-    networks.load_inference_state(network, load(model))
+    networks.load_inference_state(network, load_file(snakemake.input.model))
     device = training.choose_device(snakemake.params.device)
     retraining = snakemake.params.retraining and training.Training(**snakemake.params.retraining)
-    bench = Bench(Trained(name, seed, network, data, len(model)), snakemake.params.splits, device, retraining)
+    trained = Trained(name, seed, network, data)
+    bench = Bench(trained, snakemake.params.splits, device, retraining, snakemake.params.fold_bn)
 
     packed = iter(snakemake.output.packed)
     for (method, levels), table in zip(snakemake.params.levels.items(), snakemake.output.metrics, strict=True):

@@ -37,10 +37,10 @@ with (
     network.to(device)
     history = training.train(network, data.to(device), settings, seed, on_epoch=show)
     state = {key: value.cpu().contiguous() for key, value in networks.inference_state(network).items()}
-    model = save(state)
-    bench = Bench(Trained(name, seed, network.cpu(), data, len(model)), snakemake.params.splits, device)
+    trained = Trained(name, seed, network.cpu(), data)
+    bench = Bench(trained, snakemake.params.splits, device, fold_bn=snakemake.params.fold_bn)
     rows = bench.baseline()
 
-    write_atomically(snakemake.output.model, model)
+    write_atomically(snakemake.output.model, save(state))
     write_atomically(snakemake.output.history, metrics.to_csv(history, history[0]))
     write_atomically(snakemake.output.metrics, metrics.to_csv(rows))

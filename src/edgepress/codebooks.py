@@ -4,9 +4,9 @@ A codebook is fitted on a tensor at b bits and has 2^b levels in ascending order
 code of a level, to the nearest one or, given random bits, to either neighbour so that the mean is kept; ``decode``
 gives the level back. The definitions are the study's, in their sound form (levels sorted, weights alone).
 
-``uniform``, ``uniform_iqr``, ``histogram``, ``midrise``, ``normal``, ``kde`` and ``lloyd_max`` fit one. Each takes
-finite weights, a float tensor of any shape, and 1 to 16 bits; its levels are in the weights' unit. Each raises
-ValueError where there is no weight, one is NaN or infinite, or the bits are not 1 to 16. The first five are the
+``uniform``, ``uniform_iqr``, ``histogram``, ``midrise``, ``normal``, ``kde``, ``lloyd_max`` and ``symmetric`` fit one.
+Each takes finite weights, a float tensor of any shape, and 1 to 16 bits; its levels are in the weights' unit. Each
+raises ValueError where there is no weight, one is NaN or infinite, or the bits are not 1 to 16. The first five are the
 study's definitions.
 
 Positions are computed in float32: on a grid of 12 bits and more, a weight within some hundredths of a step of the
@@ -26,12 +26,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from edgepress.distribution import quantiles_of, smooth_density, tukey_fences
+
 MAX_BITS = 16
 _BLOCK = 1 << 17
 _SMALLEST_STEP, _LARGEST_REACH = 2.0**-100, 2.0**100  # beyond, float32 cannot hold a weight in steps
-_SELECTION_SAMPLE = 1 << 15
-_DENSITY_BINS = 1 << 12
 _LLOYD_ROUNDS = 100
+_STEP_CANDIDATES = 100
 _RANDOM_STEPS = 1 << 16  # resolution of the uniform numbers behind stochastic rounding
 
 
@@ -59,6 +60,10 @@ class Codebook(ABC):
             raise ValueError(f"a {self.kind} has {self.parameter_count} parameters, not {parameters.numel()}")
         self.bits = bits
         self.parameters = parameters.to(self.stored_as)
+
+    def in_float32(self) -> Codebook:
+        """The codebook whose parameters are these in single precision."""
+        return type(self)(self.bits, self.parameters.to(torch.float32))
 
     @cached_property
     def levels(self) -> Tensor:
@@ -107,13 +112,17 @@ class Grid(Codebook):
         return cls(bits, torch.tensor([offset, step], dtype=torch.float64))
 
     @property
+    def offset(self) -> float:
+        """The lowest level."""
+        return float(self.parameters[0])
+
+    @property
     def step(self) -> float:
         """The distance between neighbouring levels."""
-        return float(self.parameters[1])
+        return float(self.parameters[-1])
 
     def _levels(self) -> Tensor:
-        offset, step = self.parameters
-        return offset + step * torch.arange(self.size, dtype=torch.float64)
+        return self.offset + self.step * torch.arange(self.size, dtype=torch.float64)
 
     @cached_property
     def _scale(self) -> tuple[torch.dtype, float, float, float, float]:
@@ -123,7 +132,7 @@ class Grid(Codebook):
         A float32 weight that lies on a level lies beside it by up to half a unit in the last place, and so does its
         position; the guard is that much in steps, and keeps stochastic rounding from drawing there.
         """
-        offset, step = (float(value) for value in self.parameters)
+        offset, step = self.offset, self.step
         reach = max(abs(offset), abs(offset + step * (self.size - 1)))
         dtype = torch.float32 if step > _SMALLEST_STEP and reach < _LARGEST_REACH else torch.float64
         origin = float(torch.tensor(offset, dtype=dtype))
@@ -144,6 +153,19 @@ class Grid(Codebook):
             position.add_(noise.to(dtype), alpha=spread)
         # Converting to an integer cuts the fraction off, which is the floor: no position is negative by now.
         codes.copy_(position.clamp_(0, self.size - 1))
+
+
+class Symmetric(Grid):
+    """Whole multiples of a step, −2^(b−1) to 2^(b−1) − 1 of it: what integer arithmetic multiplies."""
+
+    kind = "symmetric"
+    parameter_count = 1
+    stored_as = torch.float32
+
+    @property
+    def offset(self) -> float:
+        """The lowest level."""
+        return -(self.size // 2) * self.step
 
 
 class Sorted(Codebook):
@@ -199,7 +221,7 @@ class Table(Sorted):
         return renumbered.to(code_type(bits)), Table(bits, self.levels[used.long()])
 
 
-KINDS: dict[str, type[Codebook]] = {kind.kind: kind for kind in (Grid, Normal, Table)}
+KINDS: dict[str, type[Codebook]] = {kind.kind: kind for kind in (Grid, Symmetric, Normal, Table)}
 
 
 def uniform(weights: Tensor, bits: int) -> Grid:
@@ -210,6 +232,7 @@ def uniform(weights: Tensor, bits: int) -> Grid:
 
 def uniform_iqr(weights: Tensor, bits: int) -> Grid:
     """2^b levels evenly between Tukey's fences, Q1 − 1.5·IQR and Q3 + 1.5·IQR; weights outside are clipped."""
+    _extremes(weights)
     low, high = tukey_fences(weights)
     return Grid.of(bits, low, (high - low) / (_level_count(bits) - 1))
 
@@ -245,7 +268,7 @@ def kde(weights: Tensor, bits: int) -> Table:
     """
     low, high = _extremes(weights)
     shares = torch.linspace(0, 1, _level_count(bits), dtype=torch.float64)[1:-1]
-    inner = _quantiles(*_smooth_density(weights), shares).clamp_(low, high)
+    inner = quantiles_of(*smooth_density(weights), shares).clamp_(low, high)
     ends = torch.tensor([low, high], dtype=torch.float64)
     return Table(bits, torch.cat([inner, ends]).to(torch.float32).unique())
 
@@ -263,9 +286,9 @@ def lloyd_max(weights: Tensor, bits: int) -> Table:
     if distinct.numel() <= _level_count(bits):
         return Table(bits, distinct)
     sums = torch.cat([torch.zeros(1, dtype=torch.float64), ordered.cumsum(0)])
-    density, start, end = _smooth_density(weights)
+    density, start, end = smooth_density(weights)
     shares = (torch.arange(_level_count(bits), dtype=torch.float64) + 0.5) / _level_count(bits)
-    levels = _quantiles(density ** (1 / 3), start, end, shares).clamp_(low, high)
+    levels = quantiles_of(density ** (1 / 3), start, end, shares).clamp_(low, high)
     for _ in range(_LLOYD_ROUNDS):
         edges = torch.searchsorted(ordered, (levels[1:] + levels[:-1]) / 2)
         edges = torch.cat([torch.zeros(1, dtype=torch.int64), edges, torch.tensor([ordered.numel()])])
@@ -278,66 +301,30 @@ def lloyd_max(weights: Tensor, bits: int) -> Table:
     return Table(bits, levels.to(torch.float32).unique())
 
 
-def _smooth_density(weights: Tensor) -> tuple[Tensor, float, float]:
-    """A Gaussian kernel density estimate in 4,096 bins, with where they start and end.
-
-    The bandwidth is Scott's, std · n^(−1/5); the sum over weights is a convolution, by Fourier transform
-    (Silverman 1982). A constant tensor has all its density around its value.
-    """
-    values = weights.detach().reshape(-1).to(torch.float64)
-    low, high = _extremes(values)
-    width = float(values.std(correction=0)) * values.numel() ** -0.2 or abs(low) * 1e-6 or 1e-6
-    start, end = low - 4 * width, high + 4 * width
-    counts = torch.histc(values, _DENSITY_BINS, start, end)
-    spacing = (end - start) / _DENSITY_BINS
-    frequency = torch.fft.rfftfreq(2 * _DENSITY_BINS, spacing, dtype=torch.float64)  # padded against wrapping around
-    kernel = torch.exp(-((2 * torch.pi * frequency * width) ** 2) / 2)
-    smooth = torch.fft.irfft(torch.fft.rfft(counts, 2 * _DENSITY_BINS) * kernel)
-    return smooth[:_DENSITY_BINS].clamp_(min=0), start, end
-
-
-def _quantiles(density: Tensor, start: float, end: float, shares: Tensor) -> Tensor:
-    """Where a density, given in bins of equal width from ``start`` to ``end``, has ``shares`` of its mass below."""
-    bins = density.numel()
-    cumulative = torch.cat([torch.zeros(1, dtype=torch.float64), density.cumsum(0)]) / density.sum()
-    right = torch.searchsorted(cumulative, shares).clamp_(1, bins)
-    mass = (cumulative[right] - cumulative[right - 1]).clamp_(min=torch.finfo(torch.float64).tiny)
-    return start + (end - start) / bins * (right - 1 + (shares - cumulative[right - 1]) / mass)
-
-
-def tukey_fences(weights: Tensor) -> tuple[float, float]:
-    """Q1 − 1.5·IQR and Q3 + 1.5·IQR, quartiles as the midpoint of the two order statistics around them."""
+def symmetric(weights: Tensor, bits: int) -> Symmetric:
+    """Multiples of the step that leaves the least squared error, of a hundred up to where no weight is clipped."""
     _extremes(weights)
-    flat = weights.detach().reshape(-1)
-    q1, q3 = (_midpoint_quantile(flat, share) for share in (0.25, 0.75))
-    return q1 - 1.5 * (q3 - q1), q3 + 1.5 * (q3 - q1)
+    return Symmetric(bits, least_error_steps(weights.detach().reshape(1, -1), bits))
 
 
-def _midpoint_quantile(flat: Tensor, share: float) -> float:
-    place = share * (flat.numel() - 1)
-    rank = int(place)
-    values = _order_statistics(flat, rank, rank if place.is_integer() else rank + 1)
-    return float(values.to(torch.float64).mean())
+def least_error_steps(rows: Tensor, bits: int) -> Tensor:
+    """For each row, the step of the symmetric grid that leaves it the least squared error, float32, shape (rows,).
 
-
-def _order_statistics(flat: Tensor, first: int, last: int) -> Tensor:
-    """The values of rank ``first`` to ``last`` in ascending order, without sorting them all.
-
-    A sorted sample brackets them; only what lies in the bracket is sorted (Floyd and Rivest 1975). Where the
-    sample misleads, everything is.
+    ``rows`` is a float tensor of shape (rows, entries). A row of zeros gets a step of 0.
     """
-    stride = flat.numel() // _SELECTION_SAMPLE
-    if stride > 1:
-        sample = flat[::stride].sort().values
-        centre = first * sample.numel() // flat.numel()
-        margin = 2 * int(sample.numel() ** 0.5)
-        low = sample[max(0, centre - margin)]
-        high = sample[min(sample.numel() - 1, centre + margin)]
-        below = int(torch.count_nonzero(flat < low))
-        bracket = flat[(flat >= low) & (flat <= high)]
-        if below <= first and last < below + bracket.numel():
-            return bracket.sort().values[first - below : last - below + 1]
-    return flat.sort().values[first : last + 1]
+    half = _level_count(bits) / 2
+    rows = rows.to(torch.float32)
+    largest = rows.abs().amax(dim=1) / max(half - 1, 0.5)
+    unit = rows / largest.clamp(min=torch.finfo(torch.float32).tiny)[:, None]
+    best, least = torch.ones_like(largest), torch.full_like(largest, torch.inf)
+    levels = torch.empty_like(unit)
+    for place in range(_STEP_CANDIDATES, 0, -1):
+        share = place / _STEP_CANDIDATES
+        torch.mul(unit, 1 / share, out=levels).round_().clamp_(-half, half - 1).mul_(share).sub_(unit)
+        error = torch.linalg.vector_norm(levels, dim=1)
+        best = torch.where(error < least, share, best)
+        least = torch.minimum(error, least)
+    return largest * best
 
 
 def _level_count(bits: int) -> int:

@@ -119,6 +119,7 @@ class ChainConfig(_Model):
 
     steps: Annotated[Distinct[str], AfterValidator(_check_methods)] = Field(description="the methods, in order")
     bits: Distinct[Bits] | None = Field(None, description="bits a weight; None takes those of the run")
+    act_bits: Distinct[Bits] | None = Field(None, description="bits an activation; None takes those of the run")
     sparsity: Distinct[Share] | None = Field(None, description="shares removed; None takes those of the run")
 
 
@@ -179,6 +180,7 @@ class CellConfig(_Model):
         None,
         description="bits a weight for the methods that train again; null takes those of `bits`, [] leaves them out",
     )
+    act_bits: Distinct[Bits] = Field([8, 4], description="bits an activation, for the methods that quantize these")
     sparsity: Distinct[Share] = Field(
         [0.0, 0.25, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.97, 0.99],
         description="shares of weights removed, from 0 to below 1, for the methods that prune",
@@ -187,6 +189,9 @@ class CellConfig(_Model):
     splits: Distinct[Literal["train", "val", "test"]] = Field(
         ["train", "val", "test"],
         description="parts of the data on which quality is measured; things are chosen on val and reported on test",
+    )
+    fold_bn: bool = Field(
+        True, description="make BatchNorm part of the layer before it, but for methods that train the network again"
     )
     weights: str | None = Field(
         None, description="safetensors file that training begins from, where its tensors fit; null is from scratch"
@@ -211,10 +216,12 @@ class CellConfig(_Model):
         sweeps = {registry.methods()[step].sweep for step in self.steps(method)}
         again = self.retraining_bits if self.retrains(method) else None
         bits = (chain and chain.bits) or (self.bits if again is None else again)
+        act_bits = (chain and chain.act_bits) or self.act_bits
         sparsity = (chain and chain.sparsity) or self.sparsity
         return [
-            str(Level(bits=bit, sparsity=share))
+            str(Level(bits=bit, act_bits=act_bit, sparsity=share))
             for bit in (bits if "bits" in sweeps else [None])
+            for act_bit in (act_bits if "act_bits" in sweeps else [None])
             for share in (sparsity if "sparsity" in sweeps else [None])
         ]
 
@@ -237,7 +244,7 @@ class CellConfig(_Model):
     @property
     def offers(self) -> set[str]:
         """What its results can show: the families of its methods, and for those that do not train the network again
-        what they are swept over, ``bits``, ``sparsity`` or ``bits+sparsity``.
+        what they are swept over, ``bits``, ``sparsity`` or ``act_bits+bits``, say.
         """
         names = [*self.methods, *self.chains]
         sweeps = (

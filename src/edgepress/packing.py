@@ -2,7 +2,8 @@
 
 A packed file is a safetensors file with one tensor, ``payload`` (the bytes of every tensor of the network, one after
 the other), and one entry of metadata, ``edgepress``: JSON with the ``format``, the ``layout`` (name, shape and encoding
-of each tensor, in the payload's order) and the ``crc32`` of layout and payload. One payload, because a safetensors
+of each tensor, in the payload's order; and the grids of activations where these are quantized) and the ``crc32`` of
+layout and payload. One payload, because a safetensors
 entry costs some 70 bytes and a network of 30 small tensors would otherwise weigh more in its header than in its
 weights; one entry of metadata, because safetensors writes several in no particular order, and the same network must
 be the same bytes.
@@ -14,6 +15,7 @@ import json
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -22,9 +24,11 @@ import safetensors.numpy
 from torch import Tensor
 
 from edgepress import encodings
+from edgepress.activations import ActivationGrid
 from edgepress.encodings import Encoding, Reader
 
 FORMAT = 1
+NO_GRIDS: Mapping[str, ActivationGrid] = MappingProxyType({})
 
 
 class PackedFileError(ValueError):
@@ -32,14 +36,23 @@ class PackedFileError(ValueError):
 
 
 class Compressed:
-    """A network in compressed form: every tensor of its inference state, by name, in its encoding."""
+    """A network in compressed form: every tensor of its inference state, by name, in its encoding, and the grids of
+    its activations, by their place in the network, where these are quantized.
+    """
 
-    def __init__(self, tensors: Mapping[str, Encoding]) -> None:
+    def __init__(
+        self, tensors: Mapping[str, Encoding], activations: Mapping[str, ActivationGrid] | None = None
+    ) -> None:
         self.tensors = dict(tensors)
+        self.activations = dict(activations or {})
 
     def with_tensors(self, tensors: Mapping[str, Encoding]) -> Compressed:
         """The same network with some tensors in another encoding."""
-        return Compressed({**self.tensors, **tensors})
+        return Compressed({**self.tensors, **tensors}, self.activations)
+
+    def with_activations(self, grids: Mapping[str, ActivationGrid]) -> Compressed:
+        """The same network with its activations on ``grids``."""
+        return Compressed(self.tensors, grids)
 
     def state_dict(self) -> dict[str, Tensor]:
         """The network's tensors as float32, rebuilt from what is stored."""
@@ -48,25 +61,31 @@ class Compressed:
     def to_bytes(self) -> bytes:
         """The packed file. Its length is the size of the network on a device."""
         parts: list[bytes] = []
-        layout = [[name, list(e.shape), e.write(parts)] for name, e in self.tensors.items()]
+        layout: Any = [[name, list(e.shape), e.write(parts)] for name, e in self.tensors.items()]
+        if self.activations:
+            grids = {name: [grid.bits, grid.step, grid.zero_point] for name, grid in self.activations.items()}
+            layout = {"tensors": layout, "activations": grids}
         return _container(layout, b"".join(parts))
 
     @classmethod
     def from_bytes(cls, data: bytes, source: str = "the packed file") -> Compressed:
         """Unpack. Raises PackedFileError, naming ``source``, where the bytes are not what was packed."""
         layout, payload = _open_container(data, source)
-        if isinstance(layout, dict):
-            raise PackedFileError(f"{source} holds no network: {layout.get('no_network')}")
+        if isinstance(layout, dict) and "no_network" in layout:
+            raise PackedFileError(f"{source} holds no network: {layout['no_network']}")
         try:
-            reader = Reader(payload)
+            if not isinstance(layout, dict):
+                layout = {"tensors": layout, "activations": {}}
+            activations = {name: ActivationGrid(*grid) for name, grid in layout["activations"].items()}
+            reader, layout = Reader(payload), layout["tensors"]
             tensors = {name: encodings.read(spec, shape, reader) for name, shape, spec in layout}
             if len(tensors) != len(layout):
                 raise ValueError("a tensor is named twice")
             if reader.place != len(payload):
                 raise ValueError(f"{len(payload) - reader.place} bytes are left over")
-        except (ValueError, TypeError, RecursionError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise PackedFileError(f"{source} does not hold what its header says: {error}") from error
-        return cls(tensors)
+        return cls(tensors, activations)
 
     @classmethod
     def load(cls, path: str | Path) -> Compressed:

@@ -59,7 +59,7 @@ class MethodEntry(Entry):
     """
 
     family: str = field(kw_only=True)
-    sweep: Literal["bits", "sparsity"] = field(kw_only=True)
+    sweep: Literal["bits", "act_bits", "sparsity"] = field(kw_only=True)
     stochastic: bool = field(default=False, kw_only=True)
     retrains: bool = field(default=False, kw_only=True)
 

@@ -9,12 +9,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from safetensors.torch import save
+from torch import nn
 
 from edgepress import methods, packing, registry
+from edgepress.activations import input_bits, with_quantized_activations
 from edgepress.costs.operations import FLOAT_BITS, bit_operations, layer_macs
 from edgepress.datasets import Prepared
+from edgepress.encodings import Dense
 from edgepress.evaluation import evaluate
+from edgepress.graph import fold_batch_norm
 from edgepress.levels import Level
 from edgepress.networks import compressible, inference_state, load_inference_state, parameter_count
 from edgepress.packing import Compressed
@@ -23,13 +27,12 @@ from edgepress.training import Training
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained network on the CPU, what it was trained on, and the size of its float32 file in bytes."""
+    """A trained network on the CPU, and what it was trained on."""
 
     network_name: str
     seed: int
     network: nn.Module
     data: Prepared
-    fp32_bytes: int
 
 
 @dataclass(frozen=True)
@@ -44,18 +47,27 @@ class Result:
 class Bench:
     """Measures networks that share an architecture with ``trained``, on the same splits and device.
 
-    ``retraining`` is how methods that train the network again do it.
+    ``retraining`` is how methods that train the network again do it. The others get the network as it is shipped:
+    with ``fold_bn``, its BatchNorms are part of the layers before them. So is the float32 file that sizes are compared
+    with.
     """
 
     def __init__(
-        self, trained: Trained, splits: Sequence[str], device: torch.device, retraining: Training | None = None
+        self,
+        trained: Trained,
+        splits: Sequence[str],
+        device: torch.device,
+        retraining: Training | None = None,
+        fold_bn: bool = True,
     ) -> None:
         self.trained = trained
         self.splits = splits
         self.retraining = retraining
+        self.device = device
         self.data = trained.data.only(*splits).to(device)
-        self.network = copy.deepcopy(trained.network).to(device)
+        self.shipped = fold_batch_norm(trained.network) if fold_bn else trained.network
         self.macs = layer_macs(trained.network, trained.data.input_shape)
+        self.fp32_bytes = float32_bytes(self.shipped)
 
     def baseline(self) -> list[dict[str, Any]]:
         """The rows of the network in full precision, method ``fp32``."""
@@ -66,8 +78,9 @@ class Bench:
             "bits": FLOAT_BITS,
             "draw": 0,
         }
-        bits = dict.fromkeys(self.macs, FLOAT_BITS)
-        return self._rows(identity, inference_state(self.trained.network), self.trained.fp32_bytes, bits)
+        state = inference_state(self.shipped)
+        stored = Compressed({name: Dense(tensor) for name, tensor in state.items()})
+        return self._rows(identity, self.shipped, stored, self.fp32_bytes)
 
     def sweep(
         self, method: str, levels: Sequence[str], draws: int, steps: Sequence[str] | None = None
@@ -82,7 +95,8 @@ class Bench:
         family = registry.family([entry.name for entry in entries])
         draws = draws if any(entry.stochastic for entry in entries) else 1
         chain = [methods.create(entry.name, self.retraining) for entry in entries]
-        network, visible = self.trained.network, self.trained.data.only("train", "val")
+        network = self.trained.network if any(entry.retrains for entry in entries) else self.shipped
+        visible = self.trained.data.only("train", "val")
         for name in levels:
             level = Level.parse(name)
             identity = {"method": method, "family": family, "level": name, "bits": level.bits}
@@ -100,8 +114,7 @@ class Bench:
                     )
                     files.append(methods.compress(chain, network, visible, level, generator).to_bytes())
                     stored = Compressed.from_bytes(files[-1])
-                    bits = {weight: stored.tensors[weight].bits for weight in self.macs}
-                    rows += self._rows(identity | {"draw": draw}, stored.state_dict(), len(files[-1]), bits)
+                    rows += self._rows(identity | {"draw": draw}, network, stored, len(files[-1]))
             except ArithmeticError as error:
                 yield self._without_network(identity, "failed", str(error))
                 continue
@@ -113,23 +126,26 @@ class Bench:
         return Result(identity["level"], packing.without_network(reason), rows)
 
     def _rows(
-        self, identity: Mapping[str, Any], state: dict[str, Tensor], size: int, bits: dict[str, int]
+        self, identity: Mapping[str, Any], architecture: nn.Module, stored: Compressed, size: int
     ) -> list[dict[str, Any]]:
-        load_inference_state(self.network, state)
-        weights = [state[name] for name in compressible(self.trained.network)]
+        state = stored.state_dict()
+        network = rebuilt(architecture, stored).to(self.device)
+        weights = [state[name] for name in compressible(architecture)]
+        bits = {weight: stored.tensors[weight].bits for weight in self.macs}
+        read = input_bits(architecture, stored.activations, self.trained.data.input_shape)
         zeros = sum(int(w.numel() - w.count_nonzero()) for w in weights)
         costs = {
             "bytes": size,
             "bits_per_weight": 8 * size / parameter_count(self.trained.network),
-            "compression_ratio": self.trained.fp32_bytes / size,
+            "compression_ratio": self.fp32_bytes / size,
             "sparsity": zeros / sum(w.numel() for w in weights),
             "macs": sum(self.macs.values()),
-            "bops": bit_operations(self.macs, bits),
+            "bops": bit_operations(self.macs, bits, read),
         }
         rows = []
         for split in self.splits:
             try:
-                quality = {**evaluate(self.network, self.data, split), "status": "ok"}
+                quality = {**evaluate(network, self.data, split), "status": "ok"}
             except ArithmeticError as error:
                 quality = {"status": "failed", "reason": str(error)}
             rows.append(self._row(identity, split, **costs, **quality))
@@ -138,6 +154,18 @@ class Bench:
     def _row(self, identity: Mapping[str, Any], split: str, **measured: Any) -> dict[str, Any]:
         cell = {"dataset": self.data.name, "network": self.trained.network_name, "seed": self.trained.seed}
         return {**cell, **identity, "split": split, **measured}
+
+
+def float32_bytes(network: nn.Module) -> int:
+    """The size of the network's safetensors file in full precision, in bytes."""
+    return len(save({name: tensor.contiguous() for name, tensor in inference_state(network).items()}))
+
+
+def rebuilt(architecture: nn.Module, stored: Compressed) -> nn.Module:
+    """The network that ``stored`` holds, on the CPU; ``architecture`` has its layers and is left as it is."""
+    network = copy.deepcopy(architecture)
+    load_inference_state(network, stored.state_dict())
+    return with_quantized_activations(network, stored.activations) if stored.activations else network
 
 
 def generator_for(*key: object) -> torch.Generator:

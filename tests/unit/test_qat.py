@@ -109,7 +109,7 @@ def test_without_settings_it_says_what_is_missing():
 def test_a_training_that_diverges_is_a_failed_level(classes, name):
     network = trained_on(classes)
     wild = Training(lr=1e30, batch_size=16, max_epochs=2, patience=2)
-    bench = Bench(Trained("toy", 0, network, classes, 1000), ["val", "test"], torch.device("cpu"), wild)
+    bench = Bench(Trained("toy", 0, network, classes), ["val", "test"], torch.device("cpu"), wild)
     (result,) = bench.sweep(name, ["w4"], draws=1)
     assert [(row["split"], row["status"]) for row in result.rows] == [("val", "failed"), ("test", "failed")]
     assert all("diverged" in row["reason"] for row in result.rows)

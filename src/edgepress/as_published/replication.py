@@ -169,7 +169,7 @@ def in_sound_definitions(dataset: str, weights: str | Path, raw: str | Path, dra
         module = networks.build("dnn_simple" if network == DEMO else network, data)
         family, precisions = (multipoint, MULTIPOINT_BITS) if network == DEMO else (rounding, as_published.BITS)
         networks.load_inference_state(module, as_published.read_state(path))
-        bench = Bench(Trained(network, 0, module, data, path.stat().st_size), SPLITS, torch.device("cpu"))
+        bench = Bench(Trained(network, 0, module, data), SPLITS, torch.device("cpu"))
         rows += bench.baseline()
         for method, entry in registry.methods().items():
             if entry.module == family.__name__:

@@ -37,6 +37,10 @@ def layer_macs(network: nn.Module, input_shape: tuple[int, ...]) -> dict[str, in
     return macs
 
 
-def bit_operations(macs: dict[str, int], weight_bits: dict[str, float], act_bits: int = FLOAT_BITS) -> int:
-    """BOPs: Σ over layers of MACs × bits a weight × bits an activation (van Baalen et al. 2020, arXiv 2005.07093)."""
-    return sum(round(count * weight_bits[name] * act_bits) for name, count in macs.items())
+def bit_operations(macs: dict[str, int], weight_bits: dict[str, float], act_bits: dict[str, int] | None = None) -> int:
+    """BOPs: Σ over layers of MACs × bits a weight × bits an activation (van Baalen et al. 2020, arXiv 2005.07093).
+
+    ``act_bits`` are those of a layer's input; a layer not in it reads float32.
+    """
+    act_bits = act_bits or {}
+    return sum(round(count * weight_bits[name] * act_bits.get(name, FLOAT_BITS)) for name, count in macs.items())

@@ -18,7 +18,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from edgepress import registry
 from edgepress.datasets import Prepared
@@ -63,6 +63,12 @@ def compress(
             load_inference_state(network, stored.state_dict())
         stored = step.apply(stored, network, data, level, generator)
     return stored
+
+
+def calibration_inputs(data: Prepared, rows: int) -> Tensor:
+    """``rows`` inputs of the training data, evenly spread; all of them where there are fewer."""
+    inputs = data.inputs["train"]
+    return inputs[:: max(1, len(inputs) // rows)][:rows]
 
 
 def create(name: str, retraining: Training | None = None) -> Method:

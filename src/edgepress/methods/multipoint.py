@@ -19,7 +19,7 @@ from edgepress.codebooks import code_type
 from edgepress.datasets import Prepared
 from edgepress.encodings import Encoding, MultiPoint
 from edgepress.levels import Level
-from edgepress.methods import Method
+from edgepress.methods import Method, calibration_inputs
 from edgepress.networks import compressible
 from edgepress.packing import Compressed
 
@@ -185,6 +185,5 @@ class Points(Method):
             for name in compressible(network):
                 add(name)
         else:
-            inputs = data.inputs["train"]
-            visit_layers(network, inputs[:: max(1, len(inputs) // self.rows)][: self.rows], add_for_output)
+            visit_layers(network, calibration_inputs(data, self.rows), add_for_output)
         return stored.with_tensors(tensors)

@@ -106,6 +106,13 @@ METHODS = {
         "stochastic": True,
         "args": {"codebook": "kde", "stochastic": True},
     },
+    "nearest_symmetric": {
+        "object": "Rounding",
+        "about": "nearest of 2^b multiples of the step of least squared error, outliers clipped",
+        "family": "nearest",
+        "sweep": "bits",
+        "args": {"codebook": "symmetric"},
+    },
 }
 
 

@@ -1,0 +1,96 @@
+"""Activations in few bits: the grid of each value that a device holds between layers, and networks that keep to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, fx, nn
+
+from edgepress.graph import activation_points, layer_inputs, trace
+
+MAX_BITS = 16
+
+
+@dataclass(frozen=True)
+class ActivationGrid:
+    """Values (code − zero_point)·step for codes from 0 to 2^bits − 1; 0 is one of them.
+
+    Unsigned after a ReLU, where ``zero_point`` is 0; affine where values are negative, too. ``step`` is a float32
+    number, as its shortest decimal. Raises ValueError where bits, step or zero point are out of range.
+    """
+
+    bits: int
+    step: float
+    zero_point: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.bits <= MAX_BITS:
+            raise ValueError(f"activations of {self.bits} bits are not between 1 and {MAX_BITS}")
+        if not np.finfo(np.float32).tiny <= self.step < np.inf or not 0 <= self.zero_point <= self.highest:
+            raise ValueError(f"no grid of {self.bits} bits has step {self.step} and zero point {self.zero_point}")
+
+    @classmethod
+    def between(cls, low: float, high: float, bits: int) -> ActivationGrid:
+        """The grid whose codes reach from ``low`` to ``high``, or to 0 where that lies outside."""
+        low, high = min(low, 0.0), max(high, 0.0)
+        highest = (1 << bits) - 1
+        step = max(np.float32((high - low) / highest), np.finfo(np.float32).tiny)
+        return cls(bits, float(str(np.float32(step))), round(-low / float(step)))
+
+    @property
+    def highest(self) -> int:
+        """The largest code."""
+        return (1 << self.bits) - 1
+
+    def quantize(self, values: Tensor) -> Tensor:
+        """``values``, float32 of any shape, on the nearest level; beyond the ends, on the last one."""
+        return torch.fake_quantize_per_tensor_affine(values, self.step, self.zero_point, 0, self.highest)
+
+
+class Quantize(nn.Module):
+    """Puts values on a grid, at a place in a network."""
+
+    def __init__(self, grid: ActivationGrid) -> None:
+        super().__init__()
+        self.grid = grid
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Any shape, float32."""
+        return self.grid.quantize(values)
+
+    def extra_repr(self) -> str:
+        """What is shown of it when the network is printed."""
+        return f"{self.grid}"
+
+
+def with_quantized_activations(network: nn.Module, grids: Mapping[str, ActivationGrid]) -> fx.GraphModule:
+    """A copy of ``network``, in evaluation mode, whose activations at the points named in ``grids`` lie on these.
+
+    Its tensors have the names that they have in ``network``. Raises ValueError where there is no such point.
+    """
+    traced = trace(network)
+    nodes = {node.name: node for node in traced.graph.nodes}
+    for point, grid in grids.items():
+        if point not in nodes:
+            raise ValueError(f"the network has no activation '{point}'")
+        module = f"quantize_{point}"
+        traced.add_submodule(module, Quantize(grid))
+        with traced.graph.inserting_after(nodes[point]):
+            quantized = traced.graph.call_module(module, (nodes[point],))
+        nodes[point].replace_all_uses_with(quantized, lambda user, after=quantized: user is not after)
+    traced.recompile()
+    return traced
+
+
+def input_bits(network: nn.Module, grids: Mapping[str, ActivationGrid], input_shape: tuple[int, ...]) -> dict[str, int]:
+    """Bits of the activations that each Linear and Conv layer reads, by the name of its weight tensor; a layer that
+    reads float32 is left out.
+    """
+    if not grids:
+        return {}
+    traced = trace(network)
+    read = layer_inputs(traced, activation_points(traced, torch.zeros(1, *input_shape)))
+    return {weight: grids[point].bits for weight, point in read.items() if point in grids}

@@ -1,0 +1,23 @@
+"""How one tensor is stored: as float32, as codes of a codebook for all or for each channel, dithered, as sums of
+points, or as what a mask keeps.
+
+Each encoding rebuilds its tensor bit for bit (``decode``), and goes to bytes and back (``write``, ``read``). What a
+reader must know before the bytes — shape, width, kind of mask — is the *layout*, a small JSON list beside them.
+"""
+
+from edgepress.encodings.base import MAX_ENTRIES, Dense, Encoding, Reader, Sparse, read
+from edgepress.encodings.channels import MultiPoint, PerChannel
+from edgepress.encodings.codes import Dithered, Quantized
+
+__all__ = [
+    "MAX_ENTRIES",
+    "Dense",
+    "Dithered",
+    "Encoding",
+    "MultiPoint",
+    "PerChannel",
+    "Quantized",
+    "Reader",
+    "Sparse",
+    "read",
+]

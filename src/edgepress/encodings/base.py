@@ -1,0 +1,198 @@
+"""What an encoding is, what it is read from, and the two that need nothing else: float32, and what a mask keeps."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from math import prod
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from edgepress import bitstream
+
+MAX_ENTRIES = 1 << 31  # of a tensor: what a damaged or hostile file can ask for
+
+
+class Reader:
+    """Bytes read one part after the other. Raises ValueError where there are too few."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.place = 0
+
+    def take(self, count: int) -> bytes:
+        """The next ``count`` bytes."""
+        part = self.data[self.place : self.place + count]
+        if count < 0 or len(part) != count:
+            raise ValueError(f"{count} bytes expected at byte {self.place}, {len(part)} found")
+        self.place += count
+        return part
+
+    def array(self, count: int, dtype: str) -> np.ndarray:
+        """The next ``count`` numbers, little-endian; a copy that may be written to."""
+        return np.frombuffer(self.take(count * np.dtype(dtype).itemsize), dtype).copy()
+
+
+class Encoding(ABC):
+    """A tensor in the form in which it is stored."""
+
+    tag: ClassVar[str]
+    tags: ClassVar[dict[str, type[Encoding]]] = {}
+    mask: Tensor | None = None  # which entries are kept, where others have been removed
+
+    def __init_subclass__(cls) -> None:
+        Encoding.tags[cls.tag] = cls
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the tensor."""
+
+    @property
+    @abstractmethod
+    def bits(self) -> float:
+        """The bits of one stored number, as an operation sees it; masks and codebooks not counted.
+
+        A mean where that differs from entry to entry.
+        """
+
+    @abstractmethod
+    def decode(self) -> Tensor:
+        """The tensor itself, float32; the same bits before packing and after unpacking."""
+
+    @abstractmethod
+    def picked(self, mask: Tensor) -> Encoding:
+        """The entries that ``mask``, of this shape, picks, in one row."""
+
+    def recoded(self, encode: Callable[[Tensor], Encoding]) -> Encoding:
+        """What ``encode`` makes of the values; of the kept ones alone where a mask has removed others."""
+        values = self.decode()
+        return encode(values) if self.mask is None else Sparse(self.mask, encode(values[self.mask]))
+
+    def masked(self, mask: Tensor) -> Encoding:
+        """This tensor with what ``mask`` does not keep removed."""
+        return Sparse(mask, self.picked(mask))
+
+    @abstractmethod
+    def write(self, parts: list[bytes]) -> list[Any]:
+        """Append the bytes to ``parts`` and return the layout, which begins with ``tag``."""
+
+    @classmethod
+    @abstractmethod
+    def read(cls, layout: list[Any], shape: tuple[int, ...], reader: Reader) -> Encoding:
+        """Rebuild what ``write`` wrote. Raises ValueError where layout and bytes do not fit."""
+
+
+class Dense(Encoding):
+    """Every entry as float32."""
+
+    tag = "f32"
+
+    def __init__(self, values: Tensor) -> None:
+        self.values = values.detach().to("cpu", torch.float32).clone()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.values.shape)
+
+    @property
+    def bits(self) -> int:
+        return 32
+
+    def decode(self) -> Tensor:
+        return self.values
+
+    def picked(self, mask: Tensor) -> Dense:
+        return Dense(self.values[mask])
+
+    def write(self, parts: list[bytes]) -> list[Any]:
+        parts.append(self.values.contiguous().numpy().astype("<f4", copy=False).tobytes())
+        return [self.tag]
+
+    @classmethod
+    def read(cls, layout: list[Any], shape: tuple[int, ...], reader: Reader) -> Dense:
+        return cls(torch.from_numpy(reader.array(prod(shape), "<f4")).reshape(shape))
+
+
+class Sparse(Encoding):
+    """The entries that a mask keeps, in an encoding of their own; every other entry is 0.
+
+    The mask is stored as a bitmap (a bit an entry) or as gaps (how many entries are skipped before each kept one,
+    in the width of the widest gap), whichever is smaller.
+    """
+
+    tag = "sparse"
+
+    def __init__(self, mask: Tensor, kept: Encoding) -> None:
+        if kept.shape != (int(mask.count_nonzero()),):
+            raise ValueError(f"a mask that keeps {int(mask.count_nonzero())} entries, and {kept.shape} kept ones")
+        self.mask = mask
+        self.kept = kept
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.mask.shape)
+
+    @property
+    def bits(self) -> int:
+        return self.kept.bits
+
+    def decode(self) -> Tensor:
+        values = torch.zeros(self.mask.numel(), dtype=torch.float32)
+        values[self.mask.reshape(-1)] = self.kept.decode()
+        return values.reshape(self.mask.shape)
+
+    def picked(self, mask: Tensor) -> Encoding:
+        return self.masked(mask).kept if bool((mask <= self.mask).all()) else Dense(self.decode()[mask])
+
+    def masked(self, mask: Tensor) -> Sparse:
+        both = mask & self.mask
+        return Sparse(both, self.kept.picked(both[self.mask]))
+
+    def write(self, parts: list[bytes]) -> list[Any]:
+        flat = self.mask.reshape(-1).numpy()
+        positions = np.flatnonzero(flat)
+        gaps = np.diff(positions, prepend=-1) - 1
+        width = max(1, int(gaps.max(initial=0)).bit_length())
+        if positions.size == flat.size:
+            mask, form = b"", ["all"]
+        elif bitstream.packed_size(positions.size, width) < bitstream.packed_size(flat.size, 1):
+            mask, form = bitstream.pack(gaps, width), ["gaps", width, positions.size]
+        else:
+            mask, form = bitstream.pack(flat.view(np.uint8), 1), ["bitmap"]
+        parts.append(mask)
+        return [self.tag, form, self.kept.write(parts)]
+
+    @classmethod
+    def read(cls, layout: list[Any], shape: tuple[int, ...], reader: Reader) -> Sparse:
+        _, (form, *details), kept = layout
+        count = prod(shape)
+        mask = np.full(count, form == "all")
+        if form == "gaps":
+            width, positions = details
+            if positions < 0:
+                raise ValueError(f"a mask keeps {positions} entries")
+            gaps = bitstream.unpack(reader.take(bitstream.packed_size(positions, width)), positions, width)
+            places = np.cumsum(gaps.astype(np.int64) + 1) - 1
+            if positions and places[-1] >= count:
+                raise ValueError(f"a mask points at entry {places[-1]} of {count}")
+            mask[places] = True
+        elif form == "bitmap":
+            mask = bitstream.unpack(reader.take(bitstream.packed_size(count, 1)), count, 1).astype(bool)
+        elif form != "all":
+            raise ValueError(f"there is no mask of kind '{form}'")
+        return cls(torch.from_numpy(mask).reshape(shape), read(kept, (int(mask.sum()),), reader))
+
+
+def read(layout: Any, shape: Any, reader: Reader) -> Encoding:
+    """Rebuild the encoding that a layout describes. Raises ValueError or TypeError where that cannot be: where
+    layout, shape and bytes do not fit, or a tensor would have more than 2^31 entries.
+    """
+    if not isinstance(layout, list) or not layout or layout[0] not in Encoding.tags:
+        raise ValueError(f"there is no encoding like {layout}")
+    if not all(isinstance(side, int) and side >= 0 for side in shape) or prod(shape) > MAX_ENTRIES:
+        raise ValueError(f"no tensor has the shape {shape}")
+    return Encoding.tags[layout[0]].read(layout, tuple(shape), reader)

@@ -1,0 +1,143 @@
+"""What a network computes, as a graph: BatchNorm is folded, and places for quantized activations found, on it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, fx, nn
+from torch.fx.proxy import TraceError
+from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
+
+LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+_RECTIFIERS = (nn.ReLU, nn.ReLU6, F.relu, F.relu6, torch.relu, "relu")
+_SELECTIONS = (
+    *(nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.Flatten),
+    *(nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d),
+    *(F.dropout, F.max_pool2d, torch.max_pool2d, torch.flatten, torch.reshape),
+    *("flatten", "reshape", "view", "contiguous", "permute", "transpose"),
+)
+
+
+class UntraceableError(ValueError):
+    """A network whose computation depends on its data, so that it is no fixed graph."""
+
+
+def trace(network: nn.Module) -> fx.GraphModule:
+    """The graph of a copy of ``network``, in evaluation mode, its tensors under the same names.
+
+    Raises UntraceableError where the network branches on values, say.
+    """
+    try:
+        return fx.symbolic_trace(copy.deepcopy(network).eval())
+    except (TraceError, TypeError, ValueError, RuntimeError, NotImplementedError, AttributeError) as error:
+        raise UntraceableError(f"its computation is no fixed graph: {error}") from error
+
+
+def fold_batch_norm(network: nn.Module) -> nn.Module:
+    """A copy of ``network`` in evaluation mode whose BatchNorms are part of the Linear or Conv layers before them.
+
+    w' = w·γ/√(σ² + ε), b' = (b − μ)·γ/√(σ² + ε) + β, channel by channel; an Identity is left in their place. One
+    that follows no layer, or a layer whose output goes elsewhere, too, stays, and so do all where the network cannot
+    be traced. (Jacob et al. 2018, arXiv 1712.05877, section 3.2.)
+    """
+    folded = copy.deepcopy(network).eval()
+    try:
+        graph = trace(network).graph
+    except UntraceableError:
+        return folded
+    used = [node.target for node in graph.nodes if node.op == "call_module"]
+    for node in graph.nodes:
+        if not _is_module(node, folded, _NORMS):
+            continue
+        before = node.args[0]
+        alone = isinstance(before, fx.Node) and len(before.users) == 1
+        if alone and _is_module(before, folded, LAYERS) and used.count(before.target) == used.count(node.target) == 1:
+            layer, norm = folded.get_submodule(before.target), folded.get_submodule(node.target)
+            fuse = fuse_linear_bn_eval if isinstance(layer, nn.Linear) else fuse_conv_bn_eval
+            folded.set_submodule(before.target, fuse(layer, norm))
+            folded.set_submodule(node.target, nn.Identity())
+    return folded
+
+
+def activation_points(traced: fx.GraphModule, example: Tensor) -> list[fx.Node]:
+    """The values of the graph that a device would hold as integers, in the order in which they are computed.
+
+    They are the network's input and what layers, sums and averages compute, after the ReLU or BatchNorm that follows
+    at once; pools that select and reshapes hand on what is there. The network's output is left as it is. ``example``
+    is one input, of shape (1, …), by which values that are no float tensors are told.
+    """
+    values = _Recorder(traced).record(example)
+    points = []
+    for node in traced.graph.nodes:
+        if node.op in ("output", "get_attr") or _selects(node, traced) or _is_output(node, traced):
+            continue
+        value = values.get(node)
+        if isinstance(value, Tensor) and value.is_floating_point() and not _is_absorbed(node, traced):
+            points.append(node)
+    return points
+
+
+def layer_inputs(traced: fx.GraphModule, points: list[fx.Node]) -> dict[str, str]:
+    """For the weight tensor of each Linear and Conv layer, the name of the point that the layer reads."""
+    inputs = {}
+    for node in traced.graph.nodes:
+        if _is_module(node, traced, LAYERS):
+            source = node.args[0]
+            while source not in points and _selects(source, traced):
+                source = source.args[0]
+            if source in points:
+                inputs[f"{node.target}.weight"] = source.name
+    return inputs
+
+
+class _Recorder(fx.Interpreter):
+    """Runs a graph and keeps every value."""
+
+    @torch.no_grad()
+    def record(self, example: Tensor) -> dict[fx.Node, object]:
+        self.values: dict[fx.Node, object] = {}
+        self.run(example)
+        return self.values
+
+    def run_node(self, n: fx.Node) -> object:
+        self.values[n] = super().run_node(n)
+        return self.values[n]
+
+
+def _operation(node: fx.Node, network: nn.Module) -> object:
+    """What a node does: the type of its module, its function, or the name of its method."""
+    return type(network.get_submodule(node.target)) if node.op == "call_module" else node.target
+
+
+def _is_module(node: fx.Node, network: nn.Module, kinds: tuple[type, ...]) -> bool:
+    return node.op == "call_module" and isinstance(network.get_submodule(node.target), kinds)
+
+
+def _selects(node: fx.Node, network: nn.Module) -> bool:
+    """Whether a node hands on values of its input and computes none."""
+    return node.op.startswith("call") and _operation(node, network) in _SELECTIONS
+
+
+def _is_absorbed(node: fx.Node, network: nn.Module) -> bool:
+    """Whether a value goes only into a ReLU or BatchNorm, with which a device computes it in one step."""
+    users = list(_users(node, network))
+    return len(users) == 1 and users[0].op != "output" and (
+        _operation(users[0], network) in (*_RECTIFIERS, *_NORMS)
+    )  # fmt: skip
+
+
+def _is_output(node: fx.Node, network: nn.Module) -> bool:
+    return any(user.op == "output" for user in _users(node, network))
+
+
+def _users(node: fx.Node, network: nn.Module) -> Iterator[fx.Node]:
+    """The nodes that use a value, seen through those that only hand it on."""
+    for user in node.users:
+        if _selects(user, network):
+            yield from _users(user, network)
+        else:
+            yield user

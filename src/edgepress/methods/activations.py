@@ -1,0 +1,134 @@
+"""Quantized activations after training: ranges from calibration data, a grid for each value between layers.
+
+Such a method leaves weights alone: in a chain, ``[gptq, activations_mse]`` say, it comes last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, fx, nn
+
+from edgepress.activations import ActivationGrid
+from edgepress.datasets import Prepared
+from edgepress.graph import UntraceableError, activation_points, trace
+from edgepress.levels import Level
+from edgepress.methods import Method, calibration_inputs
+from edgepress.packing import Compressed
+
+METHODS = {
+    "activations_minmax": {
+        "object": "QuantizedActivations",
+        "about": "activations on a grid from the smallest to the largest value seen in calibration",
+        "family": "activations",
+        "sweep": "act_bits",
+        "args": {"ranges": "minmax"},
+    },
+    "activations_percentile": {
+        "object": "QuantizedActivations",
+        "about": "activations on a grid that leaves out the outermost .01 % of the values seen in calibration",
+        "family": "activations",
+        "sweep": "act_bits",
+        "args": {"ranges": "percentile"},
+    },
+    "activations_mse": {
+        "object": "QuantizedActivations",
+        "about": "activations on the grid of least mean squared error on the values seen in calibration",
+        "family": "activations",
+        "sweep": "act_bits",
+        "args": {"ranges": "mse"},
+    },
+}
+INPUT_BITS = 8  # of the network's input at least: what cameras and converters deliver
+_BINS = 1 << 14
+_CANDIDATES = 100
+
+
+def minmax(values: Tensor, bits: int) -> ActivationGrid:
+    """From the smallest value to the largest."""
+    low, high = torch.aminmax(values)
+    return ActivationGrid.between(float(low), float(high), bits)
+
+
+def percentile(values: Tensor, bits: int, outside: float = 1e-4) -> ActivationGrid:
+    """Without the share ``outside`` of the values, half of it at each end, or all above where none is negative."""
+    centres, counts = _histogram(values)
+    share = counts.cumsum(0) / counts.sum()
+    low_end = 0.0 if float(values.min()) >= 0 else outside / 2
+    low, high = (
+        centres[torch.searchsorted(share, end).clamp(max=_BINS - 1)] for end in (low_end, 1 - outside + low_end)
+    )
+    return ActivationGrid.between(float(low), float(high), bits)
+
+
+def mse(values: Tensor, bits: int) -> ActivationGrid:
+    """Of 100 grids, between ever narrower shares of the extremes, the one of least squared error."""
+    low, high = (float(end) for end in torch.aminmax(values))
+    shares = (place / _CANDIDATES for place in range(_CANDIDATES, 0, -1))
+    grids = [ActivationGrid.between(low * share, high * share, bits) for share in shares]
+    centres, counts = _histogram(values)
+    return min(grids, key=lambda grid: float((grid.quantize(centres) - centres).square_() @ counts))
+
+
+def _histogram(values: Tensor) -> tuple[Tensor, Tensor]:
+    """The centres of equal bins from the smallest value to the largest, and how many values each one holds."""
+    low, high = (float(end) for end in torch.aminmax(values))
+    width = (high - low) / _BINS
+    return low + width * (torch.arange(_BINS) + 0.5), torch.histc(values, _BINS, low, high)
+
+
+RANGES: dict[str, Callable[[Tensor, int], ActivationGrid]] = {"minmax": minmax, "percentile": percentile, "mse": mse}
+
+
+class _Calibration(fx.Interpreter):
+    """Runs a network and puts each activation on a grid as soon as it is computed, so that what comes after is
+    calibrated on what it will get."""
+
+    def __init__(self, network: nn.Module, fit: Callable[[fx.Node, Tensor], ActivationGrid]) -> None:
+        super().__init__(trace(network))
+        self.fit = fit
+
+    @torch.no_grad()
+    def grids(self, inputs: Tensor) -> dict[str, ActivationGrid]:
+        self.points = activation_points(self.module, inputs[:1])
+        self.found: dict[str, ActivationGrid] = {}
+        self.run(inputs)
+        return self.found
+
+    def run_node(self, n: fx.Node) -> object:
+        value = super().run_node(n)
+        if n not in self.points:
+            return value
+        self.found[n.name] = grid = self.fit(n, value)
+        return grid.quantize(value)
+
+
+@dataclass(frozen=True)
+class QuantizedActivations(Method):
+    """Hold every value between layers as an integer: per tensor, unsigned after a ReLU, otherwise affine.
+
+    ``rows`` rows of the training data, evenly spread, say in what range the values lie. The network's input keeps at
+    least 8 bits, and its output is not quantized. (Jacob et al. 2018, arXiv 1712.05877; Nagel et al. 2021, arXiv
+    2106.08295.)
+    """
+
+    ranges: str
+    rows: int = 256
+
+    def skip(self, network: nn.Module, data: Prepared, level: Level) -> str | None:
+        try:
+            trace(network)
+        except UntraceableError as error:
+            return str(error)
+        return None
+
+    def apply(
+        self, stored: Compressed, network: nn.Module, data: Prepared, level: Level, generator: torch.Generator
+    ) -> Compressed:
+        def fit(node: fx.Node, values: Tensor) -> ActivationGrid:
+            bits = max(level.act_bits, INPUT_BITS) if node.op == "placeholder" else level.act_bits
+            return RANGES[self.ranges](values, bits)
+
+        return stored.with_activations(_Calibration(network, fit).grids(calibration_inputs(data, self.rows)))

@@ -1,0 +1,118 @@
+import pytest
+import torch
+from torch import fx, nn
+
+from edgepress.activations import ActivationGrid, input_bits, with_quantized_activations
+from edgepress.costs.operations import bit_operations
+from edgepress.levels import Level
+from edgepress.methods import activations, create
+from edgepress.packing import Compressed
+from edgepress.sweep import Bench, Trained, generator_for, rebuilt
+
+CPU = torch.device("cpu")
+
+
+def grid(values, bits):
+    return ActivationGrid.between(min(values), max(values), bits)
+
+
+def test_a_grid_by_hand():
+    unsigned = ActivationGrid.between(0.0, 7.5, 4)
+    assert (unsigned.step, unsigned.zero_point) == (0.5, 0)
+    assert unsigned.quantize(torch.tensor([-1.0, 0.2, 0.3, 7.4, 9.0])).tolist() == [0, 0, 0.5, 7.5, 7.5]
+    signed = ActivationGrid.between(-1.0, 2.0, 2)
+    assert (signed.step, signed.zero_point) == (1, 1)
+    assert signed.quantize(torch.tensor([-3.0, -0.6, 0.4, 1.6, 5.0])).tolist() == [-1, -1, 0, 2, 2]
+
+
+@pytest.mark.parametrize("low, high", [(0.0, 0.0), (3.0, 5.0), (-5.0, -3.0), (-1e-3, 1e3), (-0.7, 0.2)])
+@pytest.mark.parametrize("bits", [1, 2, 8, 16])
+def test_zero_is_always_a_level(low, high, bits):
+    made = ActivationGrid.between(low, high, bits)
+    assert 0 <= made.zero_point <= made.highest
+    assert float(made.quantize(torch.zeros(1))) == 0
+
+
+@pytest.mark.parametrize(
+    "bits, step, zero_point", [(0, 1, 0), (17, 1, 0), (8, 0, 0), (8, float("nan"), 0), (2, 1, 4), (2, 1, -1)]
+)
+def test_grids_out_of_range_are_refused(bits, step, zero_point):
+    with pytest.raises(ValueError, match="bits"):
+        ActivationGrid(bits, step, zero_point)
+
+
+def test_ranges_by_hand():
+    values = torch.cat([torch.rand(99_999, generator=torch.Generator().manual_seed(0)), torch.tensor([100.0])])
+    assert activations.minmax(values, 8).step == pytest.approx(100 / 255)
+    assert activations.percentile(values, 8).step == pytest.approx(1 / 255, rel=0.02)
+    assert activations.minmax(values - 0.5, 8).zero_point == 1
+    assert activations.percentile(values - 0.5, 8).zero_point in (127, 128)
+
+
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_mse_leaves_no_more_error_than_any_other_range(bits):
+    values = torch.randn(20_000, generator=torch.Generator().manual_seed(1)) ** 3
+
+    def error(made):
+        return float((made.quantize(values) - values).square().mean())
+
+    best = error(activations.mse(values, bits))
+    others = [
+        ActivationGrid.between(float(values.min()) * s / 20, float(values.max()) * s / 20, bits) for s in range(1, 21)
+    ]
+    assert best <= 1.02 * min(map(error, others))  # it judges by a histogram
+    assert best < 0.9 * error(activations.minmax(values, bits)) or bits == 8
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(1)
+    return nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 5), nn.ReLU(), nn.Linear(5, 3)).eval()
+
+
+def test_activations_take_the_values_of_their_grids(network, classes):
+    grids = {"input_1": grid([-4, 4], 8), "_1": grid([0, 3], 3), "_3": grid([0, 3], 2)}
+    quantized = with_quantized_activations(network, grids)
+    seen = {}
+    for name, layer in (("_1", "2"), ("_3", "4")):
+        quantized.get_submodule(layer).register_forward_hook(
+            lambda _, inputs, __, name=name: seen.update({name: inputs[0]})
+        )
+    quantized(classes.inputs["test"])
+    assert {name: values.unique().numel() <= 2 ** grids[name].bits for name, values in seen.items()} == {
+        "_1": True,
+        "_3": True,
+    }
+    assert quantized.state_dict().keys() == network.state_dict().keys()
+
+
+def test_an_activation_that_is_not_there_is_refused(network):
+    with pytest.raises(ValueError, match="no activation 'nowhere'"):
+        with_quantized_activations(network, {"nowhere": grid([0, 1], 8)})
+
+
+def test_calibration_gives_each_point_a_grid_that_the_file_keeps(network, classes):
+    stored = create("activations_minmax").compress(network, classes, Level(act_bits=4), generator_for(0))
+    assert {name: made.bits for name, made in stored.activations.items()} == {"input_1": 8, "_1": 4, "_3": 4}
+    assert stored.activations["_1"].zero_point == 0
+    assert Compressed.from_bytes(stored.to_bytes()).activations == stored.activations
+    assert input_bits(network, stored.activations, (4,)) == {"0.weight": 8, "2.weight": 4, "4.weight": 4}
+    assert isinstance(rebuilt(network, stored), fx.GraphModule)
+
+
+def test_many_bits_change_little_and_few_change_much(network, classes):
+    exact = network(classes.inputs["train"]).detach()
+    change = {}
+    for bits in (16, 2):
+        stored = create("activations_mse").compress(network, classes, Level(act_bits=bits), generator_for(0))
+        change[bits] = float((rebuilt(network, stored)(classes.inputs["train"]) - exact).abs().max() / exact.abs().max())
+    assert change[16] < 0.05 < change[2]
+
+
+def test_a_chain_of_weights_and_activations_counts_both_bits(network, classes):
+    bench = Bench(Trained("toy", 0, network, classes), ["test"], CPU)
+    (result,) = bench.sweep("both", ["w4a8"], 1, ["nearest_uniform", "activations_mse"])
+    row = result.rows[0]
+    assert (row["level"], row["bits"], row["act_bits"]) == ("w4a8", 4, 8)
+    assert row["bops"] == (20 + 25 + 15) * 4 * 8
+    assert bit_operations({"a": 10}, {"a": 4}, {}) == 10 * 4 * 32
