@@ -11,6 +11,7 @@ be the same bytes.
 
 from __future__ import annotations
 
+import copy
 import json
 import zlib
 from collections.abc import Mapping
@@ -21,11 +22,12 @@ from typing import Any
 import numpy as np
 import safetensors
 import safetensors.numpy
-from torch import Tensor
+from torch import Tensor, nn
 
 from edgepress import encodings
-from edgepress.activations import ActivationGrid
+from edgepress.activations import ActivationGrid, with_quantized_activations
 from edgepress.encodings import Encoding, Reader
+from edgepress.networks import load_inference_state
 
 FORMAT = 1
 NO_GRIDS: Mapping[str, ActivationGrid] = MappingProxyType({})
@@ -57,6 +59,12 @@ class Compressed:
     def state_dict(self) -> dict[str, Tensor]:
         """The network's tensors as float32, rebuilt from what is stored."""
         return {name: encoding.decode() for name, encoding in self.tensors.items()}
+
+    def rebuild(self, architecture: nn.Module) -> nn.Module:
+        """The network that this is, on the CPU, with the layers of ``architecture``, which is left as it is."""
+        network = copy.deepcopy(architecture)
+        load_inference_state(network, self.state_dict())
+        return with_quantized_activations(network, self.activations) if self.activations else network
 
     def to_bytes(self) -> bytes:
         """The packed file. Its length is the size of the network on a device."""

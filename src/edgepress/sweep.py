@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,14 +12,14 @@ from safetensors.torch import save
 from torch import nn
 
 from edgepress import methods, packing, registry
-from edgepress.activations import input_bits, with_quantized_activations
+from edgepress.activations import input_bits
 from edgepress.costs.operations import FLOAT_BITS, bit_operations, layer_macs
 from edgepress.datasets import Prepared
 from edgepress.encodings import Dense
 from edgepress.evaluation import evaluate
 from edgepress.graph import fold_batch_norm
 from edgepress.levels import Level
-from edgepress.networks import compressible, inference_state, load_inference_state, parameter_count
+from edgepress.networks import compressible, inference_state, parameter_count
 from edgepress.packing import Compressed
 from edgepress.training import Training
 
@@ -129,7 +128,7 @@ class Bench:
         self, identity: Mapping[str, Any], architecture: nn.Module, stored: Compressed, size: int
     ) -> list[dict[str, Any]]:
         state = stored.state_dict()
-        network = rebuilt(architecture, stored).to(self.device)
+        network = stored.rebuild(architecture).to(self.device)
         weights = [state[name] for name in compressible(architecture)]
         bits = {weight: stored.tensors[weight].bits for weight in self.macs}
         read = input_bits(architecture, stored.activations, self.trained.data.input_shape)
@@ -159,13 +158,6 @@ class Bench:
 def float32_bytes(network: nn.Module) -> int:
     """The size of the network's safetensors file in full precision, in bytes."""
     return len(save({name: tensor.contiguous() for name, tensor in inference_state(network).items()}))
-
-
-def rebuilt(architecture: nn.Module, stored: Compressed) -> nn.Module:
-    """The network that ``stored`` holds, on the CPU; ``architecture`` has its layers and is left as it is."""
-    network = copy.deepcopy(architecture)
-    load_inference_state(network, stored.state_dict())
-    return with_quantized_activations(network, stored.activations) if stored.activations else network
 
 
 def generator_for(*key: object) -> torch.Generator:

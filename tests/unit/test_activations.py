@@ -7,7 +7,7 @@ from edgepress.costs.operations import bit_operations
 from edgepress.levels import Level
 from edgepress.methods import activations, create
 from edgepress.packing import Compressed
-from edgepress.sweep import Bench, Trained, generator_for, rebuilt
+from edgepress.sweep import Bench, Trained, generator_for
 
 CPU = torch.device("cpu")
 
@@ -97,16 +97,33 @@ def test_calibration_gives_each_point_a_grid_that_the_file_keeps(network, classe
     assert stored.activations["_1"].zero_point == 0
     assert Compressed.from_bytes(stored.to_bytes()).activations == stored.activations
     assert input_bits(network, stored.activations, (4,)) == {"0.weight": 8, "2.weight": 4, "4.weight": 4}
-    assert isinstance(rebuilt(network, stored), fx.GraphModule)
+    assert isinstance(stored.rebuild(network), fx.GraphModule)
 
 
+@torch.no_grad()
 def test_many_bits_change_little_and_few_change_much(network, classes):
-    exact = network(classes.inputs["train"]).detach()
-    change = {}
+    inputs = classes.inputs["train"]
+    exact, change = network(inputs), {}
     for bits in (16, 2):
         stored = create("activations_mse").compress(network, classes, Level(act_bits=bits), generator_for(0))
-        change[bits] = float((rebuilt(network, stored)(classes.inputs["train"]) - exact).abs().max() / exact.abs().max())
+        change[bits] = float((stored.rebuild(network)(inputs) - exact).abs().max() / exact.abs().max())
     assert change[16] < 0.05 < change[2]
+
+
+class Residual(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.inner, self.last = nn.Linear(4, 5), nn.Linear(5, 5), nn.Linear(5, 3)
+
+    def forward(self, x):
+        x = self.first(x).relu()
+        return self.last((x + self.inner(x)).relu())
+
+
+def test_what_no_layer_multiplies_keeps_8_bits(classes):
+    stored = create("activations_mse").compress(Residual(), classes, Level(act_bits=3), generator_for(0))
+    bits = {name: made.bits for name, made in stored.activations.items()}
+    assert bits == {"x": 8, "relu": 3, "inner": 8, "relu_1": 3}
 
 
 def test_a_chain_of_weights_and_activations_counts_both_bits(network, classes):

@@ -66,4 +66,4 @@ def test_the_network_is_left_as_it_was(training):
 def test_bit_operations_by_hand():
     macs = {"0.weight": 100, "2.weight": 10}
     assert bit_operations(macs, {"0.weight": 4, "2.weight": 32}) == 100 * 4 * 32 + 10 * 32 * 32
-    assert bit_operations(macs, {"0.weight": 4, "2.weight": 2}, act_bits=8) == 100 * 4 * 8 + 10 * 2 * 8
+    assert bit_operations(macs, {"0.weight": 4, "2.weight": 2}, {"0.weight": 8}) == 100 * 4 * 8 + 10 * 2 * 32

@@ -13,7 +13,6 @@ settings. The quantizers themselves work on plain tensors and need nothing else 
 
 from __future__ import annotations
 
-import copy
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
@@ -24,7 +23,7 @@ from edgepress import registry
 from edgepress.datasets import Prepared
 from edgepress.encodings import Dense
 from edgepress.levels import Level
-from edgepress.networks import inference_state, load_inference_state
+from edgepress.networks import inference_state
 from edgepress.packing import Compressed
 from edgepress.training import Training
 
@@ -43,8 +42,8 @@ class Method(ABC):
         """Compress what is stored further, to ``level``.
 
         ``stored`` holds every tensor of the network, all of them dense unless an earlier step of a chain compressed
-        some; ``network``, on the CPU, has the same values, and is left as it is. ``data`` holds the train and val
-        splits alone: a method never sees test data. Every random number comes from ``generator``.
+        some; ``network``, on the CPU, has the same values and activations, and is left as it is. ``data`` holds the
+        train and val splits alone: a method never sees test data. Every random number comes from ``generator``.
         """
 
     def compress(self, network: nn.Module, data: Prepared, level: Level, generator: torch.Generator) -> Compressed:
@@ -57,11 +56,11 @@ def compress(
 ) -> Compressed:
     """Compress ``network`` by a chain of methods, each applied to what the one before it stores."""
     stored = Compressed({name: Dense(tensor) for name, tensor in inference_state(network).items()})
+    so_far = network
     for place, step in enumerate(steps):
         if place:
-            network = copy.deepcopy(network)
-            load_inference_state(network, stored.state_dict())
-        stored = step.apply(stored, network, data, level, generator)
+            so_far = stored.rebuild(network)
+        stored = step.apply(stored, so_far, data, level, generator)
     return stored
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, fx, nn
 
 from edgepress.activations import ActivationGrid
 from edgepress.datasets import Prepared
-from edgepress.graph import UntraceableError, activation_points, trace
+from edgepress.graph import UntraceableError, activation_points, layer_inputs, trace
 from edgepress.levels import Level
 from edgepress.methods import Method, calibration_inputs
 from edgepress.packing import Compressed
@@ -41,7 +41,7 @@ METHODS = {
         "args": {"ranges": "mse"},
     },
 }
-INPUT_BITS = 8  # of the network's input at least: what cameras and converters deliver
+_OTHER_BITS = 8  # at least, of the network's input, as cameras deliver it, and of what is only added
 _BINS = 1 << 14
 _CANDIDATES = 100
 
@@ -86,13 +86,14 @@ class _Calibration(fx.Interpreter):
     """Runs a network and puts each activation on a grid as soon as it is computed, so that what comes after is
     calibrated on what it will get."""
 
-    def __init__(self, network: nn.Module, fit: Callable[[fx.Node, Tensor], ActivationGrid]) -> None:
+    def __init__(self, network: nn.Module, fit: Callable[[Tensor, bool], ActivationGrid]) -> None:
         super().__init__(trace(network))
         self.fit = fit
 
     @torch.no_grad()
     def grids(self, inputs: Tensor) -> dict[str, ActivationGrid]:
         self.points = activation_points(self.module, inputs[:1])
+        self.multiplied = set(layer_inputs(self.module, self.points).values())
         self.found: dict[str, ActivationGrid] = {}
         self.run(inputs)
         return self.found
@@ -101,7 +102,7 @@ class _Calibration(fx.Interpreter):
         value = super().run_node(n)
         if n not in self.points:
             return value
-        self.found[n.name] = grid = self.fit(n, value)
+        self.found[n.name] = grid = self.fit(value, n.op != "placeholder" and n.name in self.multiplied)
         return grid.quantize(value)
 
 
@@ -109,8 +110,9 @@ class _Calibration(fx.Interpreter):
 class QuantizedActivations(Method):
     """Hold every value between layers as an integer: per tensor, unsigned after a ReLU, otherwise affine.
 
-    ``rows`` rows of the training data, evenly spread, say in what range the values lie. The network's input keeps at
-    least 8 bits, and its output is not quantized. (Jacob et al. 2018, arXiv 1712.05877; Nagel et al. 2021, arXiv
+    ``rows`` rows of the training data, evenly spread, say in what range the values lie. What layers multiply has the
+    bits of the level; the network's input, and what goes into a sum alone, keep at least 8, and its output is not
+    quantized. (Jacob et al. 2018, arXiv 1712.05877; Nagel et al. 2021, arXiv
     2106.08295.)
     """
 
@@ -127,8 +129,7 @@ class QuantizedActivations(Method):
     def apply(
         self, stored: Compressed, network: nn.Module, data: Prepared, level: Level, generator: torch.Generator
     ) -> Compressed:
-        def fit(node: fx.Node, values: Tensor) -> ActivationGrid:
-            bits = max(level.act_bits, INPUT_BITS) if node.op == "placeholder" else level.act_bits
-            return RANGES[self.ranges](values, bits)
+        def fit(values: Tensor, multiplied: bool) -> ActivationGrid:
+            return RANGES[self.ranges](values, level.act_bits if multiplied else max(level.act_bits, _OTHER_BITS))
 
         return stored.with_activations(_Calibration(network, fit).grids(calibration_inputs(data, self.rows)))
