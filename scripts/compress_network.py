@@ -25,9 +25,10 @@ with job(snakemake.log[0]):
     for (method, levels), table in zip(snakemake.params.levels.items(), snakemake.output.metrics, strict=True):
         rows = []
         identity = {**dict(snakemake.wildcards.items()), "method": method, "level": levels[0]}
-        with metered(next(energy, None), snakemake.config.get("energy"), identity):
+        with metered(next(energy, None), snakemake.config.get("energy"), identity) as noted:
             for result in bench.sweep(method, levels, snakemake.params.draws, snakemake.params.steps[method]):
                 print(method, result.level, f"{len(result.packed):,} bytes")
                 write_atomically(next(packed), result.packed)
                 rows += result.rows
+                noted["status"] = result.rows[-1]["status"]
         write_atomically(table, metrics.to_csv(rows))

@@ -19,35 +19,39 @@ from edgepress.metrics import to_csv
 
 COLUMNS = (
     "dataset", "network", "seed", "method", "level", "seconds", "kwh", "source", "cpu_kwh", "cpu_source", "gpu_kwh",
-    "gpu_source", "ram_kwh", "ram_source", "co2e_g", "country", "cpu", "gpu", "reason",
+    "gpu_source", "ram_kwh", "ram_source", "co2e_g", "country", "cpu", "gpu", "status", "reason",
 )  # fmt: skip
 INSTALL = "pip install --requirement envs/requirements-energy.lock"
 _SECONDS_BETWEEN_READINGS = 5
 
 
 @contextmanager
-def metered(table: str | None, settings: Mapping[str, str] | None, identity: Mapping[str, Any]) -> Iterator[None]:
+def metered(
+    table: str | None, settings: Mapping[str, str] | None, identity: Mapping[str, Any]
+) -> Iterator[dict[str, Any]]:
     """Take the energy of what happens inside, and write it, a row that begins with ``identity``, to ``table``.
 
-    ``settings`` name the ``country``. Without a table nothing is done. Nothing is written where an error ends what
-    happens inside. Raises ValueError where codecarbon does not know the country.
+    ``settings`` name the ``country``. What is given can be noted in the row: its ``status``, where it is not ok.
+    Without a table nothing is done, and nothing is written where an error ends what happens inside. Raises ValueError
+    where codecarbon does not know the country.
     """
+    noted = {"status": "ok"}
     if not table:
-        yield
+        yield noted
         return
     country = settings["country"]
     try:
         tracker = _started(country)
     except ModuleNotFoundError as error:
-        yield
-        figures = unavailable(f"{error.name} is not installed: {INSTALL}")
+        yield noted
+        taken = unavailable(f"{error.name} is not installed: {INSTALL}")
     else:
         try:
-            yield
+            yield noted
         finally:
             tracker.stop()
-        figures = _read(tracker)
-    write_atomically(table, to_csv([{**identity, "country": country, **figures}], COLUMNS))
+        taken = _read(tracker)
+    write_atomically(table, to_csv([{**identity, "country": country, **taken, **noted}], COLUMNS))
 
 
 def _started(country: str) -> Any:
