@@ -57,27 +57,29 @@ rule collect_timings:
         "../scripts/collect_timings.py"
 
 
-rule collect_energy:
-    input:
-        [
-            f"{RESULTS}/{TRAINED}/{table}".format(**training)
-            for training in TRAININGS
-            for table in [
-                "fp32/energy.csv",
-                *[table for job in JOBS[training["dataset"], training["network"]] for table in job.energy],
-            ]
-        ],
-    output:
-        f"{RESULTS}/energy.csv",
-    log:
-        f"{LOGS}/collect_energy.log",
-    benchmark:
-        f"{BENCHMARKS}/collect_energy.tsv"
-    conda:
-        ENVIRONMENT
-    params:
-        code=provenance.code_digest(SCRIPT.format("collect_metrics")),
-    message:
-        "Collecting the energy of all trainings"
-    script:
-        "../scripts/collect_metrics.py"
+if CONFIG.energy:
+
+    rule collect_energy:
+        input:
+            [
+                f"{RESULTS}/{TRAINED}/{table}".format(**training)
+                for training in TRAININGS
+                for table in [
+                    "fp32/energy.csv",
+                    *[table for job in JOBS[training["dataset"], training["network"]] for table in job.energy],
+                ]
+            ],
+        output:
+            f"{RESULTS}/energy.csv",
+        log:
+            f"{LOGS}/collect_energy.log",
+        benchmark:
+            f"{BENCHMARKS}/collect_energy.tsv"
+        conda:
+            ENVIRONMENT
+        params:
+            code=provenance.code_digest(SCRIPT.format("collect_metrics")),
+        message:
+            "Collecting the energy of all trainings"
+        script:
+            "../scripts/collect_metrics.py"

@@ -35,25 +35,27 @@ rule simulate_hardware:
         "../scripts/simulate_hardware.py"
 
 
-rule collect_hardware:
-    input:
-        SIMULATIONS,
-    output:
-        report(
-            f"{RESULTS}/hardware.csv",
-            caption="../notebooks/captions/hardware.rst",
-            category="Tables",
-            labels={"table": "hardware"},
-        ),
-    log:
-        f"{LOGS}/collect_hardware.log",
-    benchmark:
-        f"{BENCHMARKS}/collect_hardware.tsv"
-    conda:
-        ENVIRONMENT
-    params:
-        code=provenance.code_digest(SCRIPT.format("collect_metrics")),
-    message:
-        "Collecting what inferences cost on the accelerator"
-    script:
-        "../scripts/collect_metrics.py"
+if SIMULATIONS:
+
+    rule collect_hardware:
+        input:
+            SIMULATIONS,
+        output:
+            report(
+                f"{RESULTS}/hardware.csv",
+                caption="../notebooks/captions/hardware.rst",
+                category="Tables",
+                labels={"table": "hardware"},
+            ),
+        log:
+            f"{LOGS}/collect_hardware.log",
+        benchmark:
+            f"{BENCHMARKS}/collect_hardware.tsv"
+        conda:
+            ENVIRONMENT
+        params:
+            code=provenance.code_digest(SCRIPT.format("collect_metrics")),
+        message:
+            "Collecting what inferences cost on the accelerator"
+        script:
+            "../scripts/collect_metrics.py"
