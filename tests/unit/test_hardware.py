@@ -11,7 +11,7 @@ from torch import nn
 from edgepress import registry
 from edgepress.costs import hardware
 from edgepress.costs.energy import energy_per_mac
-from edgepress.costs.hardware import Accelerator, Shape, columns, inference, row
+from edgepress.costs.hardware import Accelerator, CannotSimulateError, Shape, columns, inference, row
 from edgepress.costs.operations import layer_calls, layer_macs
 from edgepress.levels import precision
 from edgepress.metrics import to_csv
@@ -88,7 +88,7 @@ def test_shapes_of_other_layers():
     (rows,) = layer_calls(nn.Sequential(nn.Linear(4, 7)), (6, 4))
     assert Shape.of(rows).loops() == {"B": 1, "K": 7, "G": 1, "OX": 1, "OY": 6, "C": 4, "FX": 1, "FY": 1}
     (cube,) = layer_calls(nn.Sequential(nn.Conv3d(1, 2, 2)), (1, 3, 3, 3))
-    with pytest.raises(ValueError, match=r"three-dimensional convolution of 0\.weight"):
+    with pytest.raises(CannotSimulateError, match=r"three-dimensional convolution of 0\.weight"):
         Shape.of(cube)
 
 

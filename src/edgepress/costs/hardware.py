@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,10 @@ from edgepress.levels import FLOAT_BITS, Level
 DESCRIBED_BITS = 8  # those of weights and activations in a description
 INSTALL = "pip install --requirement envs/requirements-hardware.lock"
 _PERMUTED_LOOPS = 6  # of the temporal loops; ZigZag's own default
+
+
+class CannotSimulateError(ValueError):
+    """A layer that ZigZag has no loops for; the message says which."""
 
 
 @dataclass(frozen=True)
@@ -46,14 +50,14 @@ class Shape:
 
     @classmethod
     def of(cls, call: LayerCall) -> Shape:
-        """The shape of a layer where it is used. Raises ValueError for a convolution of more than two dimensions."""
+        """The shape of a layer where it is used. Raises CannotSimulateError for a three-dimensional convolution."""
         layer = call.layer
         if isinstance(layer, nn.Linear):
             positions = (math.prod(call.output_shape[:-1]), 1)
             one = (1, 1)
             return cls(1, layer.out_features, layer.in_features, positions, one, one, one, positions)
         if isinstance(layer, nn.Conv3d):
-            raise ValueError(f"ZigZag has no loops for the three-dimensional convolution of {call.weight}")
+            raise CannotSimulateError(f"ZigZag has no loops for the three-dimensional convolution of {call.weight}")
 
         def pair(values: tuple[int, ...]) -> tuple[int, int]:
             return (1, *values) if len(values) == 1 else tuple(values)
@@ -144,16 +148,23 @@ def _scale(memory: dict[str, Any], bits: int, described: int) -> None:
             port[bound] = port[bound] * bits // described
 
 
-def inference(network: nn.Module, input_shape: tuple[int, ...], level: Level, accelerator: Accelerator) -> Cost:
+def inference(
+    network: nn.Module,
+    input_shape: tuple[int, ...],
+    level: Level,
+    accelerator: Accelerator,
+    on_layer: Callable[[Shape, Cost], None] = lambda shape, cost: None,
+) -> Cost:
     """What the inference of one example costs at ``level``, which says bits of weights and of activations.
 
-    Layers of equal shapes are simulated once. Raises ValueError where a layer cannot be simulated.
+    Layers of equal shapes are simulated once; ``on_layer`` gets the cost of each shape as it comes. Raises
+    CannotSimulateError where a layer cannot be simulated.
     """
     shapes = Counter(Shape.of(call) for call in layer_calls(network, input_shape))
     total = Cost(0, 0, dict.fromkeys(accelerator.parts, 0.0))
     for shape, count in shapes.items():
         cost = layer(shape, level, accelerator)
-        print(f"{count} × {shape}: {cost}")
+        on_layer(shape, cost)
         total += cost * count
     return total
 
@@ -235,15 +246,18 @@ def columns(accelerator: Accelerator) -> list[str]:
 
 
 def row(network: nn.Module, input_shape: tuple[int, ...], level: Level, accelerator: Accelerator) -> dict[str, Any]:
-    """The row of a table of costs, but for data set and network; ``skipped`` where it cannot be simulated."""
+    """The row of a table of costs, but for data set and network; ``skipped`` where it cannot be simulated.
+
+    Prints the cost of each layer.
+    """
     identity = {"level": str(level), "bits": level.bits, "act_bits": level.act_bits}
     identity["accelerator"] = accelerator.description["name"]
     try:
-        cost = inference(network, input_shape, level, accelerator)
+        cost = inference(network, input_shape, level, accelerator, on_layer=print)
     except ModuleNotFoundError as error:
         reason = f"{error.name} is not installed: {INSTALL}"
         return {**identity, "source": "unavailable", "status": "skipped", "reason": reason}
-    except ValueError as error:
+    except CannotSimulateError as error:
         return {**identity, "source": "unavailable", "status": "skipped", "reason": str(error)}
     energies = {"energy": sum(cost.energy.values()), **cost.energy}
     measured = {f"{part}_uj": picojoules / 1e6 for part, picojoules in energies.items()}
