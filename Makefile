@@ -7,6 +7,7 @@
 PYTHON ?= python3
 CONFIG ?= config/config.yaml
 BIN := .venv/bin
+EXTRAS := dev hardware energy
 
 .PHONY: run study replicate test lint bench clean
 
@@ -42,8 +43,8 @@ bench: .venv/installed-dev
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
-.venv/installed-dev: .venv/installed envs/requirements-dev.lock
-	$(BIN)/python -m pip install --quiet --requirement envs/requirements-dev.lock
+.venv/installed-dev: .venv/installed $(EXTRAS:%=envs/requirements-%.lock)
+	$(BIN)/python -m pip install --quiet $(EXTRAS:%=--requirement envs/requirements-%.lock)
 	touch $@
 
 clean:

@@ -18,6 +18,7 @@ else:
 
     include: "rules/train.smk"
     include: "rules/compress.smk"
+    include: "rules/hardware.smk"
     include: "rules/collect.smk"
 
 

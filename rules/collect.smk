@@ -1,5 +1,11 @@
 # The cells are targets, too: one that is missing is made although a metrics.csv, of a run that failed, is there.
-TARGETS = [*[cell.metrics for cell in CELLS], f"{RESULTS}/metrics.csv", f"{RESULTS}/timings.csv"]
+TARGETS = [
+    *[cell.metrics for cell in CELLS],
+    f"{RESULTS}/metrics.csv",
+    f"{RESULTS}/timings.csv",
+    *([f"{RESULTS}/hardware.csv"] if SIMULATIONS else []),
+    *([f"{RESULTS}/energy.csv"] if CONFIG.energy else []),
+]
 REPORT = f"{RESULTS}/report/index.html"
 
 
@@ -49,3 +55,31 @@ rule collect_timings:
         "Collecting what the jobs took"
     script:
         "../scripts/collect_timings.py"
+
+
+if CONFIG.energy:
+
+    rule collect_energy:
+        input:
+            [
+                f"{RESULTS}/{TRAINED}/{table}".format(**training)
+                for training in TRAININGS
+                for table in [
+                    "fp32/energy.csv",
+                    *[table for job in JOBS[training["dataset"], training["network"]] for table in job.energy],
+                ]
+            ],
+        output:
+            f"{RESULTS}/energy.csv",
+        log:
+            f"{LOGS}/collect_energy.log",
+        benchmark:
+            f"{BENCHMARKS}/collect_energy.tsv"
+        conda:
+            ENVIRONMENT
+        params:
+            code=provenance.code_digest(SCRIPT.format("collect_metrics")),
+        message:
+            "Collecting the energy of all trainings"
+        script:
+            "../scripts/collect_metrics.py"

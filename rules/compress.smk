@@ -18,6 +18,7 @@ for number, (job, steps, places) in enumerate(PLACES.values()):
         output:
             metrics=[f"{RESULTS}/{TRAINED}/{table}" for table in job.tables.values()],
             packed=[f"{RESULTS}/{TRAINED}/{file}" for file in job.packed],
+            energy=[f"{RESULTS}/{TRAINED}/{table}" for table in job.energy] if CONFIG.energy else [],
         log:
             f"{LOGS}/{TRAINED}/{job.name}.log",
         benchmark:

@@ -6,6 +6,7 @@ rule train_network:
         model=MODEL,
         history=f"{RESULTS}/{TRAINED}/fp32/history.csv",
         metrics=f"{RESULTS}/{TRAINED}/fp32/metrics.csv",
+        energy=f"{RESULTS}/{TRAINED}/fp32/energy.csv" if CONFIG.energy else [],
     log:
         f"{LOGS}/{TRAINED}/train.log",
     benchmark:

@@ -1,4 +1,4 @@
-"""Join the metrics of all cells into one table."""
+"""Join tables of one kind, the metrics of all cells, say, into one."""
 
 from edgepress import metrics
 from edgepress.files import write_atomically

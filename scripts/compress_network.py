@@ -4,6 +4,7 @@ import torch
 from safetensors.torch import load_file
 
 from edgepress import metrics, networks, training
+from edgepress.costs.consumption import metered
 from edgepress.datasets import Prepared
 from edgepress.files import write_atomically
 from edgepress.logs import job
@@ -20,11 +21,14 @@ with job(snakemake.log[0]):
     trained = Trained(name, seed, network, data)
     bench = Bench(trained, snakemake.params.splits, device, retraining, snakemake.params.fold_bn)
 
-    packed = iter(snakemake.output.packed)
+    packed, energy = iter(snakemake.output.packed), iter(snakemake.output.energy)
     for (method, levels), table in zip(snakemake.params.levels.items(), snakemake.output.metrics, strict=True):
         rows = []
-        for result in bench.sweep(method, levels, snakemake.params.draws, snakemake.params.steps[method]):
-            print(method, result.level, f"{len(result.packed):,} bytes")
-            write_atomically(next(packed), result.packed)
-            rows += result.rows
+        identity = {**dict(snakemake.wildcards.items()), "method": method, "level": levels[0]}
+        with metered(next(energy, None), snakemake.config.get("energy"), identity) as noted:
+            for result in bench.sweep(method, levels, snakemake.params.draws, snakemake.params.steps[method]):
+                print(method, result.level, f"{len(result.packed):,} bytes")
+                write_atomically(next(packed), result.packed)
+                rows += result.rows
+                noted["status"] = result.rows[-1]["status"]
         write_atomically(table, metrics.to_csv(rows))

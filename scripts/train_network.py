@@ -5,6 +5,7 @@ from safetensors.torch import save
 from tqdm import tqdm
 
 from edgepress import metrics, networks, training
+from edgepress.costs.consumption import metered
 from edgepress.datasets import Prepared
 from edgepress.files import write_atomically
 from edgepress.logs import job
@@ -12,11 +13,13 @@ from edgepress.sweep import Bench, Trained
 
 name, seed = snakemake.wildcards.network, int(snakemake.wildcards.seed)
 settings = training.Training(**snakemake.params.training)
+identity = {**dict(snakemake.wildcards.items()), "method": "fp32", "level": "w32"}
 title = f"{snakemake.wildcards.dataset} {name} seed {seed}"
 
 with (
     tqdm(total=settings.max_epochs, desc=title, unit="epoch", leave=False, disable=None) as bar,
     job(snakemake.log[0]),
+    metered(snakemake.output.energy, snakemake.config.get("energy"), identity),
 ):
 
     def show(row: dict) -> None:

@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pydantic_core import PydanticCustomError
 
 from edgepress import registry
-from edgepress.levels import Level
+from edgepress.levels import FULL_PRECISION, Level, precision
 from edgepress.sources import MIRROR_VARIABLE
 
 T = TypeVar("T")
@@ -48,6 +48,14 @@ def _not_reference(run: str) -> str:
     if run == "reference":
         raise _wrong("'reference' is where committed results are; take another name")
     return run
+
+
+def _precision(name: str) -> str:
+    try:
+        precision(name)
+    except ValueError as error:
+        raise _wrong(str(error)) from None
+    return name
 
 
 def _known(kind: str, name: str, known: Mapping[str, Any]) -> None:
@@ -143,6 +151,11 @@ class Job:
         return {method: f"{method}/{name}.csv" for method in self.levels}
 
     @property
+    def energy(self) -> list[str]:
+        """The table of the energy of each method that trains again, within the folder of the training."""
+        return [f"{method}/energy_{self.level}.csv" for method in self.levels] if self.level else []
+
+    @property
     def packed(self) -> list[str]:
         """The packed files, within the folder of the training."""
         return [f"{method}/{level}.safetensors" for method, levels in self.levels.items() for level in levels]
@@ -193,6 +206,11 @@ class CellConfig(_Model):
     fold_bn: bool = Field(
         True, description="make BatchNorm part of the layer before it, but for methods that train the network again"
     )
+    hardware: Annotated[list[Annotated[str, AfterValidator(_precision)]], AfterValidator(_distinct)] = Field(
+        [],
+        description="precisions whose energy and cycles an accelerator is simulated for, as in `[w8a8, w4a4]`, with "
+        "`w32a32` beside them; needs the extra `hardware`",
+    )
     weights: str | None = Field(
         None, description="safetensors file that training begins from, where its tensors fit; null is from scratch"
     )
@@ -201,6 +219,11 @@ class CellConfig(_Model):
     retraining: TrainingConfig = Field(
         TrainingConfig(lr=0.002, max_epochs=10), description="how the methods that train again do it"
     )
+
+    @property
+    def simulated(self) -> list[str]:
+        """The precisions at which an accelerator is simulated: those asked for, if any, and full precision."""
+        return list(dict.fromkeys([FULL_PRECISION, *self.hardware])) if self.hardware else []
 
     def steps(self, method: str) -> list[str]:
         """The methods that ``method`` consists of: those of a chain, or itself."""
@@ -288,6 +311,12 @@ class ReplicationConfig(_Model):
     draws: int = Field(10, ge=2, description="repetitions of its stochastic methods, the first from its own stream")
 
 
+class EnergyConfig(_Model):
+    """The energy that training takes, by codecarbon, and where its electricity is made."""
+
+    country: str = Field(pattern="^[A-Z]{3}$", description="country of the machine, three letters (ISO 3166)")
+
+
 class RunConfig(CellConfig):
     """Everything that one config file asks for."""
 
@@ -307,6 +336,11 @@ class RunConfig(CellConfig):
     )
     mirror: str | None = Field(
         None, description=f"folder where files of data sets are looked for first; {MIRROR_VARIABLE} does the same"
+    )
+    energy: EnergyConfig | None = Field(
+        None,
+        description="take the energy of each training, as in `{country: DEU}`, whose mix of electricity gives its CO2; "
+        "needs the extra `energy`",
     )
     split_seed: Seed = Field(0, description="decides which rows are train, val and test (60/20/20)")
     networks: Annotated[dict[str, Distinct[str]], Field(min_length=1), AfterValidator(_check_networks)] = Field(
@@ -409,5 +443,5 @@ def _model_at(place: list[str | int]) -> type[BaseModel]:
     """The model whose settings stand at a place of the config."""
     if place and place[-1] in ("training", "retraining"):
         return TrainingConfig
-    models = {"overrides": CellConfig, "chains": ChainConfig, "replication": ReplicationConfig}
+    models = {"overrides": CellConfig, "chains": ChainConfig, "energy": EnergyConfig, "replication": ReplicationConfig}
     return models[str(place[0])] if place else RunConfig

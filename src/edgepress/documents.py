@@ -38,7 +38,7 @@ def _default_yaml() -> str:
         if isinstance(value, dict) and value:
             lines.append(f"{name}:")
             lines += [f"  {key}: {_flow(item)}" for key, item in value.items()]
-        elif isinstance(value, list) and isinstance(value[0], str):
+        elif isinstance(value, list) and value and isinstance(value[0], str):
             lines += [f"{name}:", *(f"  - {item}" for item in value)]
         else:
             lines.append(f"{name}: {_flow(value)}")

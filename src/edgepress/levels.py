@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+FLOAT_BITS = 32  # those of float32
+FULL_PRECISION = f"w{FLOAT_BITS}a{FLOAT_BITS}"
 _NAME = re.compile(r"(?:w(?P<bits>\d+))?(?:a(?P<act_bits>\d+))?(?:s(?P<percent>\d+(?:\.\d+)?))?")
 
 
@@ -43,3 +45,16 @@ class Level:
             act_bits=None if act_bits is None else int(act_bits),
             sparsity=None if percent is None else round(float(percent) / 100, 8),
         )
+
+
+def precision(name: str) -> Level:
+    """Read a level that says bits a weight and bits an activation, each 1–16 or 32, which is float32, and no more.
+
+    Raises ValueError where the name is none.
+    """
+    match = _NAME.fullmatch(name)
+    level = Level.parse(name) if name and match else Level()
+    integers = {*range(1, 17), FLOAT_BITS}
+    if level.sparsity is not None or not {level.bits, level.act_bits} <= integers or str(level) != name:
+        raise ValueError(f"'{name}' is no precision; say bits a weight and an activation, 1–16 or 32, as in w4a8")
+    return level

@@ -19,7 +19,7 @@ from edgepress.files import write_atomically
 
 _SOURCE = Path(__file__).parent.parent
 _RECORDED = ("edgepress", "snakemake", "torch", "numpy", "pandas", "scipy", "scikit-learn", "seaborn", "safetensors",
-             "papermill", "pydantic")  # fmt: skip
+             "papermill", "pydantic", "zigzag-dse", "codecarbon")  # fmt: skip
 
 
 @cache
@@ -89,7 +89,7 @@ def start(path: str | Path, config: dict[str, Any], checkout: str | Path) -> Non
         "config": config,
         "config_sha256": hashlib.sha256(json.dumps(config, sort_keys=True).encode("utf-8")).hexdigest(),
         "seeds": config["seeds"],
-        "packages": {name: _version(name) for name in _RECORDED},
+        "packages": {name: version(name) for name in _RECORDED},
         "machine": _machine(),
         "starts": [*unfinished, _now()],
         "end": None,
@@ -122,7 +122,8 @@ def _commit(checkout: str | Path) -> str:
         return "unknown"
 
 
-def _version(package: str) -> str:
+def version(package: str) -> str:
+    """The version of an installed package, or ``not installed``."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

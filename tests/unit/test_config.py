@@ -49,6 +49,16 @@ WRONG = [
     ({"seeds": [1.0]}, ["'seeds[0]'", "1.0", INTEGER]),
     ({"seeds": [True]}, ["'seeds[0]'", "True", INTEGER]),
     ({"seeds": [[0]]}, ["'seeds[0]'", "[0]", INTEGER]),
+    ({"hardware": "w8a8"}, ["'hardware'", "w8a8", LIST]),
+    ({"hardware": ["w8"]}, ["'hardware[0]'", "'w8' is no precision", "w4a8"]),
+    ({"hardware": ["w8a8", "w17a8"]}, ["'hardware[1]'", "w17a8", "1–16 or 32"]),
+    ({"hardware": ["w4a8s50"]}, ["'hardware[0]'", "w4a8s50"]),
+    ({"hardware": ["w8a8", "w8a8"]}, ["'hardware'", "'w8a8' more than once"]),
+    ({"overrides": {"digits": {"hardware": ["a8"]}}}, ["'overrides.digits.hardware[0]'", "'a8'"]),
+    ({"energy": "DEU"}, ["'energy'", "DEU"]),
+    ({"energy": {}}, ["'energy.country'", "required"]),
+    ({"energy": {"country": "Germany"}}, ["'energy.country'", "Germany"]),
+    ({"energy": {"country": "DEU", "contry": "DEU"}}, ["setting 'contry'", "did you mean 'country'?"]),
     ({"networks": {}}, ["'networks'", "empty"]),
     ({"networks": None}, ["'networks'", "None"]),
     ({"networks": ["cnn"]}, ["'networks'", "['cnn']"]),
@@ -202,6 +212,20 @@ def test_methods_that_train_again_share_a_job_a_level():
     }
     assert jobs["qat_w2"].tables["lsq"] == "lsq/metrics_w2.csv"
     assert jobs["qat_w2"].packed == ["lsq/w2.safetensors", "qat_midrise/w2.safetensors"]
+
+
+def test_full_precision_is_simulated_beside_the_precisions_asked_for():
+    assert config.parse({}).simulated == []
+    assert config.parse({"hardware": ["w8a8", "w4a4"]}).simulated == ["w32a32", "w8a8", "w4a4"]
+    assert config.parse({"hardware": ["w8a8", "w32a32"]}).simulated == ["w32a32", "w8a8"]
+    but_one = config.parse({"hardware": ["w8a8"], "overrides": {"digits/cnn": {"hardware": []}}}).cells()
+    assert {place for place, cell in but_one.items() if not cell.simulated} == {("digits", "cnn")}
+
+
+def test_energy_is_that_of_jobs_that_train_again():
+    asked = config.parse({"methods": ["nearest_uniform", "lsq", "qat_midrise"], "bits": [4]})
+    tables = {job.name: job.energy for job in asked.jobs()}
+    assert tables == {"nearest": [], "qat_w4": ["lsq/energy_w4.csv", "qat_midrise/energy_w4.csv"]}
 
 
 def test_methods_that_train_again_can_be_left_out():

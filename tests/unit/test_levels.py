@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgepress.config import ConfigError, parse
-from edgepress.levels import Level
+from edgepress.levels import Level, precision
 
 bits = st.none() | st.integers(1, 64)
 
@@ -57,3 +57,15 @@ def test_levels_of_a_config_have_names_of_their_own_that_are_read_back(shares):
     assert len(set(names)) == len(shares)
     assert [Level.parse(name).sparsity for name in names] == pytest.approx(shares, abs=1e-6)
     assert all(Level.parse(name).sparsity < 1 for name in names)
+
+
+@pytest.mark.parametrize("name", ["w8a8", "w1a16", "w32a32", "w4a32"])
+def test_a_precision_is_read_back(name):
+    level = precision(name)
+    assert str(level) == name and level.sparsity is None
+
+
+@pytest.mark.parametrize("name", ["", "w8", "a8", "w8a8s50", "w0a8", "w17a8", "w8a31", "w08a8", "8a8", "w8a8\n"])
+def test_what_is_no_precision_is_told(name):
+    with pytest.raises(ValueError, match="is no precision; say bits"):
+        precision(name)

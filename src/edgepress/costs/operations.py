@@ -2,30 +2,38 @@
 
 from __future__ import annotations
 
-import torch
-from torch import nn
+import math
+from dataclasses import dataclass
 
-FLOAT_BITS = 32
+import torch
+from torch import Tensor, nn
+
+from edgepress.levels import FLOAT_BITS
+
+
+@dataclass(frozen=True)
+class LayerCall:
+    """One use of a Linear or Conv layer in an inference; shapes are those of a batch of one example."""
+
+    weight: str  # the name of the layer's weight tensor
+    layer: nn.Module
+    input_shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
 
 
 @torch.inference_mode()
-def layer_macs(network: nn.Module, input_shape: tuple[int, ...]) -> dict[str, int]:
-    """Multiply-accumulates of one example in each Linear and Conv layer, by the name of its weight tensor.
-
-    A layer multiplies every weight once for each position of its output, counted from a pass of zeros; biases,
-    norms and activations are not counted.
-    """
-    macs: dict[str, int] = {}
+def layer_calls(network: nn.Module, input_shape: tuple[int, ...]) -> list[LayerCall]:
+    """The uses of Linear and Conv layers in the inference of one example, in order, from a pass of zeros."""
+    calls: list[LayerCall] = []
     handles = []
     for name, module in network.named_modules():
         if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d):
 
-            def count(layer: nn.Module, _: object, output: torch.Tensor, name: str = name) -> None:
-                channels = layer.weight.shape[0]
+            def note(layer: nn.Module, inputs: tuple[Tensor], output: Tensor, name: str = name) -> None:
                 weight = f"{name}.weight".lstrip(".")
-                macs[weight] = macs.get(weight, 0) + layer.weight.numel() * output.numel() // channels
+                calls.append(LayerCall(weight, layer, tuple(inputs[0].shape), tuple(output.shape)))
 
-            handles.append(module.register_forward_hook(count))
+            handles.append(module.register_forward_hook(note))
     training = network.training
     try:
         device = next(network.parameters()).device
@@ -34,6 +42,19 @@ def layer_macs(network: nn.Module, input_shape: tuple[int, ...]) -> dict[str, in
         network.train(training)
         for handle in handles:
             handle.remove()
+    return calls
+
+
+def layer_macs(network: nn.Module, input_shape: tuple[int, ...]) -> dict[str, int]:
+    """Multiply-accumulates of one example in each Linear and Conv layer, by the name of its weight tensor.
+
+    A layer multiplies every weight once for each position of its output; biases, norms and activations are not
+    counted.
+    """
+    macs: dict[str, int] = {}
+    for call in layer_calls(network, input_shape):
+        weight = call.layer.weight
+        macs[call.weight] = macs.get(call.weight, 0) + weight.numel() * math.prod(call.output_shape) // weight.shape[0]
     return macs
 
 

@@ -1,0 +1,82 @@
+"""The costs that a config asks for: simulated accelerators, and the energy of trainings."""
+
+import pytest
+
+from edgepress.metrics import from_csv
+
+from .conftest import TINY, snakemake
+
+ONE_TRAINING = """
+run: one
+networks: {breast_cancer: [dnn_simple]}
+seeds: [0]
+methods: [nearest_uniform, lsq]
+bits: [8]
+splits: [val, test]
+training: {max_epochs: 1}
+retraining: {max_epochs: 1}
+"""
+
+
+def planned(folder, *words, config):
+    plan = snakemake(folder, "--dry-run", *words, config=config)
+    assert plan.returncode == 0, plan.stderr
+    jobs = (line.split() for line in plan.stdout.splitlines())
+    return {words[0]: int(words[1]) for words in jobs if len(words) == 2 and words[1].isdigit() and words[0] != "total"}
+
+
+@pytest.fixture
+def one(tmp_path):
+    """Write a config of one training, with these lines added, and give its path."""
+
+    def write(*lines):
+        config = tmp_path / "one.yaml"
+        config.write_text("\n".join([ONE_TRAINING, *lines]) + "\n")
+        return config
+
+    return write
+
+
+def test_accelerators_are_simulated_a_network_and_precision_and_nothing_is_trained_for_it(tiny_run, tmp_path):
+    config = tmp_path / "more.yaml"
+    config.write_text(TINY.read_text() + "hardware: [w8a8, w4a4]\n")
+    jobs = planned(tiny_run, config=config)
+    assert {name: count for name, count in jobs.items() if not name.startswith("report_")} == {
+        "all": 1,
+        "simulate_hardware": 2 * 3,
+        "collect_hardware": 1,
+    }
+
+
+def test_hardware_is_a_table_of_each_precision(one, tmp_path):
+    pytest.importorskip("zigzag")
+    config = one("hardware: [w4a8]")
+    done = snakemake(tmp_path, "results/one/hardware.csv", config=config)
+    assert done.returncode == 0, done.stderr[-3000:]
+    full, low = from_csv(tmp_path / "results/one/hardware.csv")
+    assert (full["level"], low["level"]) == ("w32a32", "w4a8")
+    assert full["macs"] == low["macs"] == str(30 * 10 + 10 * 2)
+    assert float(full["energy_uj"]) > float(low["energy_uj"]) > 0
+    assert {row["status"] for row in (full, low)} == {"ok"} and full["source"] == "modelled"
+    assert planned(tmp_path, "results/one/hardware.csv", config=config) == {}
+
+
+def test_energy_is_a_row_a_training(one, tmp_path):
+    pytest.importorskip("codecarbon")
+    done = snakemake(tmp_path, "results/one/energy.csv", config=one("energy: {country: DEU}"))
+    assert done.returncode == 0, done.stderr[-3000:]
+    rows = from_csv(tmp_path / "results/one/energy.csv")
+    assert [(row["method"], row["level"], row["seed"]) for row in rows] == [("fp32", "w32", "0"), ("lsq", "w8", "0")]
+    assert {row["country"] for row in rows} == {"DEU"}
+    assert all(float(row["kwh"]) > 0 and row["source"] in ("measured", "modelled") for row in rows)
+    model = "results/one/breast_cancer/dnn_simple/seed0/fp32/model.safetensors"
+    for line in ("energy: {country: FRA}", "energy: null"):
+        assert planned(tmp_path, model, config=one(line)) == {}
+
+
+def test_energy_that_is_asked_for_later_is_that_of_another_training(one, tmp_path):
+    model = "results/one/breast_cancer/dnn_simple/seed0/fp32/model.safetensors"
+    trained = snakemake(tmp_path, model, config=one())
+    assert trained.returncode == 0, trained.stderr[-3000:]
+    assert planned(tmp_path, model, config=one("hardware: [w8a8]")) == {}
+    assert "train_network" in planned(tmp_path, "results/one/energy.csv", config=one("energy: {country: DEU}"))
