@@ -117,4 +117,4 @@ def unknown(kind: str, name: str, known: Mapping[str, Any]) -> str:
     """One sentence that says that a name is unknown, with the nearest known one or the whole list."""
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(sorted(known))}."
-    return f"there is no {kind} '{name}'; {hint}"
+    return f"there is no {kind} {name!r}; {hint}"
