@@ -26,12 +26,13 @@ from torch import Tensor
 from edgepress import encodings
 from edgepress.activations import ActivationGrid
 from edgepress.encodings import Encoding, Reader
+from edgepress.files import FileError
 
 FORMAT = 1
 NO_GRIDS: Mapping[str, ActivationGrid] = MappingProxyType({})
 
 
-class PackedFileError(ValueError):
+class PackedFileError(FileError):
     """A packed file that cannot be read; the message names the file and says what is wrong with it."""
 
 
