@@ -21,6 +21,7 @@ from edgepress import registry, tensor_files
 from edgepress.files import FileError, write_atomically
 
 SPLITS = ("train", "val", "test")
+AGAIN = "remove it, and `snakemake fetch` gets it anew"
 
 
 class DataError(FileError):
@@ -131,6 +132,16 @@ def _check_split(place: str, inputs: Tensor, targets: Tensor, outputs: int, task
             raise DataError(f"{place}.targets are from {low:.0f} to {high:.0f} but must be from 0 to {outputs - 1}")
 
 
+def read_bytes(file: Path) -> bytes:
+    """What a file holds. Raises DataError where it cannot be read."""
+    try:
+        return file.read_bytes()
+    except FileNotFoundError:
+        raise DataError(f"{file} is not there; `snakemake fetch` gets it") from None
+    except OSError as error:
+        raise DataError(f"{file} cannot be read ({error.strerror}); {AGAIN}") from None
+
+
 def split_and_scale(
     name: str,
     inputs: np.ndarray,
@@ -162,9 +173,15 @@ def scale(
 
     ``fit_scaler`` takes the training inputs and returns (shift, scale); inputs become (x − shift) / scale, a scale
     of 0 counting as 1. ``inputs`` is float of shape (rows, …); integer ``targets`` are classes, float ones a
-    regression's.
+    regression's. Raises DataError where a split has no rows, or its numbers are too large to scale.
     """
-    shift, width = fit_scaler(inputs[parts["train"]])
+    for split, rows in parts.items():
+        if not len(rows):
+            raise DataError(f"{name}: {split} has no rows, because its file has too few; {AGAIN}")
+    with np.errstate(over="ignore", invalid="ignore"):
+        shift, width = fit_scaler(inputs[parts["train"]])
+    if not (np.isfinite(shift).all() and np.isfinite(width).all()):
+        raise DataError(f"{name}: its inputs have numbers too large to scale; mend its file, or {AGAIN}")
     scaled = ((inputs - shift) / np.where(width == 0, 1, width)).astype(np.float32)
     classes = np.issubdtype(targets.dtype, np.integer)
     targets = targets.astype(np.int64 if classes else np.float32)
