@@ -72,6 +72,8 @@ def _faults(node: yaml.Node | None, parents: tuple[yaml.Node, ...], done: set[in
         for key, value in node.value:
             if not isinstance(key, yaml.ScalarNode):
                 yield key, "has a key that is no plain name; name the setting"
+            elif key.value == "__use_yte__":
+                yield key, "has '__use_yte__', by which Snakemake runs what a config holds; write out the values"
             elif key.value in seen:
                 yield key, f"names {key.value!r} a second time; name it once"
             seen.add(str(key.value))

@@ -283,6 +283,7 @@ BAD = {
     "a list of settings": ("- run: a\n", "it is [{'run': 'a'}]", NAMES),
     "text": ("accuracy,loss", "it is 'accuracy,loss'", NAMES),
     "nothing": ("", "it is None", NAMES),
+    "templates": ("__use_yte__: true\nrun: ?1 + 1\n", "line 1 has '__use_yte__'", "write out the values"),
     "code": ("run: !!python/object/apply:os.getcwd []", "could not determine a constructor", "python/object"),
 }
 
