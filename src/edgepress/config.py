@@ -62,7 +62,7 @@ def _check_chains(chains: dict[str, ChainConfig]) -> dict[str, ChainConfig]:
         if name in registry.methods() or name == "fp32" or not re.fullmatch(_NAME, name):
             raise _wrong(f"'{name}' cannot be the name of a chain; take a new one of letters, digits and _")
         sweeps = {registry.methods()[step].sweep for step in chain.steps}
-        for swept in ("bits", "sparsity"):
+        for swept in ("bits", "act_bits", "sparsity"):
             if getattr(chain, swept) is not None and swept not in sweeps:
                 raise _wrong(f"none of the steps of '{name}' has {swept}; leave it out, or add a step that has")
         for step in chain.steps[1:]:
@@ -372,7 +372,7 @@ def parse(raw: Mapping[str, Any], source: str = "the config") -> RunConfig:
     try:
         return RunConfig.model_validate(dict(raw) if isinstance(raw, Mapping) else raw)
     except ValidationError as error:
-        # What is misspelt comes first: a setting that is missing may be the same one.
+        # What is misspelt comes first: it may be what is missing.
         first, *others = sorted(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
         more = f" ({len(others)} more to mend after this one)" if others else ""
         raise ConfigError(" ".join(f"{source}: {sentence(first, _settings_at)}{more}".split())) from None
@@ -382,19 +382,19 @@ def check_paths(config: RunConfig, source: str = "the config") -> None:
     """Raise ConfigError where a file or folder that a run begins from is not there."""
     for (dataset, network), cell in config.cells().items():
         if cell.weights is not None and not Path(cell.weights).is_file():
-            raise ConfigError(f"{source}: 'weights' of {dataset}/{network} is {cell.weights!r}, but no such file is "
-                              f"there; name a safetensors file")  # fmt: skip
-    if config.replication and not Path(config.replication.weights).is_dir():
-        raise ConfigError(f"{source}: 'replication.weights' is {config.replication.weights!r}, but no such folder is "
-                          f"there; name the one that holds the study's networks")  # fmt: skip
+            place = f"{source}: 'weights' of {dataset}/{network}"
+            raise ConfigError(f"{place} is {cell.weights!r}, but no such file is there; name a safetensors file")
+    if (study := config.replication) and not Path(study.weights).is_dir():
+        raise ConfigError(
+            f"{source}: 'replication.weights' is {study.weights!r}, but it is no folder; name the study's"
+        )
 
 
 def _settings_at(place: Sequence[str | int]) -> Mapping[str, Any]:
     """The settings that there are at a place of the config."""
     inner = {"training": TrainingConfig, "retraining": TrainingConfig, "replication": ReplicationConfig}
     named = {"overrides": CellConfig, "chains": ChainConfig}
-    model: type[BaseModel] = RunConfig
-    parts = iter(place)
+    parts, model = iter(place), RunConfig
     for part in parts:
         model = {**inner, **named}[str(part)]
         if part in named:

@@ -109,13 +109,15 @@ BAD = {
     "methods a mapping": ("methods: {midrise: [4]}", "'methods' is {'midrise': [4]}", LIST),
     "a method misspelt": ("methods: [midris]", "no method 'midris'", "did you mean 'midrise'?"),
     "a method with a hyphen": ("methods: [stochastic-normal]", "'stochastic-normal'", "mean 'stochastic_normal'?"),
-    "a method in capitals": ("methods: [LSQ]", "no method 'LSQ'", "known are"),
+    "a method in capitals": ("methods: [LSQ]", "no method 'LSQ'", "did you mean 'lsq'?"),
     "full precision as a method": ("methods: [fp32]", "no method 'fp32'", "known are"),
     "a method twice": ("methods: [random, midrise, random]", "'methods' lists 'random' more than once"),
     "a method a number": ("methods: [4]", "'methods[0]' is 4", STRING),
     "a method nothing": ("methods: [midrise, null]", "'methods[1]' is None", STRING),
     "a method with arguments": ("methods: [midrise: {bits: 4}]", "'methods[0]' is {'midrise'", STRING),
     "a network as a method": ("methods: [cnn]", "'methods': there is no method 'cnn'", "known are"),
+    "no bits of activations": ("act_bits: [0]", "'act_bits[0]' is 0", "at least 1"),
+    "BatchNorm folded as text": ("fold_bn: 'yes'", "'fold_bn' is 'yes'", "true or false"),
     # bits
     "no bits": ("bits: []", "'bits' is empty", "at least one"),
     "bits a number": ("bits: 4", "'bits' is 4", LIST, "as [4]"),
@@ -215,6 +217,11 @@ BAD = {
     "bits of a chain that has none": (
         "chains: {mine: {steps: [random], bits: [4]}}",
         "none of the steps of 'mine' has bits",
+        "leave it out",
+    ),
+    "bits of activations of a chain that has none": (
+        "chains: {mine: {steps: [random], act_bits: [4]}}",
+        "none of the steps of 'mine' has act_bits",
         "leave it out",
     ),
     "sparsity of a chain that has none": (
