@@ -385,9 +385,7 @@ def check_paths(config: RunConfig, source: str = "the config") -> None:
             place = f"{source}: 'weights' of {dataset}/{network}"
             raise ConfigError(f"{place} is {cell.weights!r}, but no such file is there; name a safetensors file")
     if (study := config.replication) and not Path(study.weights).is_dir():
-        raise ConfigError(
-            f"{source}: 'replication.weights' is {study.weights!r}, but it is no folder; name the study's"
-        )
+        raise ConfigError(f"{source}: 'replication.weights' is {study.weights!r}, but no folder; name the study's")
 
 
 def _settings_at(place: Sequence[str | int]) -> Mapping[str, Any]:
