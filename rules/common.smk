@@ -1,7 +1,10 @@
 # What every rule shares: the checked config, names of files, and constraints on wildcards.
 # Nothing here imports torch or pandas: a dry run takes seconds.
+import sys
+
 from edgepress import config as run_config
-from edgepress import metrics, provenance, registry, reporting, sources
+from edgepress import config_text, metrics, provenance, registry, reporting, sources
+from snakemake.utils import update_config
 
 if not workflow.config_settings.configfiles:
 
@@ -10,12 +13,19 @@ if not workflow.config_settings.configfiles:
 
 
 CONFIG_FILES = [str(path) for path in workflow.config_settings.configfiles] or ["config/config.yaml"]
+COMMAND_LINE = config_text.typed(workflow.config_settings.config)
+update_config(config, COMMAND_LINE)
 try:
     for path in CONFIG_FILES:
-        run_config.check_keys(path)
-    CONFIG = run_config.parse(config, " + ".join(CONFIG_FILES))
-except run_config.ConfigError as error:
-    raise WorkflowError(str(error)) from None
+        config_text.check_keys(path)
+    source = " + ".join([*CONFIG_FILES, *["--config"] * bool(COMMAND_LINE)])
+    CONFIG = run_config.parse(config, source)
+    run_config.check_paths(CONFIG, source)
+except config_text.ConfigError as error:
+    sys.exit(f"Error: {error}")  # the sentence alone: an error that is raised brings a traceback along
+if workflow.is_main_process:
+    for name in CONFIG.idle_overrides:
+        logger.warning(f"'overrides' has {name!r}, which this run has not; it changes nothing")
 
 RESULTS = f"results/{CONFIG.run}"
 LOGS = f"logs/{CONFIG.run}"

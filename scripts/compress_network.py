@@ -1,21 +1,20 @@
 """Compress one trained network by the methods of one family, at all their levels, and measure each result."""
 
 import torch
-from safetensors.torch import load_file
 
-from edgepress import metrics, networks, training
+from edgepress import metrics, networks, tensor_files, training
 from edgepress.costs.consumption import metered
 from edgepress.datasets import Prepared
-from edgepress.files import write_atomically
+from edgepress.files import FileError, write_atomically
 from edgepress.logs import job
 from edgepress.sweep import Bench, Trained
 
-with job(snakemake.log[0]):
+with job(snakemake.log[0], FileError):
     torch.set_num_threads(snakemake.params.threads)
     name, seed = snakemake.wildcards.network, int(snakemake.wildcards.seed)
     data = Prepared.load(snakemake.input.data)
     network = networks.build(name, data)
-    networks.load_inference_state(network, load_file(snakemake.input.model))
+    networks.load_inference_state(network, tensor_files.load(snakemake.input.model)[0])
     device = training.choose_device(snakemake.params.device)
     retraining = snakemake.params.retraining and training.Training(**snakemake.params.retraining)
     trained = Trained(name, seed, network, data)

@@ -6,10 +6,10 @@ import torch
 
 from edgepress import metrics
 from edgepress.as_published import replication
-from edgepress.files import write_atomically
+from edgepress.files import FileError, write_atomically
 from edgepress.logs import job
 
-with job(snakemake.log[0]):
+with job(snakemake.log[0], FileError):
     torch.set_num_threads(snakemake.params.threads)
     dataset = snakemake.wildcards.dataset
     weights, raw = Path(snakemake.input.weights[0]).parent, Path(snakemake.input.raw[0]).parent

@@ -1,13 +1,12 @@
 """Train one network with one seed, and measure it in full precision."""
 
 import torch
-from safetensors.torch import save
 from tqdm import tqdm
 
-from edgepress import metrics, networks, training
+from edgepress import metrics, networks, tensor_files, training
 from edgepress.costs.consumption import metered
 from edgepress.datasets import Prepared
-from edgepress.files import write_atomically
+from edgepress.files import FileError, write_atomically
 from edgepress.logs import job
 from edgepress.sweep import Bench, Trained
 
@@ -18,7 +17,7 @@ title = f"{snakemake.wildcards.dataset} {name} seed {seed}"
 
 with (
     tqdm(total=settings.max_epochs, desc=title, unit="epoch", leave=False, disable=None) as bar,
-    job(snakemake.log[0]),
+    job(snakemake.log[0], FileError),
     metered(snakemake.output.energy, snakemake.config.get("energy"), identity),
 ):
 
@@ -39,11 +38,11 @@ with (
         print("all weights are trained from scratch")
     network.to(device)
     history = training.train(network, data.to(device), settings, seed, on_epoch=show)
-    state = {key: value.cpu().contiguous() for key, value in networks.inference_state(network).items()}
+    model = tensor_files.to_bytes({key: value.cpu() for key, value in networks.inference_state(network).items()})
     trained = Trained(name, seed, network.cpu(), data)
     bench = Bench(trained, snakemake.params.splits, device, fold_bn=snakemake.params.fold_bn)
     rows = bench.baseline()
 
-    write_atomically(snakemake.output.model, save(state))
+    write_atomically(snakemake.output.model, model)
     write_atomically(snakemake.output.history, metrics.to_csv(history, history[0]))
     write_atomically(snakemake.output.metrics, metrics.to_csv(rows))

@@ -5,25 +5,21 @@ starter config and its table.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
 from pydantic_core import PydanticCustomError
 
 from edgepress import registry
+from edgepress.config_text import ConfigError, sentence
 from edgepress.levels import FULL_PRECISION, Level, precision
 from edgepress.sources import MIRROR_VARIABLE
 
 T = TypeVar("T")
 _NAME = r"[A-Za-z0-9][A-Za-z0-9_-]*"
-
-
-class ConfigError(ValueError):
-    """A config that cannot be run; the message is one sentence that says where, what, and what to do."""
 
 
 def _wrong(message: str) -> PydanticCustomError:
@@ -73,6 +69,10 @@ def _check_chains(chains: dict[str, ChainConfig]) -> dict[str, ChainConfig]:
     for name, chain in chains.items():
         if name in registry.methods() or name == "fp32" or not re.fullmatch(_NAME, name):
             raise _wrong(f"'{name}' cannot be the name of a chain; take a new one of letters, digits and _")
+        sweeps = {registry.methods()[step].sweep for step in chain.steps}
+        for swept in ("bits", "act_bits", "sparsity"):
+            if getattr(chain, swept) is not None and swept not in sweeps:
+                raise _wrong(f"none of the steps of '{name}' has {swept}; leave it out, or add a step that has")
         for step in chain.steps[1:]:
             if registry.methods()[step].retrains:
                 raise _wrong(f"'{step}' trains the network again, so it must be the first step of '{name}'")
@@ -96,6 +96,7 @@ Distinct = Annotated[list[T], Field(min_length=1), AfterValidator(_distinct)]
 Bits = Annotated[int, Field(ge=1, le=16)]
 Share = Annotated[float, Field(ge=0, lt=1), AfterValidator(_six_decimals)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
+Count = Annotated[int, Field(ge=1, lt=2**31)]
 
 
 class _Model(BaseModel):
@@ -106,8 +107,8 @@ class TrainingConfig(_Model):
     """How networks are trained in full precision."""
 
     lr: float = Field(0.01, gt=0, le=1, description="Adam's learning rate at the start; it falls to 0 along a cosine")
-    batch_size: int = Field(128, ge=1, description="examples a step")
-    max_epochs: int = Field(40, ge=1, description="passes over the training rows at most")
+    batch_size: Count = Field(128, description="examples a step")
+    max_epochs: Count = Field(40, description="passes over the training rows at most")
     schedule: Literal["cosine", "onecycle"] = Field(
         "cosine", description="`onecycle` first rises to `lr` over a third of the epochs"
     )
@@ -119,7 +120,7 @@ class TrainingConfig(_Model):
     precision: Literal["auto", "float32", "bf16"] = Field(
         "auto", description="arithmetic of a step; `auto` is bf16 on a GPU, twice as fast there and on recent CPUs"
     )
-    patience: int = Field(10, ge=1, description="epochs without a better loss on val after which training ends")
+    patience: Count = Field(10, description="epochs without a better loss on val after which training ends")
 
 
 class ChainConfig(_Model):
@@ -198,7 +199,7 @@ class CellConfig(_Model):
         [0.0, 0.25, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.97, 0.99],
         description="shares of weights removed, from 0 to below 1, for the methods that prune",
     )
-    draws: int = Field(5, ge=1, description="repetitions of each stochastic method")
+    draws: Count = Field(5, description="repetitions of each stochastic method")
     splits: Distinct[Literal["train", "val", "test"]] = Field(
         ["train", "val", "test"],
         description="parts of the data on which quality is measured; things are chosen on val and reported on test",
@@ -294,9 +295,9 @@ OverrideConfig = _optional(
 
 def _check_overrides(overrides: dict[str, T]) -> dict[str, T]:
     for name in overrides:
-        dataset, _, network = name.partition("/")
+        dataset, slash, network = name.partition("/")
         _known("data set", dataset, registry.datasets())
-        if network:
+        if slash:
             _known("network", network, registry.networks())
     return overrides
 
@@ -308,7 +309,9 @@ class ReplicationConfig(_Model):
     datasets: Distinct[Literal["churn", "telescope", "california", "mv"]] = Field(
         ["churn", "telescope", "california", "mv"], description="data sets of the study"
     )
-    draws: int = Field(10, ge=2, description="repetitions of its stochastic methods, the first from its own stream")
+    draws: int = Field(
+        10, ge=2, lt=2**31, description="repetitions of its stochastic methods, the first from its own stream"
+    )
 
 
 class EnergyConfig(_Model):
@@ -332,6 +335,7 @@ class RunConfig(CellConfig):
     threads: int = Field(
         1,
         ge=1,
+        le=1024,
         description="threads of a job that computes; set here, so that results do not depend on `--cores`",
     )
     mirror: str | None = Field(
@@ -360,6 +364,20 @@ class RunConfig(CellConfig):
         None, description="recompute what the study published, instead of all the above; see replication.yaml"
     )
 
+    @model_validator(mode="after")
+    def _frozen_have_weights(self) -> Self:
+        for (dataset, network), cell in self.cells().items():
+            if cell.frozen and cell.weights is None:
+                raise _wrong(f"'frozen' is true for {dataset}/{network}, but 'weights' names no file to keep as it is; "
+                             f"name one, or leave 'frozen' out")  # fmt: skip
+        return self
+
+    @property
+    def idle_overrides(self) -> list[str]:
+        """The names under ``overrides`` that change nothing, because the run has no such data set or network."""
+        places = {name for dataset, network in self.cells() for name in (dataset, f"{dataset}/{network}")}
+        return [name for name in self.overrides if name not in places]
+
     @property
     def datasets(self) -> list[str]:
         """The data sets of the run."""
@@ -386,62 +404,36 @@ class RunConfig(CellConfig):
 def parse(raw: Mapping[str, Any], source: str = "the config") -> RunConfig:
     """Check a config and fill in what it leaves out. Raises ConfigError, naming ``source``, in one sentence."""
     try:
-        return RunConfig.model_validate(dict(raw))
+        return RunConfig.model_validate(dict(raw) if isinstance(raw, Mapping) else raw)
     except ValidationError as error:
-        first, *others = error.errors()
+        # What is misspelt comes first: it may be what is missing.
+        first, *others = sorted(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
         more = f" ({len(others)} more to mend after this one)" if others else ""
-        raise ConfigError(" ".join(f"{source}: {_sentence(first)}{more}".split())) from None
+        raise ConfigError(" ".join(f"{source}: {sentence(first, _settings_at)}{more}".split())) from None
 
 
-def check_keys(path: str | Path) -> None:
-    """Raise ConfigError where a YAML file is unreadable or names a key twice: YAML itself would keep the last."""
-    try:
-        root = yaml.compose(Path(path).read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from None
-    for node, fault in _faulty_keys(root, ()):
-        raise ConfigError(f"{path}: line {node.start_mark.line + 1} {fault}")
+def check_paths(config: RunConfig, source: str = "the config") -> None:
+    """Raise ConfigError where a file or folder that a run begins from is not there."""
+    for (dataset, network), cell in config.cells().items():
+        if cell.weights is not None and not Path(cell.weights).is_file():
+            place = f"{source}: 'weights' of {dataset}/{network}"
+            raise ConfigError(f"{place} is {cell.weights!r}, but no such file is there; name a safetensors file")
+    if (study := config.replication) and not Path(study.weights).is_dir():
+        raise ConfigError(f"{source}: 'replication.weights' is {study.weights!r}, but no folder; name the study's")
 
 
-def _faulty_keys(node: yaml.Node | None, parents: tuple[yaml.Node, ...]) -> Iterator[tuple[yaml.Node, str]]:
-    """Keys that YAML allows and a config does not, each with what is wrong with it."""
-    if node in parents:
-        yield node, "contains itself; write out what it should hold"
-    elif isinstance(node, yaml.MappingNode):
-        seen: set[str] = set()
-        for key, value in node.value:
-            if not isinstance(key, yaml.ScalarNode):
-                yield key, "has a key that is no plain name; name the setting"
-            elif key.value in seen:
-                yield key, f"names '{key.value}' a second time; name it once"
-            seen.add(str(key.value))
-            yield from _faulty_keys(value, (*parents, node))
-    elif isinstance(node, yaml.SequenceNode):
-        for value in node.value:
-            yield from _faulty_keys(value, (*parents, node))
-
-
-def _sentence(error: Mapping[str, Any]) -> str:
-    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error["loc"]).lstrip(".")
-    kind, context, value = error["type"], error.get("ctx", {}), error["input"]
-    if kind == "extra_forbidden":
-        *parents, name = error["loc"]
-        return registry.unknown("setting", f"{name}", _model_at(parents).model_fields)
-    if kind == "too_short":
-        return f"'{place}' is empty; name at least one"
-    bounds = {"greater_than_equal": "ge", "greater_than": "gt", "less_than_equal": "le", "less_than": "lt"}
-    if kind in bounds:
-        words = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}[bounds[kind]]
-        return f"'{place}' is {value!r} but must be {words} {context[bounds[kind]]}"
-    if kind == "wrong":
-        return f"'{place}' {context['message']}" if context["message"].startswith("lists") else (
-            f"'{place}': {context['message']}")  # fmt: skip
-    return f"'{place}' is {value!r}: {error['msg'][0].lower()}{error['msg'][1:]}"
-
-
-def _model_at(place: list[str | int]) -> type[BaseModel]:
-    """The model whose settings stand at a place of the config."""
-    if place and place[-1] in ("training", "retraining"):
-        return TrainingConfig
-    models = {"overrides": CellConfig, "chains": ChainConfig, "energy": EnergyConfig, "replication": ReplicationConfig}
-    return models[str(place[0])] if place else RunConfig
+def _settings_at(place: Sequence[str | int]) -> Mapping[str, Any]:
+    """The settings that there are at a place of the config."""
+    inner = {
+        "training": TrainingConfig,
+        "retraining": TrainingConfig,
+        "energy": EnergyConfig,
+        "replication": ReplicationConfig,
+    }
+    named = {"overrides": CellConfig, "chains": ChainConfig}
+    parts, model = iter(place), RunConfig
+    for part in parts:
+        model = {**inner, **named}[str(part)]
+        if part in named:
+            next(parts, None)  # the name that it goes by
+    return model.model_fields

@@ -1,10 +1,14 @@
-"""Files that are either complete or absent."""
+"""Files that are either complete or absent, and the error of those that are no use."""
 
 from __future__ import annotations
 
 import os
 import tempfile
 from pathlib import Path
+
+
+class FileError(ValueError):
+    """A file that cannot be used; the message is one sentence that names the file and says what to do."""
 
 
 def write_atomically(path: str | Path, content: bytes | str) -> None:

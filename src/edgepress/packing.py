@@ -11,10 +11,13 @@ be the same bytes.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
+import reprlib
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from math import prod
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -27,13 +30,17 @@ from torch import Tensor, nn
 from edgepress import encodings
 from edgepress.activations import ActivationGrid, with_quantized_activations
 from edgepress.encodings import Encoding, Reader
+from edgepress.files import FileError
 from edgepress.networks import load_inference_state
 
 FORMAT = 1
 NO_GRIDS: Mapping[str, ActivationGrid] = MappingProxyType({})
+MAX_ENTRIES = 1 << 29  # of all tensors together, 2 GB once unpacked: what a hostile file of a few bytes can ask for
+
+_AGAIN = "remove it, and run the same command again, or name a packed file"
 
 
-class PackedFileError(ValueError):
+class PackedFileError(FileError):
     """A packed file that cannot be read; the message names the file and says what is wrong with it."""
 
 
@@ -82,23 +89,69 @@ class Compressed:
         if isinstance(layout, dict) and "no_network" in layout:
             raise PackedFileError(f"{source} holds no network: {layout['no_network']}")
         try:
-            if not isinstance(layout, dict):
-                layout = {"tensors": layout, "activations": {}}
-            activations = {name: ActivationGrid(*grid) for name, grid in layout["activations"].items()}
-            reader, layout = Reader(payload), layout["tensors"]
-            tensors = {name: encodings.read(spec, shape, reader) for name, shape, spec in layout}
-            if len(tensors) != len(layout):
-                raise ValueError("a tensor is named twice")
-            if reader.place != len(payload):
-                raise ValueError(f"{len(payload) - reader.place} bytes are left over")
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            raise PackedFileError(f"{source} does not hold what its header says: {error}") from error
-        return cls(tensors, activations)
+            return _unpack(layout, payload)
+        except ValueError as error:
+            raise PackedFileError(f"{source} does not hold what its header says: {_brief(error)}; {_AGAIN}") from error
 
     @classmethod
     def load(cls, path: str | Path) -> Compressed:
-        """Read a packed file from disk. Raises PackedFileError where it is damaged."""
-        return cls.from_bytes(Path(path).read_bytes(), str(path))
+        """Read a packed file from disk. Raises PackedFileError where it is damaged, or not there."""
+        try:
+            data = Path(path).read_bytes()
+        except OSError as error:
+            raise PackedFileError(f"{path} cannot be read ({error.strerror}); name a packed file") from None
+        return cls.from_bytes(data, str(path))
+
+
+def _unpack(layout: Any, payload: bytes) -> Compressed:
+    """The network of a payload. Raises ValueError where it is not laid out like that."""
+    grids = {}
+    if isinstance(layout, dict):
+        grids, layout = layout.get("activations"), layout.get("tensors")
+    _check_layout(layout)
+    reader, tensors = Reader(payload), {}
+    for name, shape, encoding in layout:
+        with _named(name, encoding):
+            tensors[name] = encodings.read(encoding, shape, reader)
+    if reader.place != len(payload):
+        raise ValueError(f"{len(payload) - reader.place} bytes are left over")
+    if not isinstance(grids, dict):
+        raise ValueError(f"the grids of its activations are {reprlib.repr(grids)}, no names with grids")
+    activations = {}
+    for name, grid in grids.items():
+        with _named(name, grid):
+            activations[name] = ActivationGrid(*grid)
+    return Compressed(tensors, activations)
+
+
+@contextlib.contextmanager
+def _named(name: str, layout: Any) -> Iterator[None]:
+    """Errors within become a ValueError that names what could not be read."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{name!r}: {error}") from error
+    except (ArithmeticError, TypeError, RecursionError) as error:
+        raise ValueError(f"{name!r} cannot be laid out like {reprlib.repr(layout)}") from error
+
+
+def _check_layout(layout: Any) -> None:
+    """Raise ValueError where a layout is no list of names, each once, shapes and encodings, or asks for too much."""
+    if not isinstance(layout, list):
+        raise ValueError(f"its layout is {layout!r}, no list")
+    names, entries = set(), 0
+    for entry in layout:
+        if not isinstance(entry, list) or len(entry) != 3 or not isinstance(entry[0], str):
+            raise ValueError(f"its layout has {reprlib.repr(entry)} in place of a name, a shape and an encoding")
+        name, shape, _ = entry
+        if name in names:
+            raise ValueError(f"{name!r} is there twice")
+        if not isinstance(shape, list) or not all(type(side) is int and side >= 0 for side in shape):
+            raise ValueError(f"{name!r} cannot have the shape {reprlib.repr(shape)}")
+        names.add(name)
+        entries += prod(shape)
+        if entries > MAX_ENTRIES:
+            raise ValueError(f"{name!r} makes it {entries:,} entries, more than the {MAX_ENTRIES:,} that are read")
 
 
 def without_network(reason: str) -> bytes:
@@ -113,17 +166,25 @@ def _container(layout: Any, payload: bytes) -> bytes:
 
 def _open_container(data: bytes, source: str) -> tuple[Any, bytes]:
     try:
-        tensors = dict(safetensors.deserialize(data))
+        tensors = safetensors.deserialize(data)
         length = int.from_bytes(data[:8], "little")
         header = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["edgepress"])
-    except (safetensors.SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise PackedFileError(f"{source} is not a packed network, or is damaged: {error}") from error
-    if not isinstance(header, dict) or header.get("format") != FORMAT or list(tensors) != ["payload"]:
-        raise PackedFileError(f"{source} is not a packed network of format {FORMAT}")
-    layout, payload = header.get("layout"), bytes(tensors["payload"]["data"])
+    except (KeyError, TypeError):
+        raise PackedFileError(f"{source} is not a packed network: it has no header of edgepress; {_AGAIN}") from None
+    except (safetensors.SafetensorError, ValueError, RecursionError) as error:
+        raise PackedFileError(f"{source} is not a packed network, or is damaged: {_brief(error)}; {_AGAIN}") from error
+    names = [name for name, _ in tensors]
+    if not isinstance(header, dict) or header.get("format") != FORMAT or names != ["payload"]:
+        raise PackedFileError(f"{source} is not a packed network of format {FORMAT}; {_AGAIN}")
+    layout, payload = header.get("layout"), bytes(tensors[0][1]["data"])
     if _crc32(layout, payload) != header.get("crc32"):
-        raise PackedFileError(f"{source} is damaged: its checksum does not fit; make it again")
+        raise PackedFileError(f"{source} is damaged: its checksum does not fit; {_AGAIN}")
     return layout, payload
+
+
+def _brief(error: Exception) -> str:
+    """What an error says, in a part of a sentence: some quote the whole of what they read."""
+    return " ".join(str(error).split())[:200]
 
 
 def _compact(value: Any) -> str:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 PACKAGE = Path(__file__).parent
+_LISTED = 25  # names in a sentence
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,10 @@ def family(steps: Sequence[str]) -> str:
 
 
 def unknown(kind: str, name: str, known: Mapping[str, Any]) -> str:
-    """One sentence that says that a name is unknown, with the nearest known one or the whole list."""
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(sorted(known))}."
-    return f"there is no {kind} '{name}'; {hint}"
+    """One sentence that says that a name is unknown, with the nearest known one, or the list where it is short."""
+    near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
+    names = sorted(known)
+    if len(names) > _LISTED:
+        names = [*names[:_LISTED], f"and {len(names) - _LISTED} more, which README.md tells"]
+    hint = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(names)}."
+    return f"there is no {kind} {name!r}; {hint}"

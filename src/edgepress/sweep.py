@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from safetensors.torch import save
 from torch import nn
 
-from edgepress import methods, packing, registry
+from edgepress import methods, packing, registry, tensor_files
 from edgepress.activations import input_bits
 from edgepress.costs.operations import FLOAT_BITS, bit_operations, layer_macs
 from edgepress.datasets import Prepared
@@ -157,7 +156,7 @@ class Bench:
 
 def float32_bytes(network: nn.Module) -> int:
     """The size of the network's safetensors file in full precision, in bytes."""
-    return len(save({name: tensor.contiguous() for name, tensor in inference_state(network).items()}))
+    return len(tensor_files.to_bytes(inference_state(network)))
 
 
 def generator_for(*key: object) -> torch.Generator:

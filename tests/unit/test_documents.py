@@ -6,7 +6,15 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).parents[2]
-DOCUMENTS = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "config/README.md", "results/README.md", "data/README.md"]
+DOCUMENTS = [
+    "README.md",
+    "ARCHITECTURE.md",
+    "CHANGELOG.md",
+    "config/README.md",
+    "results/README.md",
+    "data/README.md",
+    "docs/security.md",
+]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

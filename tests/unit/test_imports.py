@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-LIGHT = ["registry", "config", "metrics", "provenance", "levels", "files", "logs", "reporting"]
+LIGHT = ["registry", "config", "config_text", "metrics", "provenance", "levels", "files", "logs", "reporting"]
 
 
 @pytest.mark.parametrize("module", LIGHT)

@@ -1,13 +1,17 @@
 """Training that begins from weights that the user has, and a backbone that stays as it is."""
 
+import io
+import math
+
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save, save_file
 from torch import nn
 
-from edgepress import networks, training
+from edgepress import networks, tensor_files, training
 from edgepress.datasets import SPLITS, Prepared
 from edgepress.evaluation import predict
+from edgepress.files import FileError
 from edgepress.networks.resnet import ResNet50
 from edgepress.networks.vgg import VGG16
 from edgepress.training import Training
@@ -60,20 +64,42 @@ def test_a_network_for_grey_images_sees_them_as_three_equal_colours(tmp_path, im
     assert torch.allclose(grey.eval()(x), coloured.eval()(x.expand(-1, 3, -1, -1)), atol=1e-5)
 
 
-@pytest.mark.parametrize("content", [b"", b"no weights", None], ids=["empty", "text", "missing"])
-def test_a_file_that_cannot_be_read_is_told_in_one_sentence(tmp_path, content):
+PICKLE = io.BytesIO()
+torch.save({"parts.head.bias": torch.zeros(3)}, PICKLE)
+HEAD = "parts.head.bias"
+
+# what is wrong: (the file, what the sentence says…)
+BAD = {
+    "empty": (b"", "cannot be read as safetensors", "name another file"),
+    "text": (b"no weights", "cannot be read as safetensors", "name another file"),
+    "a pickle": (PICKLE.getvalue(), "cannot be read as safetensors", "save its tensors with safetensors.torch"),
+    "cut short": (save({HEAD: torch.zeros(3)})[:-1], "cannot be read as safetensors", "name another file"),
+    "a header of terabytes": (b"\xff" * 7 + b"\0" + bytes(99), "cannot be read as safetensors", "name another file"),
+    "not there": (None, "is not there", "name another file"),
+    "of another network": (save({"weight": torch.zeros(2)}), "holds no tensor that fits", "of the same network"),
+    "of another size": (save({HEAD: torch.zeros(4)}), "holds no tensor that fits", "of the same network"),
+    "NaN": (save({HEAD: torch.tensor([0, math.nan, 0])}), f"{HEAD} holds what is no finite float", "sound weights"),
+    "infinite": (save({HEAD: torch.tensor([0, 0, -math.inf])}), f"{HEAD} holds what is no finite", "sound weights"),
+    "whole numbers": (save({HEAD: torch.tensor([1, 2, 3])}), f"{HEAD} holds what is no finite float", "sound weights"),
+    "a flipped bit": (
+        tensor_files.to_bytes({HEAD: torch.zeros(3)})[:-1] + b"\1",
+        "is damaged: its checksum does not fit",
+        "remove it",
+    ),
+}
+
+
+@pytest.mark.parametrize("wrong", BAD)
+def test_a_file_of_bad_weights_is_told_in_one_sentence(tmp_path, wrong):
+    content, *said = BAD[wrong]
     path = tmp_path / "w.safetensors"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(ValueError, match="cannot be read as safetensors") as caught:
+    with pytest.raises(FileError) as caught:
         networks.begin_from(Small(1, 3), path)
-    assert str(path) in str(caught.value) and len(str(caught.value).splitlines()) == 1
-
-
-def test_weights_of_another_network_are_refused(tmp_path):
-    path = saved(nn.Linear(2, 2), tmp_path / "w.safetensors")
-    with pytest.raises(ValueError, match="holds no tensor that fits: the network has parts"):
-        networks.begin_from(Small(1, 3), path)
+    message = str(caught.value)
+    assert message.startswith(str(path)) and "\n" not in message
+    assert [words for words in said if words not in message] == [], message
 
 
 def test_what_is_frozen_stays_with_its_statistics(tmp_path, images):

@@ -233,24 +233,3 @@ def test_a_notebook_without_anything_to_show_is_left_out(tmp_path, methods, left
         "report_findings",
         "report_index",
     } - {f"report_{left_out}"}
-
-
-@pytest.mark.parametrize(
-    ("line", "said"),
-    [
-        ("methods: [nearest_unifrom]", "did you mean 'nearest_uniform'?"),
-        ("bits: [17]", "'bits[0]' is 17 but must be at most 16"),
-        ("seeds: [0]\nseeds: [1]", "names 'seeds' a second time"),
-        ("networks: {breast_cancer: [cnn]}", "takes image inputs"),
-    ],
-)
-def test_a_bad_config_ends_in_one_sentence_and_writes_nothing(tmp_path, line, said):
-    config = tmp_path / "bad.yaml"
-    config.write_text(line + "\n")
-    folder = tmp_path / "run"
-    folder.mkdir()
-    ended = snakemake(folder, config=config)
-    assert ended.returncode != 0
-    assert said in ended.stderr
-    assert "Traceback" not in ended.stderr
-    assert not (folder / "results").exists() and not (folder / "data").exists()

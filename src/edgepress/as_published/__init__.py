@@ -13,9 +13,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from safetensors.torch import load_file
 from torch import Tensor
 
+from edgepress import tensor_files
 from edgepress.as_published.codebooks import BITS, CODEBOOKS, Randomness, midrise, midrise_iqr, round_state
 from edgepress.as_published.multipoint import multipoint
 from edgepress.as_published.pruning import SPARSITIES, magnitude
@@ -32,7 +32,7 @@ def read_state(path: str | Path) -> State:
     The file sorts them by name, which puts layer 12 before 3; draws and the entry that is not pruned need the order.
     Names are like ``net.12.weight``: ValueError where the second part is not a number.
     """
-    tensors = load_file(path)
+    tensors = tensor_files.load_foreign(path)
 
     def place(name: str) -> tuple[int, bool]:
         return int(name.split(".")[1]), name.endswith(".bias")

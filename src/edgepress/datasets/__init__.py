@@ -8,24 +8,23 @@ training rows alone.
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import safetensors
 import torch
-from safetensors.torch import save
 from torch import Tensor
 
-from edgepress import registry
-from edgepress.files import write_atomically
+from edgepress import registry, tensor_files
+from edgepress.files import FileError, write_atomically
 
 SPLITS = ("train", "val", "test")
+AGAIN = "remove it, and `snakemake fetch` gets it anew"
 
 
-class DataError(ValueError):
+class DataError(FileError):
     """A file of a data set that does not hold what it should; the message names the file and the field."""
 
 
@@ -71,21 +70,39 @@ class Prepared:
 
     def save(self, path: str | Path) -> None:
         """Write one safetensors file: ``<split>.inputs`` and ``<split>.targets`` for each split."""
-        tensors = {f"{split}.inputs": x.contiguous() for split, x in self.inputs.items()}
-        tensors |= {f"{split}.targets": y.contiguous() for split, y in self.targets.items()}
+        tensors = {f"{split}.inputs": x for split, x in self.inputs.items()}
+        tensors |= {f"{split}.targets": y for split, y in self.targets.items()}
         about = {"name": self.name, "task": self.task, "outputs": self.outputs}
-        write_atomically(path, save(tensors, {"edgepress": json.dumps(about)}))
+        write_atomically(path, tensor_files.to_bytes(tensors, about))
 
     @classmethod
     def load(cls, path: str | Path, splits: Iterable[str] = SPLITS) -> Prepared:
-        """Read what ``save`` wrote, or only ``splits`` of it: those left out are not read from disk."""
-        with safetensors.safe_open(path, framework="pt") as file:
-            there = [split for split in splits if f"{split}.inputs" in file.keys()]  # noqa: SIM118
-            return cls(
-                **json.loads(file.metadata()["edgepress"]),
-                inputs={split: file.get_tensor(f"{split}.inputs") for split in there},
-                targets={split: file.get_tensor(f"{split}.targets") for split in there},
+        """Read what ``save`` wrote, or only ``splits`` of it.
+
+        Raises FileError where the file is damaged, DataError where it does not hold what a network can be trained on.
+        """
+        tensors, about = tensor_files.load(path)
+        there = [split for split in splits if f"{split}.inputs" in tensors]
+        try:
+            data = cls(
+                **about,
+                inputs={split: tensors[f"{split}.inputs"] for split in there},
+                targets={split: tensors[f"{split}.targets"] for split in there},
             )
+        except (TypeError, KeyError) as error:
+            raise DataError(f"{path} holds no prepared data set ({error}); remove it, and run again") from None
+        data.check(path)
+        return data
+
+    def check(self, source: str | Path) -> None:
+        """Raise DataError, naming ``source``, where a split is not as the class says, or a number is not finite."""
+        if self.task not in ("classification", "regression"):
+            raise DataError(f"{source}: its task is {self.task!r} but must be classification or regression")
+        if self.outputs != 1 if self.task == "regression" else self.outputs < 2:
+            raise DataError(f"{source}: {self.outputs} outputs do not suit {self.task}; it needs "
+                            f"{'1' if self.task == 'regression' else 'rows of 2 classes or more'}")  # fmt: skip
+        for split, inputs in self.inputs.items():
+            _check_split(f"{source}: {split}", inputs, self.targets[split], self.outputs, self.task)
 
 
 def prepare(name: str, split_seed: int, raw: str | Path = Path("data/raw")) -> Prepared:
@@ -93,7 +110,36 @@ def prepare(name: str, split_seed: int, raw: str | Path = Path("data/raw")) -> P
 
     Its files, where it has any, lie in ``raw``/``name``. Raises DataError where they do not hold what they should.
     """
-    return registry.datasets()[name].load()(Path(raw, name), split_seed)
+    data = registry.datasets()[name].load()(Path(raw, name), split_seed)
+    data.check(Path(raw, name))
+    return data
+
+
+def _check_split(place: str, inputs: Tensor, targets: Tensor, outputs: int, task: str) -> None:
+    if not len(inputs):
+        raise DataError(f"{place} has no rows; train, val and test need one each at least")
+    if targets.shape != (len(inputs),):
+        raise DataError(f"{place} has targets of shape {tuple(targets.shape)}; they must be one for each of "
+                        f"its {len(inputs):,} rows")  # fmt: skip
+    for field, values in (("inputs", inputs), ("targets", targets)):
+        expected = torch.int64 if (field, task) == ("targets", "classification") else torch.float32
+        if values.dtype != expected:
+            raise DataError(f"{place}.{field} are {values.dtype} but must be {expected}")
+        low, high = (float(end) for end in torch.aminmax(values))
+        if not (math.isfinite(low) and math.isfinite(high)):
+            raise DataError(f"{place}.{field} hold a number that is NaN or infinite; they must be finite")
+        if expected == torch.int64 and not 0 <= low <= high < outputs:
+            raise DataError(f"{place}.targets are from {low:.0f} to {high:.0f} but must be from 0 to {outputs - 1}")
+
+
+def read_bytes(file: Path) -> bytes:
+    """What a file holds. Raises DataError where it cannot be read."""
+    try:
+        return file.read_bytes()
+    except FileNotFoundError:
+        raise DataError(f"{file} is not there; `snakemake fetch` gets it") from None
+    except OSError as error:
+        raise DataError(f"{file} cannot be read ({error.strerror}); {AGAIN}") from None
 
 
 def split_and_scale(
@@ -127,9 +173,15 @@ def scale(
 
     ``fit_scaler`` takes the training inputs and returns (shift, scale); inputs become (x − shift) / scale, a scale
     of 0 counting as 1. ``inputs`` is float of shape (rows, …); integer ``targets`` are classes, float ones a
-    regression's.
+    regression's. Raises DataError where a split has no rows, or its numbers are too large to scale.
     """
-    shift, width = fit_scaler(inputs[parts["train"]])
+    for split, rows in parts.items():
+        if not len(rows):
+            raise DataError(f"{name}: {split} has no rows, because its file has too few; {AGAIN}")
+    with np.errstate(over="ignore", invalid="ignore"):
+        shift, width = fit_scaler(inputs[parts["train"]])
+    if not (np.isfinite(shift).all() and np.isfinite(width).all()):
+        raise DataError(f"{name}: its inputs have numbers too large to scale; mend its file, or {AGAIN}")
     scaled = ((inputs - shift) / np.where(width == 0, 1, width)).astype(np.float32)
     classes = np.issubdtype(targets.dtype, np.integer)
     targets = targets.astype(np.int64 if classes else np.float32)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from edgepress.datasets import DataError, Prepared
+from edgepress.datasets import AGAIN, DataError, Prepared
 
 
 @dataclass(frozen=True)
@@ -28,13 +28,14 @@ def normalise(name: str, train: Images, test: Images, classes: int, split_seed: 
     """
     for images in (train, test):
         if not len(images.pixels):
-            raise DataError(f"{images.file} has no images")
+            raise DataError(f"{images.file} has no images; {AGAIN}")
         if len(images.labels) != len(images.pixels):
-            raise DataError(f"{images.file}: {len(images.labels):,} labels for {len(images.pixels):,} images")
+            raise DataError(f"{images.file}: {len(images.labels):,} labels for {len(images.pixels):,} images; {AGAIN}")
         if images.labels.max() >= classes:
             row = int(np.argmax(images.labels >= classes))
             raise DataError(
-                f"{images.file}: label {images.labels[row]} of image {row + 1} is not one of 0 to {classes - 1}"
+                f"{images.file}: label {images.labels[row]} of image {row + 1} is not one of 0 to {classes - 1}; "
+                f"{AGAIN}"
             )
     drawn = np.random.default_rng(split_seed).permutation(len(train.pixels))
     val_rows, train_rows = np.sort(drawn[: len(drawn) // 10]), np.sort(drawn[len(drawn) // 10 :])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgepress.datasets import DataError
+from edgepress.datasets import AGAIN, DataError, read_bytes
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,8 @@ class Table:
         return values
 
     def _wrong(self, column: str, row: int, what: str) -> DataError:
-        return DataError(f"{self.file}: {column} of row {row + 1} is {str(self.fields[column][row])!r}, {what}")
+        text = str(self.fields[column][row])[:40]
+        return DataError(f"{self.file}: {column} of row {row + 1} is {text!r}, {what}; {AGAIN}")
 
 
 def _to_float(text: str) -> float:
@@ -62,30 +63,33 @@ def read_csv(file: Path, columns: Sequence[str], header: bool = True) -> Table:
 def read_keel(file: Path, columns: Sequence[str]) -> Table:
     """Read a file of the KEEL repository: lines that begin with @ describe it, its attributes among them."""
     lines = _lines(file)
-    attributes = [line.split()[1] for line in lines if line.lower().startswith("@attribute ")]
+    attributes = [" ".join(line.split()[1:2]) for line in lines if line.lower().startswith("@attribute ")]
     _same_columns(file, attributes, columns)
     return _table(file, [line for line in lines if not line.startswith("@")], columns)
 
 
 def _lines(file: Path) -> list[str]:
     try:
-        return [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except FileNotFoundError:
-        raise DataError(f"{file} is not there; `snakemake fetch` gets it") from None
+        text = read_bytes(file).decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise DataError(f"{file} is not text") from None
+        raise DataError(f"{file} is not text; {AGAIN}") from None
+    return [line for line in text.splitlines() if line.strip()]
 
 
 def _same_columns(file: Path, found: Sequence[str], expected: Sequence[str]) -> None:
     if list(found) != list(expected):
-        raise DataError(f"{file}: its columns are {', '.join(found) or 'none'} but must be {', '.join(expected)}")
+        names = ", ".join(found)[:200] or "none"
+        raise DataError(f"{file}: its columns are {names} but must be {', '.join(expected)}; {AGAIN}")
 
 
 def _table(file: Path, lines: list[str], columns: Sequence[str]) -> Table:
-    rows = [[field.strip() for field in row] for row in csv.reader(lines)]
+    try:
+        rows = [[field.strip() for field in row] for row in csv.reader(lines)]
+    except csv.Error as error:
+        raise DataError(f"{file} is no table ({error}); {AGAIN}") from None
     if not rows:
-        raise DataError(f"{file} has no rows")
+        raise DataError(f"{file} has no rows; {AGAIN}")
     for number, row in enumerate(rows, 1):
         if len(row) != len(columns):
-            raise DataError(f"{file}: row {number} has {len(row)} fields but must have {len(columns)}")
+            raise DataError(f"{file}: row {number} has {len(row)} fields but must have {len(columns)}; {AGAIN}")
     return Table(file, dict(zip(columns, np.array(rows).T, strict=True)))

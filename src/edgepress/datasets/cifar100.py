@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import gzip
 import tarfile
 import zlib
 from collections.abc import Collection
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 import numpy as np
 
-from edgepress.datasets import DataError, Prepared
+from edgepress.datasets import AGAIN, DataError, Prepared
 from edgepress.datasets._images import Images, normalise
 
 DATASETS = {
@@ -26,6 +28,7 @@ MEMBERS = {"train": "cifar-100-binary/train.bin", "test": "cifar-100-binary/test
 SHAPE = (3, 32, 32)
 RECORD = 2 + 3 * 32 * 32  # coarse label, fine label, pixels
 LARGEST = 50_000 * RECORD
+_BESIDE = 1 << 20  # bytes for headers and padding of an archive
 
 
 def prepare(raw: Path, split_seed: int) -> Prepared:
@@ -40,7 +43,7 @@ def prepare(raw: Path, split_seed: int) -> Prepared:
 
 def _images(file: Path, content: bytes) -> Images:
     if len(content) % RECORD:
-        raise DataError(f"{file} has {len(content):,} bytes, not a multiple of {RECORD:,}, the bytes of an image")
+        raise DataError(f"{file} has {len(content):,} bytes, not a multiple of {RECORD:,}, those of an image; {AGAIN}")
     records = np.frombuffer(content, dtype=np.uint8).reshape(-1, RECORD)
     return Images(file, records[:, 2:].reshape(-1, *SHAPE), records[:, 1])
 
@@ -49,26 +52,56 @@ def read_members(archive: Path, names: Collection[str], largest: int) -> dict[st
     """Read the files called ``names`` out of a gzipped tar archive, by name; nothing is unpacked to disk.
 
     Raises DataError where one is missing, the archive is damaged, or it holds what an honest one does not: links,
-    devices, names that lead out of it, a file of more than ``largest`` bytes.
+    devices, names that lead out of it, a name twice, a file of more than ``largest`` bytes, or much beside the files.
     """
     found: dict[str, bytes] = {}
     try:
-        with tarfile.open(archive, "r|gz") as members:
-            for member in members:
-                path = PurePosixPath(member.name)
-                if path.is_absolute() or ".." in path.parts:
-                    raise DataError(f"{archive}: {member.name!r} leads out of the archive")
-                if not (member.isreg() or member.isdir()):
-                    raise DataError(f"{archive}: {member.name!r} is neither a file nor a folder")
-                if member.size > largest:
-                    raise DataError(f"{archive}: {member.name!r} has {member.size:,} bytes; {largest:,} is the most")
-                if member.isreg() and member.name in names:
-                    found[member.name] = members.extractfile(member).read()
+        with gzip.open(archive) as unpacked:
+            stream = _Limited(unpacked, (len(names) + 1) * largest + _BESIDE)
+            with tarfile.open(fileobj=stream, mode="r|") as members:
+                for member in members:
+                    _check_honest(member, largest)
+                    if member.isreg() and member.name in names:
+                        if member.name in found:
+                            raise _Dishonest(f"{member.name!r} is there twice")
+                        found[member.name] = members.extractfile(member).read()
+            while stream.read(_BESIDE):
+                pass  # to the end, where gzip's checksum is
+    except _Dishonest as error:
+        raise DataError(f"{archive}: {error}; {AGAIN}") from None
     except FileNotFoundError:
         raise DataError(f"{archive} is not there; `snakemake fetch` gets it") from None
-    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
-        raise DataError(f"{archive} is cut short or damaged ({error})") from None
+    except (tarfile.TarError, EOFError, OSError, ValueError, zlib.error) as error:
+        raise DataError(f"{archive} is cut short or damaged ({error}); {AGAIN}") from None
     for name in names:
         if name not in found:
-            raise DataError(f"{archive} has no {name}")
+            raise DataError(f"{archive} has no {name}; {AGAIN}")
     return found
+
+
+class _Dishonest(Exception):
+    """What an archive holds that an honest one does not; the message goes on after its name."""
+
+
+def _check_honest(member: tarfile.TarInfo, largest: int) -> None:
+    path = PurePosixPath(member.name)
+    if path.is_absolute() or ".." in path.parts:
+        raise _Dishonest(f"{member.name!r} leads out of the archive")
+    if not (member.isreg() or member.isdir()):
+        raise _Dishonest(f"{member.name!r} is neither a file nor a folder")
+    if member.size > largest:
+        raise _Dishonest(f"{member.name!r} has {member.size:,} bytes; {largest:,} is the most")
+
+
+class _Limited:
+    """A stream that ends in an error after ``limit`` bytes, whatever its packed form promises."""
+
+    def __init__(self, stream: BinaryIO, limit: int) -> None:
+        self._stream, self._limit, self._left = stream, limit, limit
+
+    def read(self, size: int) -> bytes:
+        data = self._stream.read(size)
+        self._left -= len(data)
+        if self._left < 0:
+            raise _Dishonest(f"it unpacks to more than {self._limit:,} bytes")
+        return data

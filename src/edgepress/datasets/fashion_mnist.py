@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgepress.datasets import DataError, Prepared
+from edgepress.datasets import AGAIN, DataError, Prepared, read_bytes
 from edgepress.datasets._images import Images, normalise
 
 DATASETS = {
@@ -34,7 +34,7 @@ def _read(raw: Path, part: str) -> Images:
     file = raw / f"{part}-images-idx3-ubyte"
     pixels = read_idx(file, 3)
     if pixels.shape[1:] != (SIDE, SIDE):
-        raise DataError(f"{file}: images are {pixels.shape[1]}×{pixels.shape[2]} but must be {SIDE}×{SIDE}")
+        raise DataError(f"{file}: images are {pixels.shape[1]}×{pixels.shape[2]} but must be {SIDE}×{SIDE}; {AGAIN}")
     margin = (MARGIN, MARGIN)
     return Images(
         file, np.pad(pixels, ((0, 0), margin, margin))[:, None], read_idx(raw / f"{part}-labels-idx1-ubyte", 1)
@@ -46,15 +46,12 @@ def read_idx(file: Path, dimensions: int) -> np.ndarray:
 
     It begins with 0, 0, 8 (bytes) and the number of dimensions, then their sizes, 32 bits each, big-endian.
     """
-    try:
-        content = file.read_bytes()
-    except FileNotFoundError:
-        raise DataError(f"{file} is not there; `snakemake fetch` gets it") from None
+    content = read_bytes(file)
     begin = 4 + 4 * dimensions
     if len(content) < begin or content[:4] != bytes([0, 0, 8, dimensions]):
-        raise DataError(f"{file}: its header is not that of bytes in {dimensions} dimensions")
+        raise DataError(f"{file}: its header is not that of bytes in {dimensions} dimensions; {AGAIN}")
     shape = struct.unpack(f">{dimensions}I", content[4:begin])
     expected = begin + int(np.prod(shape, dtype=object))
     if len(content) != expected:
-        raise DataError(f"{file} has {len(content):,} bytes but its header says {expected:,}")
+        raise DataError(f"{file} has {len(content):,} bytes but its header says {expected:,}; {AGAIN}")
     return np.frombuffer(content, dtype=np.uint8, offset=begin).reshape(shape)

@@ -10,12 +10,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from edgepress import registry
+from edgepress import registry, tensor_files
 from edgepress.datasets import Prepared
+from edgepress.files import FileError
 
 
 def build(name: str, data: Prepared, seed: int = 0) -> nn.Module:
@@ -44,22 +43,22 @@ def begin_from(network: nn.Module, path: str | Path) -> list[str]:
 
     A first convolution for three colours fits a network for grey images: its kernels are summed over the colours,
     which is what three equal channels would give. Returns the names of what was loaded; what was not, a new head
-    say, stays as it was built. Raises ValueError where the file is no safetensors, or nothing in it fits.
+    say, stays as it was built. Raises FileError where the file is no safetensors, nothing in it fits, or what fits is
+    not finite.
     """
-    try:
-        tensors = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise ValueError(f"{path} cannot be read as safetensors: {error}") from None
+    tensors = tensor_files.load_foreign(path)
     state, loaded = inference_state(network), {}
     for name, tensor in state.items():
         found = tensors.get(name)
         if found is not None and tensor.dim() == 4 and tensor.shape[1] == 1 and found.shape[1] == 3:
             found = found.sum(dim=1, keepdim=True)
         if found is not None and found.shape == tensor.shape:
+            if not found.is_floating_point() or not found.isfinite().all():
+                raise FileError(f"{path}: {name} holds what is no finite float; name a file of sound weights")
             loaded[name] = found
     if not loaded:
-        raise ValueError(f"{path} holds no tensor that fits: the network has {', '.join(list(state)[:3])}, …, "
-                         f"the file {', '.join(list(tensors)[:3])}, …")  # fmt: skip
+        raise FileError(f"{path} holds no tensor that fits: the network has {', '.join(list(state)[:3])}, …, "
+                         f"the file {', '.join(list(tensors)[:3])}, …; name one of the same network")  # fmt: skip
     network.load_state_dict(loaded, strict=False)
     return list(loaded)
 

@@ -1,0 +1,76 @@
+"""Files of tensors that notice when a bit of them has flipped: prepared data, trained networks.
+
+They are safetensors files, which any reader of these reads. Their one entry of metadata, ``edgepress``, is JSON: what
+the file says about itself, and ``crc32`` of that and of the tensors with their names, types and shapes.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from edgepress.files import FileError
+
+_ENTRY = "edgepress"
+
+
+def to_bytes(tensors: Mapping[str, Tensor], about: Mapping[str, Any] | None = None) -> bytes:
+    """The file of ``tensors``, on the CPU, and of what is to be said ``about`` them."""
+    whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    entry = {**(about or {}), "crc32": _crc32(whole, about or {})}
+    return save(whole, {_ENTRY: json.dumps(entry)})
+
+
+def load(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read what ``to_bytes`` made: the tensors, and what is said about them.
+
+    Raises FileError where the file is not there, is none of this kind, or is damaged.
+    """
+    tensors, metadata = _read(path, "remove it, and run the same command again, which makes it")
+    try:
+        about = dict(json.loads(metadata[_ENTRY]))
+        expected = about.pop("crc32")
+    except (KeyError, ValueError, TypeError, RecursionError):
+        raise FileError(f"{path} has no checksum, so it is damaged, or not of edgepress; "
+                        f"remove it, and run the same command again, which makes it") from None  # fmt: skip
+    if expected != _crc32(tensors, about):
+        raise FileError(f"{path} is damaged: its checksum does not fit; "
+                        f"remove it, and run the same command again, which makes it")  # fmt: skip
+    return tensors, about
+
+
+def load_foreign(path: str | Path) -> dict[str, Tensor]:
+    """Read the tensors of a safetensors file of any origin; one of edgepress's is checked like in ``load``.
+
+    Raises FileError where the file is not there, is no safetensors, or is damaged.
+    """
+    tensors, metadata = _read(path, "save its tensors with safetensors.torch.save_file, or name another file")
+    return load(path)[0] if _ENTRY in metadata else tensors
+
+
+def _read(path: str | Path, cure: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            names = file.keys()  # of something that is no dict
+            return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
+    except FileNotFoundError:
+        raise FileError(f"{path} is not there; {cure}") from None
+    except (safetensors.SafetensorError, OSError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise FileError(f"{path} cannot be read as safetensors: {reason}; {cure}") from None
+
+
+def _crc32(tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> int:
+    shapes = [[name, str(tensors[name].dtype), list(tensors[name].shape)] for name in sorted(tensors)]
+    total = zlib.crc32(json.dumps([shapes, about], sort_keys=True).encode("utf-8"))
+    for name in sorted(tensors):
+        total = zlib.crc32(tensors[name].reshape(-1).view(torch.uint8).numpy(), total)
+    return total
