@@ -47,4 +47,4 @@ bench: .venv/installed-dev
 	touch $@
 
 clean:
-	rm -rf .venv .snakemake results/starter data/prepared logs
+	rm -rf .venv .snakemake results/starter checkpoints/starter data/prepared logs

@@ -1,7 +1,7 @@
 # What every rule shares: the checked config, names of files, and constraints on wildcards.
 # Nothing here imports torch or pandas: a dry run takes seconds.
 from edgepress import config as run_config
-from edgepress import metrics, provenance, registry, reporting, sources
+from edgepress import metrics, provenance, registry, reporting, runs, sources
 
 if not workflow.config_settings.configfiles:
 
@@ -19,6 +19,7 @@ except run_config.ConfigError as error:
 
 RESULTS = f"results/{CONFIG.run}"
 LOGS = f"logs/{CONFIG.run}"
+CHECKPOINTS = f"checkpoints/{CONFIG.run}"  # of trainings that are not done: no output, so Snakemake leaves them
 BENCHMARKS = f"{RESULTS}/benchmarks"
 MANIFEST = f"{RESULTS}/manifest.json"
 ENVIRONMENT = "../envs/environment.yaml"
@@ -55,6 +56,12 @@ CELLS = [
         log_folder=f"{LOGS}/{TRAINED}".format(**training),
     )
 ]
+
+
+# What locks a folder in which no run lives is left from one that was killed.
+if workflow.is_main_process and runs.begin(".snakemake/edgepress"):
+    for lock in Path(".snakemake/locks").glob("*.lock"):
+        lock.unlink()
 
 
 wildcard_constraints:

@@ -4,6 +4,7 @@ import torch
 from safetensors.torch import load_file
 
 from edgepress import metrics, networks, training
+from edgepress.checkpoints import Checkpoints
 from edgepress.datasets import Prepared
 from edgepress.files import write_atomically
 from edgepress.logs import job
@@ -17,8 +18,9 @@ with job(snakemake.log[0]):
     networks.load_inference_state(network, load_file(snakemake.input.model))
     device = training.choose_device(snakemake.params.device)
     retraining = snakemake.params.retraining and training.Training(**snakemake.params.retraining)
+    checkpoints = Checkpoints(snakemake.params.checkpoints, snakemake.params.code)
     trained = Trained(name, seed, network, data)
-    bench = Bench(trained, snakemake.params.splits, device, retraining, snakemake.params.fold_bn)
+    bench = Bench(trained, snakemake.params.splits, device, retraining, snakemake.params.fold_bn, checkpoints)
 
     packed = iter(snakemake.output.packed)
     for (method, levels), table in zip(snakemake.params.levels.items(), snakemake.output.metrics, strict=True):
@@ -28,3 +30,4 @@ with job(snakemake.log[0]):
             write_atomically(next(packed), result.packed)
             rows += result.rows
         write_atomically(table, metrics.to_csv(rows))
+    checkpoints.remove()

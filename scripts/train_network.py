@@ -5,6 +5,7 @@ from safetensors.torch import save
 from tqdm import tqdm
 
 from edgepress import metrics, networks, training
+from edgepress.checkpoints import Checkpoints
 from edgepress.datasets import Prepared
 from edgepress.files import write_atomically
 from edgepress.logs import job
@@ -35,7 +36,8 @@ with (
     else:
         print("all weights are trained from scratch")
     network.to(device)
-    history = training.train(network, data.to(device), settings, seed, on_epoch=show)
+    checkpoints = Checkpoints(snakemake.params.checkpoints, snakemake.params.code)
+    history = training.train(network, data.to(device), settings, seed, show, checkpoints)
     state = {key: value.cpu().contiguous() for key, value in networks.inference_state(network).items()}
     trained = Trained(name, seed, network.cpu(), data)
     bench = Bench(trained, snakemake.params.splits, device, fold_bn=snakemake.params.fold_bn)
@@ -44,3 +46,4 @@ with (
     write_atomically(snakemake.output.model, save(state))
     write_atomically(snakemake.output.history, metrics.to_csv(history, history[0]))
     write_atomically(snakemake.output.metrics, metrics.to_csv(rows))
+    checkpoints.remove()

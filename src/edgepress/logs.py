@@ -8,16 +8,19 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
+from edgepress import runs
+
 _FAILED = "failed: "
 
 
 @contextlib.contextmanager
 def job(path: str | Path, *plain: type[Exception]) -> Iterator[None]:
-    """Send what is printed to the log at ``path``, and end the process with 1 where an error ends the job.
+    """Send what is printed to the log at ``path``, and end the process with 1 where an error ends the job, or its run.
 
     The log then closes with a traceback, unless the error is one of the ``plain`` types whose message says it all,
     and with one line, ``failed: …``, that the summary of the run quotes (``failure``).
     """
+    runs.end_with_run()
     with (
         Path(path).open("w", encoding="utf-8", buffering=1) as log,
         contextlib.redirect_stdout(log),
