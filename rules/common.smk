@@ -46,6 +46,16 @@ TRAININGS = [
     for (dataset, network), cell in SETTINGS.items()
     for seed in cell.seeds
 ]
+WAY_TO_DATA = {
+    dataset: [
+        *[
+            metrics.Step(RAW.format(dataset=dataset, file=file), f"logs/fetch/{dataset}/{file}.log", f"fetching {file}")
+            for file in SOURCES.get(dataset, ())
+        ],
+        metrics.Step(PREPARED.format(dataset=dataset), f"logs/prepare/{dataset}.log", "preparing its data set"),
+    ]
+    for dataset in CONFIG.datasets
+}
 CELLS = [
     cell
     for training in TRAININGS
@@ -54,6 +64,7 @@ CELLS = [
         JOBS[training["dataset"], training["network"]],
         results=f"{RESULTS}/{TRAINED}".format(**training),
         log_folder=f"{LOGS}/{TRAINED}".format(**training),
+        data=WAY_TO_DATA[training["dataset"]],
     )
 ]
 
