@@ -39,7 +39,7 @@ def job(path: str | Path, *plain: type[Exception]) -> Iterator[None]:
 
 
 def failure(path: str | Path) -> str:
-    """Why the job that wrote the log at ``path`` failed, or that it was killed: '' where it ended well or never began."""
+    """Why the job that wrote the log at ``path`` failed, or that it was killed; '' where it ended or never began."""
     try:
         lines = Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
