@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,7 +97,7 @@ class Cell:
             reason = "" if Path(step.path).exists() else logs.failure(step.log)
             if reason:
                 return f"{step.does} failed: {reason}" if step.does else reason
-        return "it was stopped, or something that it needs failed"
+        return "it was stopped, something that it needs failed, or there was no room for its files"
 
 
 def cells(
@@ -121,23 +122,27 @@ def cells(
             )
 
 
-def collect_what_is_there(path: str | Path, cells: Iterable[Cell]) -> int:
+def failures(cells: Iterable[Cell]) -> list[str]:
+    """A line for each cell without result: which, and why."""
+    reasons = ((cell, cell.why_missing()) for cell in cells)
+    return [f"{cell.metrics}: {reason}" for cell, reason in reasons if reason is not None]
+
+
+def collect_what_is_there(path: str | Path, cells: Iterable[Cell]) -> None:
     """Write the metrics of a run that failed: a cell without result becomes a row that says why.
 
-    Returns the number of cells without result.
+    The file is dated before every cell, so whoever asks for it has it made again.
     """
     rows: list[dict[str, Any]] = []
-    failed = 0
     for cell in cells:
         reason = cell.why_missing()
         if reason is None:
             rows += from_csv(cell.metrics)
-            continue
-        failed += 1
-        identity = {name: getattr(cell, name) for name in ("dataset", "network", "seed", "method", "level")}
-        rows.append({**identity, "status": "failed", "reason": reason})
+        else:
+            identity = {name: getattr(cell, name) for name in ("dataset", "network", "seed", "method", "level")}
+            rows.append({**identity, "status": "failed", "reason": reason})
     write_atomically(path, to_csv(rows))
-    return failed
+    os.utime(path, (0, 0))
 
 
 TIMINGS = ("dataset", "network", "seed", "job", "seconds", "cpu_seconds", "max_rss_mb")
