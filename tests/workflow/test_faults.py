@@ -78,7 +78,7 @@ def test_cells_that_cannot_be_written_fail_alone(config, tmp_path):
     folder = tmp_path / "run"
     # The empty file keeps Snakemake from removing the folder, which is where the disk is mounted.
     before = f"mount -t tmpfs -o size=4k none {FULL} && touch {FULL}/empty && chmod 555 {SEALED}"
-    done = on_disks(before, folder, config, f"mount -o remount,size=1m {FULL} && chmod 755 {SEALED}")
+    done = on_disks(before, folder, config, f"mount -o remount,size=1m {FULL} && chmod -R 755 {RUN}")
     assert done.returncode == 1, done.stderr[-3000:]
     rows = from_csv(folder / "failed.csv")
     lost = {(row["dataset"], row["method"]): row["reason"] for row in rows if row["status"] != "ok"}
@@ -144,7 +144,7 @@ def test_a_mirror_is_only_read_and_data_that_cannot_be_stored_fail_alone(config,
     config.write_text(CONFIG.replace("mv_synthetic", "telescope") + f"mirror: {mirror}\n")
     raw = folder / "data/raw/telescope"
     raw.mkdir(parents=True)
-    done = on_disks(f"chmod 555 {mirror} {raw}", folder, config, f"chmod 755 {raw}")
+    done = on_disks(f"chmod 555 {mirror} {raw}", folder, config, "chmod -R 755 data/raw")
     assert done.returncode == 1, done.stderr[-3000:]
     rows = from_csv(folder / "failed.csv")
     assert {row["status"] for row in rows if row["dataset"] == "breast_cancer"} == {"ok"}
