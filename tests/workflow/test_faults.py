@@ -144,7 +144,7 @@ def test_a_mirror_is_only_read_and_data_that_cannot_be_stored_fail_alone(config,
     config.write_text(CONFIG.replace("mv_synthetic", "telescope") + f"mirror: {mirror}\n")
     raw = folder / "data/raw/telescope"
     raw.mkdir(parents=True)
-    done = on_disks(f"chmod 555 {mirror} {raw}", folder, config, "chmod -R 755 data/raw")
+    done = on_disks(f"chmod 555 {mirror} {raw}", folder, config, f"mkdir -p {raw} && chmod 755 {raw}")
     assert done.returncode == 1, done.stderr[-3000:]
     rows = from_csv(folder / "failed.csv")
     assert {row["status"] for row in rows if row["dataset"] == "breast_cancer"} == {"ok"}
