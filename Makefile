@@ -1,6 +1,7 @@
 # make run: the starter run, from nothing to its report.    make test: the same set-up, then the tests.
 # make study: the study's data sets and networks; hours on a CPU, goes on where it was.
 # make replicate: what the study published, recomputed (config/replication.yaml says from where).
+# make test-kill: a run killed at two dozen random moments; minutes.
 # make lint: what CI refuses.    make bench: the speed of what is ours, against copying memory.
 # CONFIG=config/mine.yaml make run: another run.
 
@@ -9,7 +10,7 @@ CONFIG ?= config/config.yaml
 BIN := .venv/bin
 EXTRAS := dev hardware energy
 
-.PHONY: run study replicate test lint bench clean
+.PHONY: run study replicate test test-kill lint bench clean
 
 run: .venv/installed
 	$(BIN)/snakemake --cores all --configfile $(CONFIG)
@@ -24,6 +25,9 @@ replicate:
 
 test: .venv/installed-dev
 	$(BIN)/pytest
+
+test-kill: .venv/installed-dev
+	$(BIN)/pytest -m kill
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .
@@ -48,4 +52,4 @@ bench: .venv/installed-dev
 	touch $@
 
 clean:
-	rm -rf .venv .snakemake results/starter data/prepared logs
+	rm -rf .venv .snakemake results/starter checkpoints/starter data/prepared logs

@@ -34,7 +34,10 @@ rule all:
 
 
 onstart:
-    provenance.start(MANIFEST, CONFIG.model_dump(), workflow.basedir)
+    try:
+        provenance.start(MANIFEST, CONFIG.model_dump(), workflow.basedir)
+    except OSError as error:
+        raise WorkflowError(f"{RESULTS} cannot be written to: {error}; mend that, and run again") from None
 
 
 onsuccess:
@@ -45,8 +48,14 @@ onsuccess:
 
 
 onerror:
-    provenance.end(MANIFEST, "failed")
-    failed = metrics.collect_what_is_there(f"{RESULTS}/metrics.csv", CELLS) if CELLS else 0
-    if failed:
-        print(f"\n{failed} of {len(CELLS)} cells have no result; {RESULTS}/metrics.csv says which and why.")
+    failures = metrics.failures(CELLS)
+    if failures:
+        print(f"\n{len(failures)} of {len(CELLS)} cells have no result:", *failures[:10], sep="\n  ")
+    try:
+        provenance.end(MANIFEST, "failed")
+        if failures:
+            metrics.collect_what_is_there(f"{RESULTS}/metrics.csv", CELLS)
+            print(f"{RESULTS}/metrics.csv says of each which and why.")
+    except OSError as error:
+        print(f"\n{RESULTS} cannot be written to: {error}")
     print("\nWhat is finished is kept: run the same command again to do the rest.")

@@ -3,7 +3,7 @@
 import sys
 
 from edgepress import config as run_config
-from edgepress import config_text, metrics, provenance, registry, reporting, sources
+from edgepress import config_text, metrics, provenance, registry, reporting, runs, sources
 from snakemake.utils import update_config
 
 if not workflow.config_settings.configfiles:
@@ -29,6 +29,7 @@ if workflow.is_main_process:
 
 RESULTS = f"results/{CONFIG.run}"
 LOGS = f"logs/{CONFIG.run}"
+CHECKPOINTS = f"checkpoints/{CONFIG.run}"  # of trainings that are not done: no output, so Snakemake leaves them
 BENCHMARKS = f"{RESULTS}/benchmarks"
 MANIFEST = f"{RESULTS}/manifest.json"
 ENVIRONMENT = "../envs/environment.yaml"
@@ -55,6 +56,16 @@ TRAININGS = [
     for (dataset, network), cell in SETTINGS.items()
     for seed in cell.seeds
 ]
+WAY_TO_DATA = {
+    dataset: [
+        *[
+            metrics.Step(RAW.format(dataset=dataset, file=file), f"logs/fetch/{dataset}/{file}.log", f"fetching {file}")
+            for file in SOURCES.get(dataset, ())
+        ],
+        metrics.Step(PREPARED.format(dataset=dataset), f"logs/prepare/{dataset}.log", "preparing its data set"),
+    ]
+    for dataset in CONFIG.datasets
+}
 CELLS = [
     cell
     for training in TRAININGS
@@ -63,8 +74,15 @@ CELLS = [
         JOBS[training["dataset"], training["network"]],
         results=f"{RESULTS}/{TRAINED}".format(**training),
         log_folder=f"{LOGS}/{TRAINED}".format(**training),
+        data=WAY_TO_DATA[training["dataset"]],
     )
 ]
+
+
+# What locks a folder in which no run lives is left from one that was killed.
+if workflow.is_main_process and runs.begin(".snakemake/edgepress"):
+    for lock in Path(".snakemake/locks").glob("*.lock"):
+        lock.unlink()
 
 
 wildcard_constraints:

@@ -38,6 +38,7 @@ for number, (job, steps, places) in enumerate(PLACES.values()):
             retraining=lambda wildcards, level=job.level: (
                 SETTINGS[wildcards.dataset, wildcards.network].retraining.model_dump() if level else None
             ),
+            checkpoints=f"{CHECKPOINTS}/{TRAINED}/{job.name}",
             device=CONFIG.device,
             threads=CONFIG.threads,
             fold_bn=lambda wildcards: SETTINGS[wildcards.dataset, wildcards.network].fold_bn,

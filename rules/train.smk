@@ -21,6 +21,7 @@ rule train_network:
         training=lambda wildcards: SETTINGS[wildcards.dataset, wildcards.network].training.model_dump(),
         weights=lambda wildcards: SETTINGS[wildcards.dataset, wildcards.network].weights,
         frozen=lambda wildcards: SETTINGS[wildcards.dataset, wildcards.network].frozen,
+        checkpoints=f"{CHECKPOINTS}/{TRAINED}/train",
         device=CONFIG.device,
         threads=CONFIG.threads,
         fold_bn=lambda wildcards: SETTINGS[wildcards.dataset, wildcards.network].fold_bn,

@@ -3,6 +3,7 @@
 import torch
 
 from edgepress import metrics, networks, tensor_files, training
+from edgepress.checkpoints import Checkpoints
 from edgepress.costs.consumption import metered
 from edgepress.datasets import Prepared
 from edgepress.files import FileError, write_atomically
@@ -17,8 +18,9 @@ with job(snakemake.log[0], FileError):
     networks.load_inference_state(network, tensor_files.load(snakemake.input.model)[0])
     device = training.choose_device(snakemake.params.device)
     retraining = snakemake.params.retraining and training.Training(**snakemake.params.retraining)
+    checkpoints = Checkpoints(snakemake.params.checkpoints, snakemake.params.code)
     trained = Trained(name, seed, network, data)
-    bench = Bench(trained, snakemake.params.splits, device, retraining, snakemake.params.fold_bn)
+    bench = Bench(trained, snakemake.params.splits, device, retraining, snakemake.params.fold_bn, checkpoints)
 
     packed, energy = iter(snakemake.output.packed), iter(snakemake.output.energy)
     for (method, levels), table in zip(snakemake.params.levels.items(), snakemake.output.metrics, strict=True):
@@ -31,3 +33,4 @@ with job(snakemake.log[0], FileError):
                 rows += result.rows
                 noted["status"] = result.rows[-1]["status"]
         write_atomically(table, metrics.to_csv(rows))
+    checkpoints.remove()

@@ -4,6 +4,7 @@ import torch
 from tqdm import tqdm
 
 from edgepress import metrics, networks, tensor_files, training
+from edgepress.checkpoints import Checkpoints
 from edgepress.costs.consumption import metered
 from edgepress.datasets import Prepared
 from edgepress.files import FileError, write_atomically
@@ -37,7 +38,8 @@ with (
     else:
         print("all weights are trained from scratch")
     network.to(device)
-    history = training.train(network, data.to(device), settings, seed, on_epoch=show)
+    checkpoints = Checkpoints(snakemake.params.checkpoints, snakemake.params.code)
+    history = training.train(network, data.to(device), settings, seed, show, checkpoints)
     model = tensor_files.to_bytes({key: value.cpu() for key, value in networks.inference_state(network).items()})
     trained = Trained(name, seed, network.cpu(), data)
     bench = Bench(trained, snakemake.params.splits, device, fold_bn=snakemake.params.fold_bn)
@@ -46,3 +48,4 @@ with (
     write_atomically(snakemake.output.model, model)
     write_atomically(snakemake.output.history, metrics.to_csv(history, history[0]))
     write_atomically(snakemake.output.metrics, metrics.to_csv(rows))
+    checkpoints.remove()

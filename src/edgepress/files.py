@@ -1,7 +1,14 @@
-"""Files that are either complete or absent, and the error of those that are no use."""
+"""Files that are either complete or absent, the error of those that are no use, and files that tell whether the
+process that made them lives.
+
+A process holds a file by locking it; the operating system lets go when the process ends, however it ends.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import glob
 import os
 import tempfile
 from pathlib import Path
@@ -12,20 +19,62 @@ class FileError(ValueError):
 
 
 def write_atomically(path: str | Path, content: bytes | str) -> None:
-    """Write ``content`` under a temporary name beside ``path``, then rename; a kill leaves no half file."""
+    """Write ``content`` under a temporary name beside ``path``, then rename; a kill leaves no half file.
+
+    What it leaves is a temporary file, which the next that writes ``path`` removes.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     data = content.encode("utf-8") if isinstance(content, str) else content
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    temporary = Path(name)
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+        remove_abandoned(left)
+    handle, temporary = hold_new(path.parent, f".{path.name}.", ".part")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with os.fdopen(os.dup(handle), "wb") as file:
             file.write(data)
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+    finally:
+        os.close(handle)
+
+
+def hold_new(folder: Path, prefix: str = "", suffix: str = "") -> tuple[int, Path]:
+    """Make a file of a new name in ``folder`` and hold it until the descriptor is closed, or the process ends."""
+    while True:
+        handle, name = tempfile.mkstemp(dir=folder, prefix=prefix, suffix=suffix)
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        if Path(name).exists():  # nobody took it for abandoned in between
+            return handle, Path(name)
+        os.close(handle)
+
+
+def is_held(path: Path) -> bool:
+    """Whether a process that lives holds ``path``; also where that cannot be known."""
+    try:
+        with path.open("r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
+
+
+def remove_abandoned(path: Path) -> bool:
+    """Remove ``path`` if no process holds it, and return whether it is gone; it stays where that cannot be known."""
+    try:
+        with path.open("r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return True
 
 
 def _umask() -> int:

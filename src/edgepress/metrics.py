@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,8 +64,20 @@ def join(paths: Iterable[str | Path]) -> str:
 
 
 @dataclass(frozen=True)
+class Step:
+    """A file on the way to a cell's metrics, the log of the job that makes it, and what that job does."""
+
+    path: str
+    log: str
+    does: str = ""
+
+
+@dataclass(frozen=True)
 class Cell:
-    """A data set × network × seed × method of a run, where its metrics belong and where its job logs."""
+    """A data set × network × seed × method of a run, where its metrics belong and where its job logs.
+
+    Without the file of the last of the steps that ``lead`` to it, its metrics count for nothing.
+    """
 
     dataset: str
     network: str
@@ -72,18 +85,31 @@ class Cell:
     method: str
     metrics: str
     log: str
-    training: str = ""  # the metrics of full precision, without which those of a compressed network count for nothing
+    lead: tuple[Step, ...] = ()
     level: str = ""  # where its levels are jobs of their own
 
+    def why_missing(self) -> str | None:
+        """Why it has no result: the first failure on the way to it. None where it has a result."""
+        steps = [*self.lead, Step(self.metrics, self.log)]
+        if all(Path(step.path).exists() for step in steps[-2:]):
+            return None
+        for step in steps:
+            reason = "" if Path(step.path).exists() else logs.failure(step.log)
+            if reason:
+                return f"{step.does} failed: {reason}" if step.does else reason
+        return "it was stopped, something that it needs failed, or there was no room for its files"
 
-def cells(training: Mapping[str, Any], jobs: Iterable[Any], results: str, log_folder: str) -> Iterator[Cell]:
+
+def cells(
+    training: Mapping[str, Any], jobs: Iterable[Any], results: str, log_folder: str, data: Iterable[Step] = ()
+) -> Iterator[Cell]:
     """The cells of one training: full precision, and each method of ``jobs``, or each level where it is a job.
 
     ``training`` names dataset, network and seed; ``jobs`` are of the kind ``edgepress.config.Job``; ``results`` and
-    ``log_folder`` are its own folders.
+    ``log_folder`` are its own folders; ``data`` leads to its data set.
     """
-    trained = f"{results}/fp32/metrics.csv"
-    yield Cell(**training, method="fp32", metrics=trained, log=f"{log_folder}/train.log", training=trained)
+    trained = Step(f"{results}/fp32/metrics.csv", f"{log_folder}/train.log", "its training")
+    yield Cell(**training, method="fp32", metrics=trained.path, log=trained.log, lead=(*data, trained))
     for job in jobs:
         for method, table in job.tables.items():
             yield Cell(
@@ -91,30 +117,32 @@ def cells(training: Mapping[str, Any], jobs: Iterable[Any], results: str, log_fo
                 method=method,
                 metrics=f"{results}/{table}",
                 log=f"{log_folder}/{job.name}.log",
-                training=trained,
+                lead=(*data, trained),
                 level=job.level,
             )
 
 
-def collect_what_is_there(path: str | Path, cells: Iterable[Cell]) -> int:
+def failures(cells: Iterable[Cell]) -> list[str]:
+    """A line for each cell without result: which, and why."""
+    reasons = ((cell, cell.why_missing()) for cell in cells)
+    return [f"{cell.metrics}: {reason}" for cell, reason in reasons if reason is not None]
+
+
+def collect_what_is_there(path: str | Path, cells: Iterable[Cell]) -> None:
     """Write the metrics of a run that failed: a cell without result becomes a row that says why.
 
-    Returns the number of cells without result.
+    The file is dated before every cell, so whoever asks for it has it made again.
     """
     rows: list[dict[str, Any]] = []
-    failed = 0
     for cell in cells:
-        trained = not cell.training or Path(cell.training).exists()
-        if trained and Path(cell.metrics).exists():
+        reason = cell.why_missing()
+        if reason is None:
             rows += from_csv(cell.metrics)
-            continue
-        failed += 1
-        reason = "its training failed, or was stopped" if not trained and cell.metrics != cell.training else None
-        reason = reason or logs.failure(cell.log) or "it was stopped, or something that it needs failed"
-        identity = {name: getattr(cell, name) for name in ("dataset", "network", "seed", "method", "level")}
-        rows.append({**identity, "status": "failed", "reason": reason})
+        else:
+            identity = {name: getattr(cell, name) for name in ("dataset", "network", "seed", "method", "level")}
+            rows.append({**identity, "status": "failed", "reason": reason})
     write_atomically(path, to_csv(rows))
-    return failed
+    os.utime(path, (0, 0))
 
 
 TIMINGS = ("dataset", "network", "seed", "job", "seconds", "cpu_seconds", "max_rss_mb")

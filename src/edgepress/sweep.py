@@ -12,6 +12,7 @@ from torch import nn
 
 from edgepress import methods, packing, registry, tensor_files
 from edgepress.activations import input_bits
+from edgepress.checkpoints import Checkpoints
 from edgepress.costs.operations import FLOAT_BITS, bit_operations, layer_macs
 from edgepress.datasets import Prepared
 from edgepress.encodings import Dense
@@ -45,9 +46,9 @@ class Result:
 class Bench:
     """Measures networks that share an architecture with ``trained``, on the same splits and device.
 
-    ``retraining`` is how methods that train the network again do it. The others get the network as it is shipped:
-    with ``fold_bn``, its BatchNorms are part of the layers before them. So is the float32 file that sizes are compared
-    with.
+    ``retraining`` is how methods that train the network again do it, ``checkpoints`` where they keep how far they are.
+    The others get the network as it is shipped: with ``fold_bn``, its BatchNorms are part of the layers before them. So
+    is the float32 file that sizes are compared with.
     """
 
     def __init__(
@@ -57,10 +58,12 @@ class Bench:
         device: torch.device,
         retraining: Training | None = None,
         fold_bn: bool = True,
+        checkpoints: Checkpoints | None = None,
     ) -> None:
         self.trained = trained
         self.splits = splits
         self.retraining = retraining
+        self.checkpoints = checkpoints
         self.device = device
         self.data = trained.data.only(*splits).to(device)
         self.shipped = fold_batch_norm(trained.network) if fold_bn else trained.network
@@ -92,7 +95,7 @@ class Bench:
         entries = [registry.methods()[step] for step in steps or [method]]
         family = registry.family([entry.name for entry in entries])
         draws = draws if any(entry.stochastic for entry in entries) else 1
-        chain = [methods.create(entry.name, self.retraining) for entry in entries]
+        chain = [methods.create(entry.name, self.retraining, self.checkpoints) for entry in entries]
         network = self.trained.network if any(entry.retrains for entry in entries) else self.shipped
         visible = self.trained.data.only("train", "val")
         for name in levels:

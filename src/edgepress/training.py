@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrize import is_parametrized
 
+from edgepress.checkpoints import Checkpoints, TrainingState
 from edgepress.datasets import Prepared
 from edgepress.evaluation import evaluate
 from edgepress.networks import compressible
@@ -51,16 +52,17 @@ def train(
     settings: Training,
     seed: int,
     on_epoch: Callable[[dict[str, Any]], None] = lambda row: None,
+    checkpoints: Checkpoints | None = None,
 ) -> list[dict[str, Any]]:
     """Train ``network`` in place on the train split of ``data``; both are on the same device.
 
     Parameters that require no gradient stay as they are. ``seed`` decides the order of the examples and dropout.
     Returns the history, a row an epoch: epoch, lr, train_loss, val_loss (cross-entropy in nats, or mean squared error
-    in the target's squared unit); ``on_epoch`` gets each row as it comes. Raises ArithmeticError where the loss is no
-    longer finite.
+    in the target's squared unit); ``on_epoch`` gets each row as it comes. With ``checkpoints``, the same training that
+    was killed goes on where it was. Raises ArithmeticError where the loss is no longer finite.
     """
     _TargetScale.of(data, network).apply_to_outputs()
-    return _descend(network, data, settings, seed, on_epoch, best_loss=math.inf)
+    return _descend(network, data, settings, seed, on_epoch, math.inf, checkpoints)
 
 
 def retrain(
@@ -69,13 +71,16 @@ def retrain(
     settings: Training,
     seed: int,
     on_epoch: Callable[[dict[str, Any]], None] = lambda row: None,
+    checkpoints: Checkpoints | None = None,
+    generators: Sequence[torch.Generator] = (),
 ) -> list[dict[str, Any]]:
     """Train a trained ``network`` on, in place; its weights may stand behind parametrizations.
 
-    Where no epoch is better on val than the start, the start is what is kept. Otherwise like ``train``.
+    Where no epoch is better on val than the start, the start is what is kept. ``generators`` are those that the
+    network itself draws from. Otherwise like ``train``.
     """
     best_loss = evaluate(network, data, "val")["loss"]
-    return _descend(network, data, settings, seed, on_epoch, best_loss)
+    return _descend(network, data, settings, seed, on_epoch, best_loss, checkpoints, generators)
 
 
 def _descend(
@@ -85,47 +90,77 @@ def _descend(
     seed: int,
     on_epoch: Callable[[dict[str, Any]], None],
     best_loss: float,
+    checkpoints: Checkpoints | None,
+    generators: Sequence[torch.Generator] = (),
 ) -> list[dict[str, Any]]:
     """Take the steps, and leave the network as it was when its loss on val was lowest, and below ``best_loss``."""
-    inputs, targets = data.inputs["train"], data.targets["train"]
-    device = inputs.device
+    checkpoint = None
+    if checkpoints is not None:
+        checkpoint = checkpoints.of(network, data.only("train", "val"), settings, seed, best_loss, generators)
     torch.manual_seed(seed)
     order = torch.Generator().manual_seed(seed)
     scale = _TargetScale.of(data, network)
-    if inputs.dim() == 4:
+    if data.inputs["train"].dim() == 4:
         network.to(memory_format=torch.channels_last)
-    groups = scale.groups(network, settings.lr)
-    optimizer = torch.optim.AdamW(groups, weight_decay=settings.weight_decay)
-    schedule = _schedule(optimizer, settings, len(inputs))
-    best_state, best_epoch = copy.deepcopy(network.state_dict()), 0
-    bf16 = settings.precision == "bf16" or (settings.precision == "auto" and device.type == "cuda")
-    history: list[dict[str, Any]] = []
-    for epoch in range(1, settings.max_epochs + 1):
-        _to_training_mode(network)
-        total, lr = torch.zeros((), device=device), schedule.get_last_lr()[0]
-        shuffled = torch.randperm(len(inputs), generator=order).to(device)
-        for rows in _batches(shuffled, settings.batch_size):
-            optimizer.zero_grad(set_to_none=True)
-            batch = augmented(inputs[rows], settings.augment, order)
-            with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-                outputs = network(batch)
-            loss = _loss(outputs.float(), targets[rows], settings.label_smoothing) / scale.variance
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            total += loss.detach() * len(rows)
-        train_loss = float(total) / len(inputs) * scale.variance
-        if not math.isfinite(train_loss):
-            raise ArithmeticError(f"training diverged in epoch {epoch}: the loss is {train_loss}; lower its lr")
+    optimizer = torch.optim.AdamW(scale.groups(network, settings.lr), weight_decay=settings.weight_decay)
+    schedule = _schedule(optimizer, settings, len(data.inputs["train"]))
+    drawn_from = [*_generators_of(data.inputs["train"].device), order, *generators]
+    state = TrainingState(network, optimizer, schedule, drawn_from, copy.deepcopy(network.state_dict()), best_loss)
+    if checkpoint is not None:
+        checkpoint.resume(state)
+    for row in state.history:
+        on_epoch(row)
+    while not _ended(state, settings):
+        lr = schedule.get_last_lr()[0]
+        train_loss = _epoch(state, data, settings, scale, order)
         val_loss = evaluate(network, data, "val")["loss"]
-        history.append({"epoch": epoch, "lr": lr, "train_loss": train_loss, "val_loss": val_loss})
-        on_epoch(history[-1])
-        if val_loss < best_loss:
-            best_loss, best_state, best_epoch = val_loss, copy.deepcopy(network.state_dict()), epoch
-        elif epoch - best_epoch >= settings.patience:
-            break
-    network.load_state_dict(best_state)
-    return history
+        epoch = len(state.history) + 1
+        state.history.append({"epoch": epoch, "lr": lr, "train_loss": train_loss, "val_loss": val_loss})
+        on_epoch(state.history[-1])
+        if val_loss < state.best_loss:
+            state.best, state.best_loss, state.best_epoch = copy.deepcopy(network.state_dict()), val_loss, epoch
+        if checkpoint is not None:
+            checkpoint.save(state, _ended(state, settings))
+    network.load_state_dict(state.best)
+    return state.history
+
+
+def _ended(state: TrainingState, settings: Training) -> bool:
+    epochs = len(state.history)
+    return epochs >= settings.max_epochs or epochs - state.best_epoch >= settings.patience
+
+
+def _generators_of(device: torch.device) -> list[torch.Generator]:
+    """Those that torch itself draws from there, for dropout."""
+    on_device = [torch.cuda.default_generators[torch.cuda.current_device()]] if device.type == "cuda" else []
+    return [torch.default_generator, *on_device]
+
+
+def _epoch(
+    state: TrainingState, data: Prepared, settings: Training, scale: _TargetScale, order: torch.Generator
+) -> float:
+    """Take the steps of one epoch; the mean loss of its examples, before their steps."""
+    inputs, targets = data.inputs["train"], data.targets["train"]
+    device = inputs.device
+    bf16 = settings.precision == "bf16" or (settings.precision == "auto" and device.type == "cuda")
+    _to_training_mode(state.network)
+    total = torch.zeros((), device=device)
+    shuffled = torch.randperm(len(inputs), generator=order).to(device)
+    for rows in _batches(shuffled, settings.batch_size):
+        state.optimizer.zero_grad(set_to_none=True)
+        batch = augmented(inputs[rows], settings.augment, order)
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            outputs = state.network(batch)
+        loss = _loss(outputs.float(), targets[rows], settings.label_smoothing) / scale.variance
+        loss.backward()
+        state.optimizer.step()
+        state.schedule.step()
+        total += loss.detach() * len(rows)
+    mean = float(total) / len(inputs) * scale.variance
+    if not math.isfinite(mean):
+        epoch = len(state.history) + 1
+        raise ArithmeticError(f"training diverged in epoch {epoch}: the loss is {mean}; lower its lr")
+    return mean
 
 
 def freeze(network: nn.Module, names: Iterable[str]) -> None:

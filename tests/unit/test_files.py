@@ -1,9 +1,11 @@
 import os
 import stat
+import subprocess
+import sys
 
 import pytest
 
-from edgepress.files import write_atomically
+from edgepress.files import hold_new, is_held, write_atomically
 
 
 def test_text_and_bytes_are_written_as_they_are(tmp_path):
@@ -59,3 +61,38 @@ def test_permissions_are_those_of_an_ordinary_new_file(tmp_path):
         os.umask(before)
     modes = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("file", "ordinary")]
     assert modes == [0o640, 0o640]
+
+
+def test_what_a_killed_writer_left_is_removed_by_the_next(tmp_path):
+    write = "import os, sys; from edgepress import files; files.os.dup = lambda handle: os.kill(os.getpid(), 9); "
+    line = [sys.executable, "-c", write + "files.write_atomically(sys.argv[1], 'x' * 99)", tmp_path / "w8.safetensors"]
+    assert subprocess.run(line, check=False).returncode == -9
+    (left,) = tmp_path.iterdir()
+    assert left.name.startswith(".w8.safetensors.")
+    (tmp_path / ".w8.safetensors.swp").write_text("an editor's")
+    write_atomically(tmp_path / "w8.safetensors", "whole")
+    assert {path.name for path in tmp_path.iterdir()} == {"w8.safetensors", ".w8.safetensors.swp"}
+
+
+def test_what_a_living_writer_holds_stays(tmp_path):
+    handle, held = hold_new(tmp_path, ".metrics.csv.", ".part")
+    write_atomically(tmp_path / "metrics.csv", "x")
+    assert held.exists() and is_held(held)
+    os.close(handle)
+    assert not is_held(held)
+    write_atomically(tmp_path / "metrics.csv", "x")
+    assert not held.exists()
+
+
+def test_two_writers_leave_one_whole_file(tmp_path):
+    """As when a job goes on although its run was killed, and the next run has begun the same job."""
+    path = tmp_path / "metrics.csv"
+    texts = ["a" * 3_000_000, "b" * 2_000_000]
+    write = "import sys; from edgepress import files\nfor _ in range(20): files.write_atomically(*sys.argv[1:])"
+    write = write.replace("*sys.argv[1:]", "sys.argv[1], sys.argv[2] * int(sys.argv[3])")
+    lines = [[sys.executable, "-c", write, path, text[0], str(len(text))] for text in texts]
+    writers = [subprocess.Popen(line) for line in lines]
+    while any(writer.poll() is None for writer in writers):
+        assert not path.exists() or path.read_text() in texts
+    assert [writer.wait() for writer in writers] == [0, 0]
+    assert list(tmp_path.iterdir()) == [path]

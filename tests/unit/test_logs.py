@@ -9,15 +9,21 @@ from edgepress import logs
     "text, reason",
     [
         ("one\nfailed: ValueError: no codebook\n", "ValueError: no codebook"),
-        ("random s90 1,200 bytes\n", ""),
-        ("failed: then went on\ntwo\n", ""),
-        ("", ""),
+        ("random s90 1,200 bytes\ndone\n", ""),
+        ("failed: then went on\ndone\n", ""),
     ],
 )
 def test_only_a_closing_failure_is_one(tmp_path, text, reason):
     path = tmp_path / "job.log"
     path.write_text(text, encoding="utf-8")
     assert logs.failure(path) == reason
+
+
+@pytest.mark.parametrize("text", ["", "random s90 1,200 bytes\n", "failed: then went on\ntwo\n"])
+def test_a_log_without_an_end_is_that_of_a_killed_job(tmp_path, text):
+    path = tmp_path / "job.log"
+    path.write_text(text)
+    assert logs.failure(path).startswith("its process was killed") and str(path) in logs.failure(path)
 
 
 def test_no_log_says_nothing(tmp_path):
@@ -34,7 +40,7 @@ def test_what_a_job_prints_goes_to_its_log(tmp_path, capsys):
     with logs.job(tmp_path / "job.log"):
         print("to stdout")
         print("to stderr", file=sys.stderr)
-    assert (tmp_path / "job.log").read_text() == "to stdout\nto stderr\n"
+    assert (tmp_path / "job.log").read_text() == "to stdout\nto stderr\ndone\n"
     assert capsys.readouterr() == ("", "")
 
 

@@ -4,7 +4,7 @@ import io
 import pytest
 
 from edgepress import metrics
-from edgepress.metrics import Cell
+from edgepress.metrics import Cell, Step
 
 HEADER = (
     "dataset,network,seed,method,family,level,bits,act_bits,sparsity_target,draw,split,loss,accuracy,top5,mse,mae,r2,"
@@ -66,7 +66,11 @@ def test_a_failed_run_keeps_what_is_there_and_says_what_is_not(tmp_path):
     (tmp_path / "midrise.csv").write_text(metrics.to_csv([{"method": "midrise", "split": s} for s in ("val", "test")]))
     broken = cell(tmp_path, "random", "Traceback …\nfailed: ArithmeticError: training diverged\n")
     never = cell(tmp_path, "magnitude")
-    assert metrics.collect_what_is_there(tmp_path / "all.csv", [broken, there, never]) == 2
+    metrics.collect_what_is_there(tmp_path / "all.csv", [broken, there, never])
+    assert metrics.failures([broken, there, never]) == [
+        f"{tmp_path / 'random.csv'}: ArithmeticError: training diverged",
+        f"{tmp_path / 'magnitude.csv'}: {never.why_missing()}",
+    ]
     rows = metrics.from_csv(tmp_path / "all.csv")
     assert [(row["method"], row["split"], row["status"]) for row in rows] == [
         ("random", "", "failed"),
@@ -81,8 +85,42 @@ def test_a_failed_run_keeps_what_is_there_and_says_what_is_not(tmp_path):
 
 def test_progress_is_not_taken_for_the_error_of_a_job_that_was_killed(tmp_path):
     killed = cell(tmp_path, "random", "random s50 3,000 bytes\nrandom s90 1,200 bytes\n")
-    assert metrics.collect_what_is_there(tmp_path / "all.csv", [killed]) == 1
-    assert metrics.from_csv(tmp_path / "all.csv")[0]["reason"].startswith("it was stopped")
+    metrics.collect_what_is_there(tmp_path / "all.csv", [killed])
+    assert metrics.from_csv(tmp_path / "all.csv")[0]["reason"].startswith("its process was killed")
+
+
+def test_the_reason_is_the_first_failure_on_the_way(tmp_path):
+    class Jobs:
+        name, level, tables = "pruning", "", {"random": "random/metrics.csv"}
+
+    data = [Step(str(tmp_path / "raw"), str(tmp_path / "fetch.log"), "fetching mv.dat"),
+            Step(str(tmp_path / "data"), str(tmp_path / "prepare.log"), "preparing its data set")]  # fmt: skip
+    training = {"dataset": "mv", "network": "dnn_simple", "seed": 0}
+    cells = list(metrics.cells(training, [Jobs], str(tmp_path), str(tmp_path), data))
+
+    def reasons(**logged):
+        for name, text in logged.items():
+            (tmp_path / f"{name}.log").write_text(text)
+        return [cell.why_missing() for cell in cells]
+
+    nothing = "it was stopped, something that it needs failed, or there was no room for its files"
+    assert reasons() == [nothing] * 2
+    assert reasons(pruning="failed: an earlier run\n")[0] == nothing
+    assert reasons(fetch="failed: no mirror\n") == ["fetching mv.dat failed: no mirror"] * 2
+    (tmp_path / "raw").touch()
+    assert reasons(prepare="failed: 7 columns\n") == ["preparing its data set failed: 7 columns"] * 2
+    (tmp_path / "data").touch()
+    assert reasons(train="failed: diverged\n") == ["its training failed: diverged"] * 2
+    (tmp_path / "fp32").mkdir()
+    (tmp_path / "fp32/metrics.csv").touch()
+    assert reasons() == [None, "an earlier run"]
+    (tmp_path / "random").mkdir()
+    (tmp_path / "random/metrics.csv").touch()
+    (tmp_path / "raw").unlink()
+    (tmp_path / "data").unlink()  # no longer needed
+    assert reasons() == [None, None]
+    (tmp_path / "fp32/metrics.csv").unlink()
+    assert all(reasons())
 
 
 def test_timings_come_from_benchmark_files(tmp_path):

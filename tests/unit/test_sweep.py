@@ -127,13 +127,13 @@ class Spy(Method):
 
 def test_a_method_never_sees_the_test_split(bench, monkeypatch):
     spy = Spy()
-    monkeypatch.setattr(methods, "create", lambda name, retraining: spy)
+    monkeypatch.setattr(methods, "create", lambda name, *settings: spy)
     list(bench.sweep("stochastic_uniform", ["w4", "w1"], draws=2))
     assert spy.seen == [["train", "val", "train", "val"]] * 4  # two questions, two draws
 
 
 def test_a_level_that_does_not_apply_is_a_row_with_its_reason(bench, monkeypatch):
-    monkeypatch.setattr(methods, "create", lambda name, retraining: Spy())
+    monkeypatch.setattr(methods, "create", lambda name, *settings: Spy())
     fine, skipped = bench.sweep("nearest_uniform", ["w4", "w1"], draws=2)
     assert {row["status"] for row in fine.rows} == {"ok"}
     assert [(row["split"], row["status"], row["reason"]) for row in skipped.rows] == [
@@ -150,7 +150,7 @@ class Broken(Spy):
 
 
 def test_a_network_that_answers_nan_is_a_failed_row_and_not_the_end(bench, monkeypatch):
-    monkeypatch.setattr(methods, "create", lambda name, retraining: Broken())
+    monkeypatch.setattr(methods, "create", lambda name, *settings: Broken())
     (result,) = bench.sweep("nearest_uniform", ["w4"], draws=1)
     for row in result.rows:
         assert row["status"] == "failed" and "not finite" in row["reason"]
@@ -165,7 +165,7 @@ class Mixed(Spy):
 
 
 def test_bits_are_counted_layer_by_layer(bench, monkeypatch):
-    monkeypatch.setattr(methods, "create", lambda name, retraining: Mixed())
+    monkeypatch.setattr(methods, "create", lambda name, *settings: Mixed())
     (result,) = bench.sweep("nearest_uniform", ["w2"], draws=1)
     assert result.rows[0]["bops"] == 20 * 2 * 32 + 15 * 32 * 32
 

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from edgepress import registry
+from edgepress.checkpoints import Checkpoints
 from edgepress.datasets import Prepared
 from edgepress.encodings import Dense
 from edgepress.levels import Level
@@ -70,8 +71,8 @@ def calibration_inputs(data: Prepared, rows: int) -> Tensor:
     return inputs[:: max(1, len(inputs) // rows)][:rows]
 
 
-def create(name: str, retraining: Training | None = None) -> Method:
-    """The method called ``name``, ready to use; one that trains again takes ``retraining``.
+def create(name: str, retraining: Training | None = None, checkpoints: Checkpoints | None = None) -> Method:
+    """The method called ``name``, ready to use; one that trains again takes ``retraining`` and ``checkpoints``.
 
     Raises ValueError where it needs that and has none.
     """
@@ -80,4 +81,4 @@ def create(name: str, retraining: Training | None = None) -> Method:
         return entry.load()(**entry.args)
     if retraining is None:
         raise ValueError(f"'{name}' trains the network again; say how")
-    return entry.load()(**entry.args, training=retraining)
+    return entry.load()(**entry.args, training=retraining, checkpoints=checkpoints)

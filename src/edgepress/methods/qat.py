@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import copy
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from edgepress.checkpoints import Checkpoints
 from edgepress.codebooks import Grid
 from edgepress.datasets import Prepared
 from edgepress.encodings import Dense, Encoding, Quantized
@@ -142,6 +143,9 @@ class _Rounded(_Constraint):
     def encoded(self, weights: Tensor) -> Quantized:
         return rounded(weights, self.codebook, self.bits, self.generator if self.training else None)
 
+    def extra_repr(self) -> str:
+        return f"codebook={self.codebook}, bits={self.bits}, stochastic={self.generator is not None}"
+
     def forward(self, weights: Tensor) -> Tensor:
         if not bool(weights.detach().isfinite().all()):
             raise ArithmeticError("training diverged: a weight is no longer finite; lower its lr")
@@ -168,6 +172,9 @@ class _LearnedGrid(_Constraint):
         codebook = Grid.of(self.bits, self.lowest * step, step)
         return Quantized(nearest(codebook, weights), codebook)
 
+    def extra_repr(self) -> str:
+        return f"bits={self.bits}"
+
     def forward(self, weights: Tensor) -> Tensor:
         step = self.log_step.exp()
         position = (weights / step).clamp(self.lowest, self.highest)
@@ -178,10 +185,11 @@ class _LearnedGrid(_Constraint):
 class _QuantizationAware(Method):
     """Train the network on while the weights of its Linear and Conv layers are seen as they will be stored.
 
-    Biases and norms stay float32 and train along. ``training`` says how.
+    Biases and norms stay float32 and train along. ``training`` says how, ``checkpoints`` where it is kept.
     """
 
     training: Training
+    checkpoints: Checkpoints | None = field(default=None, kw_only=True)
 
     @abstractmethod
     def constraint(self, weights: Tensor, bits: int, generator: torch.Generator) -> _Constraint:
@@ -198,7 +206,7 @@ class _QuantizationAware(Method):
             constraint = self.constraint(layer.weight, level.bits, generator).to(layer.weight.device)
             parametrize.register_parametrization(layer, "weight", constraint)
         seed = int(torch.randint(2**31, (), generator=generator))
-        retrain(network, data, self.training, seed, on_epoch=print)
+        retrain(network, data, self.training, seed, print, self.checkpoints, [generator])
 
         network.eval()
         encodings: dict[str, Encoding] = {}
