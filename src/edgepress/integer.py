@@ -10,7 +10,7 @@ touch a float.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -33,7 +33,7 @@ _FRACTION_BITS = 31  # of a multiplier
 _LARGEST_RATIO = float(1 << 29)  # of two steps; from 2^16 on, one of the smaller is beyond all codes of the other
 
 
-class NoIntegerForm(ValueError):
+class NoIntegerFormError(ValueError):
     """A network that integers alone do not compute; the message says which part of it."""
 
 
@@ -60,7 +60,7 @@ class IntegerLayer:
 def integer_layers(architecture: nn.Module, stored: Compressed) -> dict[str, IntegerLayer]:
     """The Linear and Conv layers that ``stored`` holds, by their names in ``architecture``.
 
-    Raises NoIntegerForm where weights are no multiples of a step in 8 bits at most, or inputs are float.
+    Raises NoIntegerFormError where weights are no multiples of a step in 8 bits at most, or inputs are float.
     """
     traced = trace(architecture)
     sources = layer_inputs(traced, [node for node in traced.graph.nodes if node.name in stored.activations])
@@ -69,7 +69,7 @@ def integer_layers(architecture: nn.Module, stored: Compressed) -> dict[str, Int
         if isinstance(module, LAYERS):
             weight, bias = (f"{name}.{part}".lstrip(".") for part in ("weight", "bias"))
             if weight not in sources:
-                raise NoIntegerForm(f"the input of '{name}' is not quantized")
+                raise NoIntegerFormError(f"the input of '{name}' is not quantized")
             grid = stored.activations[sources[weight]]
             codes, steps = _codes_and_steps(weight, stored.tensors[weight])
             float_bias = stored.tensors[bias].decode() if bias in stored.tensors else torch.zeros(len(codes))
@@ -87,7 +87,7 @@ def _codes_and_steps(name: str, encoding: Encoding) -> tuple[Tensor, Tensor]:
     elif isinstance(kept, Quantized):
         codebooks = [kept.codebook] * channels
     if not codebooks or not all(isinstance(codebook, Symmetric) for codebook in codebooks) or kept.bits > 8:
-        raise NoIntegerForm(f"'{name}' is not stored as multiples of a step in 8 bits at most")
+        raise NoIntegerFormError(f"'{name}' is not stored as multiples of a step in 8 bits at most")
     steps = torch.tensor([codebook.step for codebook in codebooks], dtype=torch.float64)
     divisors = torch.where(steps > 0, steps, 1.0).reshape(-1, *[1] * (len(encoding.shape) - 1))
     return (encoding.decode().to(torch.float64) / divisors).round(), steps
@@ -117,7 +117,7 @@ class _Whole:
     @classmethod
     def held(cls, codes: Tensor, grid: ActivationGrid) -> _Whole:
         """What codes on a grid stand for."""
-        return cls((((codes - grid.zero_point).to(torch.float32), torch.tensor(grid.step, dtype=torch.float64)),))
+        return cls((((codes.to(torch.float32) - grid.zero_point), torch.tensor(grid.step, dtype=torch.float64)),))
 
     @property
     def is_held(self) -> bool:
@@ -149,7 +149,7 @@ class _Whole:
 class IntegerNetwork(nn.Module):
     """What ``stored`` holds, computed in integers; ``architecture`` has its layers, BatchNorms folded.
 
-    Raises NoIntegerForm where integers alone do not compute it; some of that shows only when it is run.
+    Raises NoIntegerFormError where integers alone do not compute it; some of that shows only when it is run.
     """
 
     def __init__(self, architecture: nn.Module, stored: Compressed) -> None:
@@ -171,9 +171,13 @@ class IntegerNetwork(nn.Module):
         with torch.inference_mode():
             return _Interpreter(self.graph).run(inputs)
 
-    def codes(self, inputs: Tensor) -> dict[str, Tensor]:
-        """The codes at every quantized activation, by its place in the network, int64."""
-        interpreter = _Interpreter(self.graph)
+    def codes(self, inputs: Tensor, others: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+        """The codes at every quantized activation, by its place in the network, int64.
+
+        With ``others``, the codes that something else computes there, each is computed from these, so that what
+        differs at one place does not spread to the next.
+        """
+        interpreter = _Interpreter(self.graph, others)
         with torch.inference_mode():
             interpreter.run(inputs)
         return interpreter.codes
@@ -182,8 +186,9 @@ class IntegerNetwork(nn.Module):
 class _Interpreter(fx.Interpreter):
     """Runs the graph of an IntegerNetwork: from the codes of its input on, values are ``_Whole``."""
 
-    def __init__(self, graph: fx.GraphModule) -> None:
+    def __init__(self, graph: fx.GraphModule, others: Mapping[str, Tensor] | None = None) -> None:
         super().__init__(graph)
+        self.others = others or {}
         self.codes: dict[str, Tensor] = {}
 
     def run_node(self, n: fx.Node) -> object:
@@ -206,7 +211,7 @@ class _Interpreter(fx.Interpreter):
             return _average(n.target, module, *value.terms[0])
         if selects(n, self.module) and (value.is_held or isinstance(module, nn.Identity | nn.Dropout)):
             return value.each(lambda numbers: getattr(self, n.op)(n.target, (numbers, *others), options))
-        raise NoIntegerForm(f"'{n.name}', {getattr(kind, '__name__', kind)}, is not computed in integers here")
+        raise NoIntegerFormError(f"'{n.name}', {getattr(kind, '__name__', kind)}, is not computed in integers here")
 
     def _quantized(self, point: str, grid: ActivationGrid, value: Tensor | _Whole) -> _Whole:
         if isinstance(value, Tensor):  # the network's input
@@ -214,7 +219,7 @@ class _Interpreter(fx.Interpreter):
         else:
             codes = value.rescaled(grid)
         self.codes[point] = codes
-        return _Whole.held(codes, grid)
+        return _Whole.held(self.others.get(point, codes), grid)
 
 
 def _layer(name: str, layer: nn.Module, numbers: Tensor, step: Tensor) -> _Whole:
@@ -229,6 +234,6 @@ def _average(name: str, pool: nn.AdaptiveAvgPool2d, numbers: Tensor, step: Tenso
     means = pool(numbers.to(torch.float64))
     sides = list(zip(numbers.shape[-2:], means.shape[-2:], strict=True))
     if any(before % after and after % before for before, after in sides):
-        raise NoIntegerForm(f"'{name}' averages windows of different sizes")
+        raise NoIntegerFormError(f"'{name}' averages windows of different sizes")
     entries = prod(max(1, before // after) for before, after in sides)
     return _Whole((((means * entries).round(), step / entries),))

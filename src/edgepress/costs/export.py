@@ -1,4 +1,4 @@
-"""Networks as ONNX files: in float32, and in 8-bit integers with the very codes, steps and zero points of a packed file.
+"""Networks as ONNX files: in float32, or in 8-bit integers with the very codes and steps of a packed file.
 
 The integer file is in QDQ form: each activation goes through QuantizeLinear and DequantizeLinear, weights and biases
 are int8 and int32 behind DequantizeLinear, and a runtime fuses these with the layer between them to its integer kernel.
@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from edgepress.activations import ActivationGrid, Quantize, with_quantized_activations
-from edgepress.integer import IntegerLayer, NoIntegerForm, integer_layers
+from edgepress.activations import ActivationGrid, with_quantized_activations
+from edgepress.integer import IntegerLayer, NoIntegerFormError, integer_layers
 from edgepress.packing import Compressed
 
 OPSET = 21
@@ -42,13 +42,13 @@ def to_onnx(network: nn.Module, input_shape: tuple[int, ...]) -> bytes:
 def in_integers(architecture: nn.Module, stored: Compressed) -> nn.Module:
     """What ``to_onnx`` makes an 8-bit file of; ``architecture`` has the layers of ``stored``, BatchNorms folded.
 
-    It is for export alone: called, it gives no values. Raises NoIntegerForm where ``stored`` has activations that are
-    float or of other than 8 bits, or weights that are no multiples of a step.
+    It is for export alone: called, it gives no values. Raises NoIntegerFormError where ``stored`` has activations
+    that are float or of other than 8 bits, or weights that are no multiples of a step.
     """
     graph = with_quantized_activations(architecture, stored.activations)
     for name, grid in stored.activations.items():
         if grid.bits != 8:
-            raise NoIntegerForm(f"activations of {grid.bits} bits have no kernel; those of 8 have")
+            raise NoIntegerFormError(f"activations of {grid.bits} bits have no kernel; those of 8 have")
         graph.set_submodule(f"quantize_{name}", _Codes(grid))
     for name, layer in integer_layers(architecture, stored).items():
         graph.set_submodule(name, _Layer(graph.get_submodule(name), layer))
