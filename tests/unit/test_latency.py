@@ -14,7 +14,7 @@ from .eight_bit import NAMES, compressed, trained
 KERNELS = {  # of the runtime, where nothing is left in float but what goes in and comes out
     "resnet8": {"QLinearConv": 9, "QLinearAdd": 3, "QLinearGlobalAveragePool": 1, "QGemm": 1},
     "ds_cnn": {"QLinearConv": 9, "QLinearGlobalAveragePool": 1, "QGemm": 1},
-    "cnn": {"QLinearConv": 6, "MaxPool": 3, "QGemm": 2},
+    "cnn": {"QLinearConv": 6, "NhwcMaxPool": 3, "QGemm": 2},
     "dnn_complex": {"QGemm": 5},
 }
 MISSING = [package for package in latency.PACKAGES if find_spec(package) is None]

@@ -8,6 +8,7 @@ Needs the packages of the extra ``deploy``; torch calls on them.
 from __future__ import annotations
 
 import io
+import logging
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,8 @@ from edgepress.packing import Compressed
 
 OPSET = 21
 INPUT, OUTPUT = "input", "output"
+# It warns on the terminal that torchvision is missing, of which nothing here is used.
+logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
 
 
 def to_onnx(network: nn.Module, input_shape: tuple[int, ...]) -> bytes:
