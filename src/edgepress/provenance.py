@@ -19,7 +19,7 @@ from edgepress.files import write_atomically
 
 _SOURCE = Path(__file__).parent.parent
 _RECORDED = ("edgepress", "snakemake", "torch", "numpy", "pandas", "scipy", "scikit-learn", "seaborn", "safetensors",
-             "papermill", "pydantic", "zigzag-dse", "codecarbon")  # fmt: skip
+             "papermill", "pydantic", "zigzag-dse", "codecarbon", "onnxruntime")  # fmt: skip
 
 
 @cache
