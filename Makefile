@@ -8,7 +8,7 @@
 PYTHON ?= python3
 CONFIG ?= config/config.yaml
 BIN := .venv/bin
-EXTRAS := dev hardware energy
+EXTRAS := dev hardware energy deploy
 
 .PHONY: run study replicate test test-kill lint bench clean
 

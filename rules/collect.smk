@@ -4,6 +4,7 @@ TARGETS = [
     f"{RESULTS}/metrics.csv",
     f"{RESULTS}/timings.csv",
     *([f"{RESULTS}/hardware.csv"] if SIMULATIONS else []),
+    *([f"{RESULTS}/latency.csv"] if TIMED else []),
     *([f"{RESULTS}/energy.csv"] if CONFIG.energy else []),
 ]
 REPORT = f"{RESULTS}/report/index.html"

@@ -5,7 +5,7 @@ starter config and its table.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
@@ -46,12 +46,17 @@ def _not_reference(run: str) -> str:
     return run
 
 
-def _precision(name: str) -> str:
-    try:
-        precision(name)
-    except ValueError as error:
-        raise _wrong(str(error)) from None
-    return name
+def _readable(parse: Callable[[str], Any]) -> AfterValidator:
+    """Keeps a name that ``parse`` reads, and says what it says of another."""
+
+    def check(name: str) -> str:
+        try:
+            parse(name)
+        except ValueError as error:
+            raise _wrong(str(error)) from None
+        return name
+
+    return AfterValidator(check)
 
 
 def _known(kind: str, name: str, known: Mapping[str, Any]) -> None:
@@ -207,10 +212,15 @@ class CellConfig(_Model):
     fold_bn: bool = Field(
         True, description="make BatchNorm part of the layer before it, but for methods that train the network again"
     )
-    hardware: Annotated[list[Annotated[str, AfterValidator(_precision)]], AfterValidator(_distinct)] = Field(
+    hardware: Annotated[list[Annotated[str, _readable(precision)]], AfterValidator(_distinct)] = Field(
         [],
         description="precisions whose energy and cycles an accelerator is simulated for, as in `[w8a8, w4a4]`, with "
         "`w32a32` beside them; needs the extra `hardware`",
+    )
+    latency: Annotated[list[Annotated[str, _readable(Level.parse)]], AfterValidator(_distinct)] = Field(
+        [],
+        description="levels whose time on ONNX Runtime is measured, `[w32, w8a8]` say, on the first seed; needs the "
+        "extra `deploy`",
     )
     weights: str | None = Field(
         None, description="safetensors file that training begins from, where its tensors fit; null is from scratch"

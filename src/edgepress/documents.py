@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from edgepress.config import CellConfig, RunConfig, TrainingConfig
+from edgepress.costs import latency
 from edgepress.files import write_atomically
 from edgepress.metrics import COLUMNS
 
@@ -66,16 +67,21 @@ def _flow_short(value: Any) -> str:
     return f"`{text}`" if len(text) <= 60 else "see config.yaml"
 
 
-def _columns_table() -> str:
-    rows = (f"| `{name}` | {meaning} |" for name, meaning in COLUMNS.items())
+def _columns_table(columns: Mapping[str, str]) -> str:
+    rows = (f"| `{name}` | {meaning} |" for name, meaning in columns.items())
     return "\n".join(["| column | meaning |", "|---|---|", *rows])
 
 
-def _between_marks(path: Path, name: str, table: str) -> str:
-    """The text of a document with what stands between its marks ``name: begin`` and ``name: end`` replaced."""
-    begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->"
-    before, rest = path.read_text(encoding="utf-8").split(begin)
-    return f"{before}{begin}{table}\n{end}{rest.split(end)[1]}"
+def _between_marks(path: Path, tables: Mapping[str, str]) -> str:
+    """The text of a document with what stands between the marks ``name: begin`` and ``name: end`` of each table
+    replaced.
+    """
+    text = path.read_text(encoding="utf-8")
+    for name, table in tables.items():
+        begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->"
+        before, rest = text.split(begin)
+        text = f"{before}{begin}{table}\n{end}{rest.split(end)[1]}"
+    return text
 
 
 def documents(root: Path) -> dict[Path, str]:
@@ -85,8 +91,10 @@ def documents(root: Path) -> dict[Path, str]:
     return {
         root / "config" / "config.yaml": _default_yaml(),
         root / "config" / "schema.json": json.dumps(schema, indent=2) + "\n",
-        settings: _between_marks(settings, "settings", _table()),
-        columns: _between_marks(columns, "columns", _columns_table()),
+        settings: _between_marks(settings, {"settings": _table()}),
+        columns: _between_marks(
+            columns, {"columns": _columns_table(COLUMNS), "latency": _columns_table(latency.COLUMNS)}
+        ),
     }
 
 

@@ -17,6 +17,7 @@ _RECTIFIERS = (nn.ReLU, nn.ReLU6, F.relu, F.relu6, torch.relu, "relu")
 _SELECTIONS = (
     *(nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.Flatten),
     *(nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d),
+    *(nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d),
     *(F.dropout, F.max_pool2d, torch.max_pool2d, torch.flatten, torch.reshape),
     *("flatten", "reshape", "view", "contiguous", "permute", "transpose"),
 )
@@ -73,7 +74,7 @@ def activation_points(traced: fx.GraphModule, example: Tensor) -> list[fx.Node]:
     values = _Recorder(traced).record(example)
     points = []
     for node in traced.graph.nodes:
-        if node.op in ("output", "get_attr") or _selects(node, traced) or _is_output(node, traced):
+        if node.op in ("output", "get_attr") or selects(node, traced) or _is_output(node, traced):
             continue
         value = values.get(node)
         if isinstance(value, Tensor) and value.is_floating_point() and not _is_absorbed(node, traced):
@@ -87,11 +88,21 @@ def layer_inputs(traced: fx.GraphModule, points: list[fx.Node]) -> dict[str, str
     for node in traced.graph.nodes:
         if _is_module(node, traced, LAYERS):
             source = node.args[0]
-            while source not in points and _selects(source, traced):
+            while source not in points and selects(source, traced):
                 source = source.args[0]
             if source in points:
                 inputs[f"{node.target}.weight"] = source.name
     return inputs
+
+
+def operation(node: fx.Node, network: nn.Module) -> object:
+    """What a node does: the type of its module, its function, or the name of its method."""
+    return type(network.get_submodule(node.target)) if node.op == "call_module" else node.target
+
+
+def selects(node: fx.Node, network: nn.Module) -> bool:
+    """Whether a node hands on values of its input and computes none."""
+    return node.op.startswith("call") and operation(node, network) in _SELECTIONS
 
 
 class _Recorder(fx.Interpreter):
@@ -108,25 +119,15 @@ class _Recorder(fx.Interpreter):
         return self.values[n]
 
 
-def _operation(node: fx.Node, network: nn.Module) -> object:
-    """What a node does: the type of its module, its function, or the name of its method."""
-    return type(network.get_submodule(node.target)) if node.op == "call_module" else node.target
-
-
 def _is_module(node: fx.Node, network: nn.Module, kinds: tuple[type, ...]) -> bool:
     return node.op == "call_module" and isinstance(network.get_submodule(node.target), kinds)
-
-
-def _selects(node: fx.Node, network: nn.Module) -> bool:
-    """Whether a node hands on values of its input and computes none."""
-    return node.op.startswith("call") and _operation(node, network) in _SELECTIONS
 
 
 def _is_absorbed(node: fx.Node, network: nn.Module) -> bool:
     """Whether a value goes only into a ReLU or BatchNorm, with which a device computes it in one step."""
     users = list(_users(node, network))
     return len(users) == 1 and users[0].op != "output" and (
-        _operation(users[0], network) in (*_RECTIFIERS, *_NORMS)
+        operation(users[0], network) in (*_RECTIFIERS, *_NORMS)
     )  # fmt: skip
 
 
@@ -137,7 +138,7 @@ def _is_output(node: fx.Node, network: nn.Module) -> bool:
 def _users(node: fx.Node, network: nn.Module) -> Iterator[fx.Node]:
     """The nodes that use a value, seen through those that only hand it on."""
     for user in node.users:
-        if _selects(user, network):
+        if selects(user, network):
             yield from _users(user, network)
         else:
             yield user

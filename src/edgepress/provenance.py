@@ -19,7 +19,7 @@ from edgepress.files import write_atomically
 
 _SOURCE = Path(__file__).parent.parent
 _RECORDED = ("edgepress", "snakemake", "torch", "numpy", "pandas", "scipy", "scikit-learn", "seaborn", "safetensors",
-             "papermill", "pydantic", "zigzag-dse", "codecarbon")  # fmt: skip
+             "papermill", "pydantic", "zigzag-dse", "codecarbon", "onnxruntime")  # fmt: skip
 
 
 @cache
@@ -130,15 +130,18 @@ def version(package: str) -> str:
         return "not installed"
 
 
-def _machine() -> dict[str, Any]:
-    model = platform.processor() or platform.machine()
+def cpu_model() -> str:
+    """What kind of CPU this is."""
     cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
-        model = names[0] if names else model
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if "model name" in line]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _machine() -> dict[str, Any]:
     return {
         "system": platform.platform(),
         "python": platform.python_version(),
-        "cpu": model,
+        "cpu": cpu_model(),
         "cores": os.cpu_count(),
     }

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from edgepress.metrics import COLUMNS, from_csv
 from edgepress.packing import Compressed
 
-from .conftest import REPOSITORY, command, snakemake
+from .conftest import REPOSITORY, TINY, command, snakemake
 
 RUN = "results/tiny"
 
@@ -131,6 +131,17 @@ def test_a_level_can_be_asked_for_by_name(tmp_path):
     assert plan.returncode == 0, plan.stderr
     jobs = dict(line.split() for line in plan.stdout.splitlines() if len(line.split()) == 2 and line[0].isalpha())
     assert jobs["total"] == "3"  # prepare, train, compress
+
+
+def test_latency_is_measured_on_the_first_seed_where_it_is_asked_for(tmp_path):
+    config = tmp_path / "timed.yaml"
+    text = (Path(__file__).parents[2] / "config/tiny.yaml").read_text()
+    config.write_text(text.replace("overrides:\n", "overrides:\n  mv_synthetic: {latency: [w32, w8a8]}\n"))
+    for folder, timed in ((config, {"mv_synthetic/dnn_complex/seed0/latency.csv", "latency.csv"}), (TINY, set())):
+        plan = snakemake(tmp_path, "--dry-run", "--summary", config=folder)
+        assert plan.returncode == 0, plan.stderr
+        files = [line.split("\t")[0] for line in plan.stdout.splitlines()]
+        assert {file.removeprefix(f"{RUN}/") for file in files if file.endswith("latency.csv")} == timed
 
 
 def test_a_typo_in_a_target_dies_before_any_job(tmp_path):

@@ -1,0 +1,19 @@
+"""Time one trained network on a real runtime, at each level that the config asks for."""
+
+import torch
+
+from edgepress import metrics, networks, tensor_files
+from edgepress.costs import latency
+from edgepress.datasets import Prepared
+from edgepress.files import FileError, write_atomically
+from edgepress.logs import job
+from edgepress.sweep import Trained
+
+with job(snakemake.log[0], FileError):
+    torch.set_num_threads(1)  # what is compared with the runtime's outputs is computed as elsewhere
+    name, seed = snakemake.wildcards.network, int(snakemake.wildcards.seed)
+    data = Prepared.load(snakemake.input.data)
+    network = networks.build(name, data)
+    networks.load_inference_state(network, tensor_files.load(snakemake.input.model)[0])
+    rows = latency.measure(Trained(name, seed, network, data), snakemake.params.levels)
+    write_atomically(snakemake.output[0], metrics.to_csv(rows, latency.COLUMNS))

@@ -1,0 +1,105 @@
+"""Networks as ONNX files: in float32, or in 8-bit integers with the very codes and steps of a packed file.
+
+The integer file is in QDQ form: each activation goes through QuantizeLinear and DequantizeLinear, weights and biases
+are int8 and int32 behind DequantizeLinear, and a runtime fuses these with the layer between them to its integer kernel.
+Needs the packages of the extra ``deploy``; torch calls on them.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from edgepress.activations import ActivationGrid, with_quantized_activations
+from edgepress.integer import IntegerLayer, NoIntegerFormError, integer_layers
+from edgepress.packing import Compressed
+
+OPSET = 21
+INPUT, OUTPUT = "input", "output"
+# It warns on the terminal that torchvision is missing, of which nothing here is used.
+logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
+
+
+def to_onnx(network: nn.Module, input_shape: tuple[int, ...]) -> bytes:
+    """The ONNX file of ``network``, for any number of rows of ``input_shape``; float32 in and out."""
+    rows = torch.export.Dim("rows", min=1)
+    program = torch.onnx.export(
+        network.eval(),
+        (torch.zeros(2, *input_shape),),
+        input_names=[INPUT],
+        output_names=[OUTPUT],
+        dynamic_shapes=({0: rows},),
+        opset_version=OPSET,
+        dynamo=True,
+        verbose=False,
+    )
+    file = io.BytesIO()
+    program.save(file)
+    return file.getvalue()
+
+
+def in_integers(architecture: nn.Module, stored: Compressed) -> nn.Module:
+    """What ``to_onnx`` makes an 8-bit file of; ``architecture`` has the layers of ``stored``, BatchNorms folded.
+
+    It is for export alone: called, it gives no values. Raises NoIntegerFormError where ``stored`` has activations
+    that are float or of other than 8 bits, or weights that are no multiples of a step.
+    """
+    graph = with_quantized_activations(architecture, stored.activations)
+    for name, grid in stored.activations.items():
+        if grid.bits != 8:
+            raise NoIntegerFormError(f"activations of {grid.bits} bits have no kernel; those of 8 have")
+        graph.set_submodule(f"quantize_{name}", _Codes(grid))
+    for name, layer in integer_layers(architecture, stored).items():
+        graph.set_submodule(name, _Layer(graph.get_submodule(name), layer))
+    for name, module in list(graph.named_modules()):
+        if isinstance(module, nn.AdaptiveAvgPool2d) and module.output_size == 1:
+            graph.set_submodule(name, _Average())
+    return graph
+
+
+def _onnx(kind: str, *inputs: Tensor, dtype: torch.dtype = torch.float32, **attributes: int) -> Tensor:
+    """The node ``kind`` of ONNX; for torch, a tensor of that type and the shape of the first input."""
+    return torch.onnx.ops.symbolic(kind, inputs, attributes, dtype=dtype, shape=inputs[0].shape, version=OPSET)
+
+
+class _Average(nn.Module):
+    """The mean of each channel, by the node for which there is an integer kernel; torch's export gives another."""
+
+    def forward(self, values: Tensor) -> Tensor:
+        shape = (*values.shape[:2], 1, 1)
+        return torch.onnx.ops.symbolic("GlobalAveragePool", (values,), dtype=values.dtype, shape=shape, version=OPSET)
+
+
+class _Codes(nn.Module):
+    """Puts values on a grid, by way of its codes."""
+
+    def __init__(self, grid: ActivationGrid) -> None:
+        super().__init__()
+        self.register_buffer("step", torch.tensor(grid.step))
+        self.register_buffer("zero_point", torch.tensor(grid.zero_point, dtype=torch.uint8))
+
+    def forward(self, values: Tensor) -> Tensor:
+        codes = _onnx("QuantizeLinear", values, self.step, self.zero_point, dtype=torch.uint8)
+        return _onnx("DequantizeLinear", codes, self.step, self.zero_point)
+
+
+class _Layer(nn.Module):
+    """A Linear or Conv layer whose weights and biases are integers."""
+
+    def __init__(self, layer: nn.Module, integers: IntegerLayer) -> None:
+        super().__init__()
+        self.layer = layer
+        self.register_buffer("weight", integers.weight)
+        self.register_buffer("bias", integers.bias)
+        self.register_buffer("steps", integers.steps)
+        self.register_buffer("zeros", torch.zeros(len(integers.steps), dtype=torch.int8))
+        self.register_buffer("bias_steps", integers.steps * integers.reads.step)
+
+    def forward(self, values: Tensor) -> Tensor:
+        weight = _onnx("DequantizeLinear", self.weight, self.steps, self.zeros, axis=0)
+        bias = _onnx("DequantizeLinear", self.bias, self.bias_steps, axis=0)
+        return functional_call(self.layer, {"weight": weight, "bias": bias}, (values,))

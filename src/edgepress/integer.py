@@ -1,0 +1,239 @@
+"""Inference in whole numbers alone, as an integer device does it: 32-bit accumulators, 8-bit values between layers.
+
+A layer multiplies the codes of its input, less their zero point, by the codes of its weights and adds a bias that is a
+whole number, too. What it gives is *rescaled* to the codes of the next activation by an integer multiplication and a
+shift (Jacob et al. 2018, arXiv 1712.05877, section 2.2). ReLU is a bound on these codes, pools that select work on them
+as they are, and sums and averages are accumulated and rescaled. Only the input's codes and the last layer's outputs
+touch a float.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from math import prod
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn import functional as F
+
+from edgepress.activations import ActivationGrid, Quantize, with_quantized_activations
+from edgepress.codebooks import Symmetric
+from edgepress.encodings import Encoding, PerChannel, Quantized, Sparse
+from edgepress.graph import LAYERS, layer_inputs, operation, selects, trace
+from edgepress.packing import Compressed
+
+_RECTIFIERS = (nn.ReLU, F.relu, torch.relu, "relu")
+_SUMS = (operator.add, operator.iadd, torch.add, "add")
+_LARGEST_BIAS = 1 << 30  # half of what an accumulator holds; the other half is for the products
+_EXACT_IN_FLOAT32 = 1 << 24  # whole numbers below that, whatever the order of a sum
+_LARGEST_SUM = (1 << 31) - 1
+_FRACTION_BITS = 31  # of a multiplier
+_LARGEST_RATIO = float(1 << 29)  # of two steps; from 2^16 on, one of the smaller is beyond all codes of the other
+
+
+class NoIntegerFormError(ValueError):
+    """A network that integers alone do not compute; the message says which part of it."""
+
+
+@dataclass(frozen=True)
+class IntegerLayer:
+    """A Linear or Conv layer in integers: value = step · input step · (Σ weight · (input − zero point) + bias).
+
+    ``weight`` is int8 of the layer's shape; ``steps``, float32, and ``bias``, int32, are of shape (channels,);
+    ``reads`` is the grid of the input.
+    """
+
+    weight: Tensor
+    steps: Tensor
+    bias: Tensor
+    reads: ActivationGrid
+
+    @property
+    def reach(self) -> float:
+        """What no accumulator gets beyond."""
+        weights = self.weight.to(torch.float64).abs().flatten(1).sum(dim=1)
+        return float((weights * self.reads.highest + self.bias.to(torch.float64).abs()).max())
+
+
+def integer_layers(architecture: nn.Module, stored: Compressed) -> dict[str, IntegerLayer]:
+    """The Linear and Conv layers that ``stored`` holds, by their names in ``architecture``.
+
+    Raises NoIntegerFormError where weights are no multiples of a step in 8 bits at most, or inputs are float.
+    """
+    traced = trace(architecture)
+    sources = layer_inputs(traced, [node for node in traced.graph.nodes if node.name in stored.activations])
+    layers = {}
+    for name, module in architecture.named_modules():
+        if isinstance(module, LAYERS):
+            weight, bias = (f"{name}.{part}".lstrip(".") for part in ("weight", "bias"))
+            if weight not in sources:
+                raise NoIntegerFormError(f"the input of '{name}' is not quantized")
+            grid = stored.activations[sources[weight]]
+            codes, steps = _codes_and_steps(weight, stored.tensors[weight])
+            float_bias = stored.tensors[bias].decode() if bias in stored.tensors else torch.zeros(len(codes))
+            layers[name] = _integer_layer(codes, steps, float_bias, grid)
+    return layers
+
+
+def _codes_and_steps(name: str, encoding: Encoding) -> tuple[Tensor, Tensor]:
+    """The whole numbers that a tensor is made of, float64, and the step of each channel, float64."""
+    kept = encoding.kept if isinstance(encoding, Sparse) else encoding
+    channels = encoding.shape[0]
+    codebooks = []
+    if isinstance(kept, PerChannel) and len(kept.codebooks) == channels:
+        codebooks = kept.codebooks
+    elif isinstance(kept, Quantized):
+        codebooks = [kept.codebook] * channels
+    if not codebooks or not all(isinstance(codebook, Symmetric) for codebook in codebooks) or kept.bits > 8:
+        raise NoIntegerFormError(f"'{name}' is not stored as multiples of a step in 8 bits at most")
+    steps = torch.tensor([codebook.step for codebook in codebooks], dtype=torch.float64)
+    divisors = torch.where(steps > 0, steps, 1.0).reshape(-1, *[1] * (len(encoding.shape) - 1))
+    return (encoding.decode().to(torch.float64) / divisors).round(), steps
+
+
+def _integer_layer(codes: Tensor, steps: Tensor, bias: Tensor, reads: ActivationGrid) -> IntegerLayer:
+    """Round the bias to the accumulator's step. A channel whose weights are so small beside its bias that this does
+    not fit gets a coarser step, on which its weights are rounded again.
+    """
+    bias = bias.to(torch.float64)
+    least = torch.maximum(bias.abs() / (_LARGEST_BIAS * reads.step), torch.tensor(torch.finfo(torch.float32).tiny))
+    coarser = torch.maximum(steps, least).to(torch.float32).to(torch.float64)
+    codes = (codes * (steps / coarser).reshape(-1, *[1] * (codes.dim() - 1))).round()
+    whole = (bias / (coarser * reads.step)).round()
+    return IntegerLayer(codes.to(torch.int8), coarser.to(torch.float32), whole.to(torch.int32), reads)
+
+
+@dataclass(frozen=True)
+class _Whole:
+    """Σ numbers · step over ``terms``: numbers are whole, in a float type that holds them exactly; a step is float64,
+    one or one a channel. ``rectified``: negative sums are to become 0.
+    """
+
+    terms: tuple[tuple[Tensor, Tensor], ...]
+    rectified: bool = False
+
+    @classmethod
+    def held(cls, codes: Tensor, grid: ActivationGrid) -> _Whole:
+        """What codes on a grid stand for."""
+        return cls((((codes.to(torch.float32) - grid.zero_point), torch.tensor(grid.step, dtype=torch.float64)),))
+
+    @property
+    def is_held(self) -> bool:
+        """Whether it is codes on a grid, less their zero point."""
+        return len(self.terms) == 1 and not self.terms[0][1].dim() and not self.rectified
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> _Whole:
+        """The same with the numbers of each term changed."""
+        return replace(self, terms=tuple((change(numbers), step) for numbers, step in self.terms))
+
+    @property
+    def values(self) -> Tensor:
+        """The sums as real numbers, float64."""
+        total = sum(numbers * step for numbers, step in self.terms)
+        return total.clamp(min=0) if self.rectified else total
+
+    def rescaled(self, grid: ActivationGrid) -> Tensor:
+        """The codes on ``grid``, int64: each term times a multiplier of 31 bits, and one shift that rounds."""
+        ratios = torch.broadcast_tensors(*[(step / grid.step).clamp(max=_LARGEST_RATIO) for _, step in self.terms])
+        shift = (_FRACTION_BITS - torch.stack([torch.frexp(ratio).exponent for ratio in ratios]).amax(0)).clamp(max=62)
+        total = torch.zeros((), dtype=torch.int64)
+        for (numbers, _), ratio in zip(self.terms, ratios, strict=True):
+            multiplier = torch.ldexp(ratio, shift).round().clamp(max=(1 << _FRACTION_BITS) - 1)
+            total = total + numbers.to(torch.int64) * multiplier.to(torch.int64)
+        codes = (total + (torch.ones_like(shift, dtype=torch.int64) << (shift - 1)) >> shift) + grid.zero_point
+        return codes.clamp(grid.zero_point if self.rectified else 0, grid.highest)
+
+
+class IntegerNetwork(nn.Module):
+    """What ``stored`` holds, computed in integers; ``architecture`` has its layers, BatchNorms folded.
+
+    Raises NoIntegerFormError where integers alone do not compute it; some of that shows only when it is run.
+    """
+
+    def __init__(self, architecture: nn.Module, stored: Compressed) -> None:
+        super().__init__()
+        layers = integer_layers(architecture, stored)
+        self.graph = with_quantized_activations(architecture, stored.activations)
+        for name, integers in layers.items():
+            exact = torch.float32 if integers.reach < _EXACT_IN_FLOAT32 else torch.float64
+            layer = self.graph.get_submodule(name)
+            layer.weight = nn.Parameter(integers.weight.to(exact), requires_grad=False)
+            layer.bias = nn.Parameter(integers.bias.to(exact), requires_grad=False)
+            layer.register_buffer("steps", integers.steps.to(torch.float64))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Float32 inputs, shape (rows, …), to outputs, float64, shape (rows, outputs).
+
+        Raises OverflowError where an accumulator leaves 32 bits.
+        """
+        with torch.inference_mode():
+            return _Interpreter(self.graph).run(inputs)
+
+    def codes(self, inputs: Tensor, others: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+        """The codes at every quantized activation, by its place in the network, int64.
+
+        With ``others``, the codes that something else computes there, each is computed from these, so that what
+        differs at one place does not spread to the next.
+        """
+        interpreter = _Interpreter(self.graph, others)
+        with torch.inference_mode():
+            interpreter.run(inputs)
+        return interpreter.codes
+
+
+class _Interpreter(fx.Interpreter):
+    """Runs the graph of an IntegerNetwork: from the codes of its input on, values are ``_Whole``."""
+
+    def __init__(self, graph: fx.GraphModule, others: Mapping[str, Tensor] | None = None) -> None:
+        super().__init__(graph)
+        self.others = others or {}
+        self.codes: dict[str, Tensor] = {}
+
+    def run_node(self, n: fx.Node) -> object:
+        if n.op == "placeholder":
+            return super().run_node(n)
+        (value, *others), options = self.fetch_args_kwargs_from_env(n)
+        if n.op == "output":
+            return value.values
+        module = self.module.get_submodule(n.target) if n.op == "call_module" else None
+        kind = operation(n, self.module)
+        if isinstance(module, Quantize):
+            return self._quantized(n.args[0].name, module.grid, value)
+        if kind in _RECTIFIERS:
+            return replace(value, rectified=True)
+        if kind in _SUMS and len(others) == 1 and isinstance(others[0], _Whole) and not options:
+            return _Whole(value.terms + others[0].terms)
+        if isinstance(module, LAYERS) and value.is_held:
+            return _layer(n.target, module, *value.terms[0])
+        if isinstance(module, nn.AdaptiveAvgPool2d) and value.is_held:
+            return _average(n.target, module, *value.terms[0])
+        if selects(n, self.module) and (value.is_held or isinstance(module, nn.Identity | nn.Dropout)):
+            return value.each(lambda numbers: getattr(self, n.op)(n.target, (numbers, *others), options))
+        raise NoIntegerFormError(f"'{n.name}', {getattr(kind, '__name__', kind)}, is not computed in integers here")
+
+    def _quantized(self, point: str, grid: ActivationGrid, value: Tensor | _Whole) -> _Whole:
+        if isinstance(value, Tensor):  # the network's input
+            codes = ((value / grid.step).round() + grid.zero_point).clamp(0, grid.highest).to(torch.int64)
+        else:
+            codes = value.rescaled(grid)
+        self.codes[point] = codes
+        return _Whole.held(self.others.get(point, codes), grid)
+
+
+def _layer(name: str, layer: nn.Module, numbers: Tensor, step: Tensor) -> _Whole:
+    sums = layer(numbers.to(layer.weight.dtype))
+    if float(sums.abs().max()) > _LARGEST_SUM:
+        raise OverflowError(f"an accumulator of '{name}' leaves 32 bits")
+    return _Whole(((sums, step * layer.steps.reshape(-1, *[1] * (layer.weight.dim() - 2))),))
+
+
+def _average(name: str, pool: nn.AdaptiveAvgPool2d, numbers: Tensor, step: Tensor) -> _Whole:
+    """The sums over windows, whose step is smaller by the size of a window."""
+    means = pool(numbers.to(torch.float64))
+    sides = list(zip(numbers.shape[-2:], means.shape[-2:], strict=True))
+    if any(before % after and after % before for before, after in sides):
+        raise NoIntegerFormError(f"'{name}' averages windows of different sizes")
+    entries = prod(max(1, before // after) for before, after in sides)
+    return _Whole((((means * entries).round(), step / entries),))
