@@ -13,6 +13,7 @@ DOCUMENTS = [
     "config/README.md",
     "results/README.md",
     "data/README.md",
+    "docs/own.md",
     "docs/security.md",
 ]
 
