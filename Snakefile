@@ -36,7 +36,7 @@ rule all:
 
 onstart:
     try:
-        provenance.start(MANIFEST, CONFIG.model_dump(), workflow.basedir)
+        provenance.start(MANIFEST, CONFIG.model_dump(), workflow.basedir, registry.own(), OWN_FILES)
     except OSError as error:
         raise WorkflowError(f"{RESULTS} cannot be written to: {error}; mend that, and run again") from None
 

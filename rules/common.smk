@@ -77,6 +77,11 @@ CELLS = [
         data=WAY_TO_DATA[training["dataset"]],
     )
 ]
+# The user's files that the run is made from: data, and weights to begin with.
+OWN_FILES = [
+    *[file for dataset in CONFIG.datasets for file in registry.datasets()[dataset].files],
+    *[file for (_, _), cell in SETTINGS.items() for seed in cell.seeds if (file := cell.weights_of(seed))],
+]
 
 
 # What locks a folder in which no run lives is left from one that was killed.

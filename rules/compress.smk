@@ -43,6 +43,7 @@ for number, (job, steps, places) in enumerate(PLACES.values()):
             threads=CONFIG.threads,
             fold_bn=lambda wildcards: SETTINGS[wildcards.dataset, wildcards.network].fold_bn,
             splits=lambda wildcards: SETTINGS[wildcards.dataset, wildcards.network].splits,
+            own=lambda wildcards, steps=steps: registry.own(wildcards.network, *sum(steps.values(), [])),
             code=provenance.code_digest(
                 SCRIPT.format("compress_network"),
                 *[registry.methods()[step].module for chain in steps.values() for step in chain],

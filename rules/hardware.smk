@@ -26,6 +26,7 @@ rule simulate_hardware:
     params:
         # What was skipped for want of the simulator is made again once that is installed.
         simulator=provenance.version("zigzag-dse"),
+        own=lambda wildcards: registry.own(wildcards.network),
         code=lambda wildcards: provenance.code_digest(
             SCRIPT.format("simulate_hardware"), registry.networks()[wildcards.network].module
         ),

@@ -3,6 +3,7 @@ rule prepare_dataset:
         raw=lambda wildcards: [
             RAW.format(dataset=wildcards.dataset, file=file) for file in SOURCES.get(wildcards.dataset, ())
         ],
+        own=lambda wildcards: [ancient(file) for file in registry.datasets()[wildcards.dataset].files],
     output:
         PREPARED,
     log:
@@ -18,6 +19,8 @@ rule prepare_dataset:
         split_seed=CONFIG.split_seed,
         raw=RAW_FOLDER,
         sha256=lambda wildcards: [source.sha256 for source in SOURCES.get(wildcards.dataset, {}).values()],
+        own=lambda wildcards: registry.own(wildcards.dataset),
+        content=lambda wildcards: list(map(provenance.content_digest, registry.datasets()[wildcards.dataset].files)),
         code=lambda wildcards: provenance.code_digest(
             SCRIPT.format("prepare_dataset"), registry.datasets()[wildcards.dataset].module
         ),

@@ -1,7 +1,7 @@
 rule train_network:
     input:
         data=PREPARED,
-        weights=lambda wildcards: SETTINGS[wildcards.dataset, wildcards.network].weights or [],
+        weights=lambda wildcards: SETTINGS[wildcards.dataset, wildcards.network].weights_of(wildcards.seed) or [],
     output:
         model=MODEL,
         history=f"{RESULTS}/{TRAINED}/fp32/history.csv",
@@ -18,14 +18,15 @@ rule train_network:
         mem_mb=2000,
         runtime=240,
     params:
-        training=lambda wildcards: SETTINGS[wildcards.dataset, wildcards.network].training.model_dump(),
-        weights=lambda wildcards: SETTINGS[wildcards.dataset, wildcards.network].weights,
+        training=lambda wildcards: SETTINGS[wildcards.dataset, wildcards.network].model_dump()["training"],
+        weights=lambda wildcards: SETTINGS[wildcards.dataset, wildcards.network].weights_of(wildcards.seed),
         frozen=lambda wildcards: SETTINGS[wildcards.dataset, wildcards.network].frozen,
         checkpoints=f"{CHECKPOINTS}/{TRAINED}/train",
         device=CONFIG.device,
         threads=CONFIG.threads,
         fold_bn=lambda wildcards: SETTINGS[wildcards.dataset, wildcards.network].fold_bn,
         splits=lambda wildcards: SETTINGS[wildcards.dataset, wildcards.network].splits,
+        own=lambda wildcards: registry.own(wildcards.network),
         code=lambda wildcards: provenance.code_digest(
             SCRIPT.format("train_network"), registry.networks()[wildcards.network].module
         ),

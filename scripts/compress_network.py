@@ -2,7 +2,7 @@
 
 import torch
 
-from edgepress import metrics, networks, tensor_files, training
+from edgepress import metrics, networks, registry, tensor_files, training
 from edgepress.checkpoints import Checkpoints
 from edgepress.costs.consumption import metered
 from edgepress.datasets import Prepared
@@ -12,6 +12,7 @@ from edgepress.sweep import Bench, Trained
 
 with job(snakemake.log[0], FileError):
     torch.set_num_threads(snakemake.params.threads)
+    registry.set_own(snakemake.params.own)
     name, seed = snakemake.wildcards.network, int(snakemake.wildcards.seed)
     data = Prepared.load(snakemake.input.data)
     network = networks.build(name, data)

@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
-from edgepress import datasets, sources
+from edgepress import datasets, registry, sources
 from edgepress.files import FileError
 from edgepress.logs import job
 
 with job(snakemake.log[0], sources.FetchError, FileError):
+    registry.set_own(snakemake.params.own)
     for path, sha256 in zip(snakemake.input.raw, snakemake.params.sha256, strict=True):
         sources.check(path, sha256)
     prepared = datasets.prepare(snakemake.wildcards.dataset, snakemake.params.split_seed, Path(snakemake.params.raw))

@@ -1,6 +1,6 @@
 """Simulate what an inference of one network costs on an accelerator at one precision."""
 
-from edgepress import metrics, networks
+from edgepress import metrics, networks, registry
 from edgepress.costs import hardware
 from edgepress.datasets import Prepared
 from edgepress.files import write_atomically
@@ -8,6 +8,7 @@ from edgepress.levels import precision
 from edgepress.logs import job
 
 with job(snakemake.log[0]):
+    registry.set_own(snakemake.params.own)
     data = Prepared.load(snakemake.input.data)
     network = networks.build(snakemake.wildcards.network, data)
     accelerator = hardware.Accelerator(snakemake.input.accelerator)

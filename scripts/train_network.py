@@ -3,7 +3,7 @@
 import torch
 from tqdm import tqdm
 
-from edgepress import metrics, networks, tensor_files, training
+from edgepress import metrics, networks, registry, tensor_files, training
 from edgepress.checkpoints import Checkpoints
 from edgepress.costs.consumption import metered
 from edgepress.datasets import Prepared
@@ -12,12 +12,12 @@ from edgepress.logs import job
 from edgepress.sweep import Bench, Trained
 
 name, seed = snakemake.wildcards.network, int(snakemake.wildcards.seed)
-settings = training.Training(**snakemake.params.training)
+settings = snakemake.params.training and training.Training(**snakemake.params.training)
 identity = {**dict(snakemake.wildcards.items()), "method": "fp32", "level": "w32"}
 title = f"{snakemake.wildcards.dataset} {name} seed {seed}"
 
 with (
-    tqdm(total=settings.max_epochs, desc=title, unit="epoch", leave=False, disable=None) as bar,
+    tqdm(total=settings and settings.max_epochs, desc=title, unit="epoch", leave=False, disable=None) as bar,
     job(snakemake.log[0], FileError),
     metered(snakemake.output.energy, snakemake.config.get("energy"), identity),
 ):
@@ -28,24 +28,26 @@ with (
         bar.update()
 
     torch.set_num_threads(snakemake.params.threads)
+    registry.set_own(snakemake.params.own)
     device = training.choose_device(snakemake.params.device)
     data = Prepared.load(snakemake.input.data)
     network = networks.build(name, data, seed)
-    if snakemake.params.weights:
-        loaded = networks.begin_from(network, snakemake.params.weights)
-        print(f"{len(loaded)} tensors are those of {snakemake.params.weights}")
-        training.freeze(network, loaded if snakemake.params.frozen else [])
-    else:
-        print("all weights are trained from scratch")
-    network.to(device)
     checkpoints = Checkpoints(snakemake.params.checkpoints, snakemake.params.code)
-    history = training.train(network, data.to(device), settings, seed, show, checkpoints)
+    weights, history = snakemake.params.weights, []
+    if settings is None:
+        networks.load_all_from(network, weights)
+        print(f"nothing is trained, the network is that of {weights}")
+    else:
+        loaded = networks.begin_from(network, weights) if weights else []
+        print(f"{len(loaded)} tensors are those of {weights}" if weights else "all weights are trained from scratch")
+        training.freeze(network, loaded if snakemake.params.frozen else [])
+        history = training.train(network.to(device), data.to(device), settings, seed, show, checkpoints)
     model = tensor_files.to_bytes({key: value.cpu() for key, value in networks.inference_state(network).items()})
     trained = Trained(name, seed, network.cpu(), data)
     bench = Bench(trained, snakemake.params.splits, device, fold_bn=snakemake.params.fold_bn)
     rows = bench.baseline()
 
     write_atomically(snakemake.output.model, model)
-    write_atomically(snakemake.output.history, metrics.to_csv(history, history[0]))
+    write_atomically(snakemake.output.history, metrics.to_csv(history, training.HISTORY))
     write_atomically(snakemake.output.metrics, metrics.to_csv(rows))
     checkpoints.remove()

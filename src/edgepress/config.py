@@ -4,111 +4,72 @@ starter config and its table.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, create_model, model_validator
 
-from edgepress import registry
+from edgepress import checks, own, registry
+from edgepress.checks import (
+    AllDistinct,
+    Bits,
+    Count,
+    Distinct,
+    LevelName,
+    Precision,
+    Seed,
+    Settings,
+    Share,
+    known,
+    wrong,
+)
 from edgepress.config_text import ConfigError, sentence
-from edgepress.levels import FULL_PRECISION, Level, precision
+from edgepress.jobs import Job
+from edgepress.levels import FULL_PRECISION, Level
+from edgepress.own import OwnConfig
 from edgepress.sources import MIRROR_VARIABLE
-
-T = TypeVar("T")
-_NAME = r"[A-Za-z0-9][A-Za-z0-9_-]*"
-
-
-def _wrong(message: str) -> PydanticCustomError:
-    return PydanticCustomError("wrong", "{message}", {"message": message})
-
-
-def _distinct(values: list[T]) -> list[T]:
-    for value in values:
-        if values.count(value) > 1:
-            raise _wrong(f"lists {value!r} more than once; name it once")
-    return values
-
-
-def _six_decimals(share: float) -> float:
-    """Shares become names of files: s97.5. Normalises −0."""
-    if round(share, 6) != share:
-        raise _wrong(f"{share!r} has more than six decimals; round it")
-    return share + 0.0
 
 
 def _not_reference(run: str) -> str:
     if run == "reference":
-        raise _wrong("'reference' is where committed results are; take another name")
+        raise wrong("'reference' is where committed results are; take another name")
     return run
-
-
-def _readable(parse: Callable[[str], Any]) -> AfterValidator:
-    """Keeps a name that ``parse`` reads, and says what it says of another."""
-
-    def check(name: str) -> str:
-        try:
-            parse(name)
-        except ValueError as error:
-            raise _wrong(str(error)) from None
-        return name
-
-    return AfterValidator(check)
-
-
-def _known(kind: str, name: str, known: Mapping[str, Any]) -> None:
-    if name not in known:
-        raise _wrong(registry.unknown(kind, name, known))
 
 
 def _check_methods(names: list[str]) -> list[str]:
     for name in names:
-        _known("method", name, registry.methods())
+        known("method", name, registry.methods())
     return names
 
 
 def _check_chains(chains: dict[str, ChainConfig]) -> dict[str, ChainConfig]:
     for name, chain in chains.items():
-        if name in registry.methods() or name == "fp32" or not re.fullmatch(_NAME, name):
-            raise _wrong(f"'{name}' cannot be the name of a chain; take a new one of letters, digits and _")
+        checks.new_name("chain", name, registry.methods() | {"fp32": None})
         sweeps = {registry.methods()[step].sweep for step in chain.steps}
         for swept in ("bits", "act_bits", "sparsity"):
             if getattr(chain, swept) is not None and swept not in sweeps:
-                raise _wrong(f"none of the steps of '{name}' has {swept}; leave it out, or add a step that has")
+                raise wrong(f"none of the steps of '{name}' has {swept}; leave it out, or add a step that has")
         for step in chain.steps[1:]:
             if registry.methods()[step].retrains:
-                raise _wrong(f"'{step}' trains the network again, so it must be the first step of '{name}'")
+                raise wrong(f"'{step}' trains the network again, so it must be the first step of '{name}'")
     return chains
 
 
 def _check_networks(networks: dict[str, list[str]]) -> dict[str, list[str]]:
     for dataset, names in networks.items():
-        _known("data set", dataset, registry.datasets())
+        known("data set", dataset, registry.datasets())
         kind = registry.datasets()[dataset].input
         for name in names:
-            _known("network", name, registry.networks())
+            known("network", name, registry.networks())
             inputs = registry.networks()[name].inputs
             if kind not in inputs:
-                raise _wrong(f"'{name}' takes {' or '.join(inputs)} inputs but '{dataset}' is a {kind} data set; "
+                raise wrong(f"'{name}' takes {' or '.join(inputs)} inputs but '{dataset}' is a {kind} data set; "
                              f"give it another network")  # fmt: skip
     return networks
 
 
-Distinct = Annotated[list[T], Field(min_length=1), AfterValidator(_distinct)]
-Bits = Annotated[int, Field(ge=1, le=16)]
-Share = Annotated[float, Field(ge=0, lt=1), AfterValidator(_six_decimals)]
-Seed = Annotated[int, Field(ge=0, lt=2**31)]
-Count = Annotated[int, Field(ge=1, lt=2**31)]
-
-
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
-
-
-class TrainingConfig(_Model):
+class TrainingConfig(Settings):
     """How networks are trained in full precision."""
 
     lr: float = Field(0.01, gt=0, le=1, description="Adam's learning rate at the start; it falls to 0 along a cosine")
@@ -128,7 +89,7 @@ class TrainingConfig(_Model):
     patience: Count = Field(10, description="epochs without a better loss on val after which training ends")
 
 
-class ChainConfig(_Model):
+class ChainConfig(Settings):
     """Methods applied one after the other, each to what the one before it stores."""
 
     steps: Annotated[Distinct[str], AfterValidator(_check_methods)] = Field(description="the methods, in order")
@@ -137,37 +98,7 @@ class ChainConfig(_Model):
     sparsity: Distinct[Share] | None = Field(None, description="shares removed; None takes those of the run")
 
 
-@dataclass(frozen=True)
-class Job:
-    """Methods of one family that compress a trained network in one job, each at its ``levels``, or all at ``level``."""
-
-    family: str
-    level: str
-    levels: dict[str, list[str]]
-
-    @property
-    def name(self) -> str:
-        """Its name in rules and logs."""
-        return f"{self.family}_{self.level}" if self.level else self.family
-
-    @property
-    def tables(self) -> dict[str, str]:
-        """The table of metrics of each method, within the folder of the training."""
-        name = f"metrics_{self.level}" if self.level else "metrics"
-        return {method: f"{method}/{name}.csv" for method in self.levels}
-
-    @property
-    def energy(self) -> list[str]:
-        """The table of the energy of each method that trains again, within the folder of the training."""
-        return [f"{method}/energy_{self.level}.csv" for method in self.levels] if self.level else []
-
-    @property
-    def packed(self) -> list[str]:
-        """The packed files, within the folder of the training."""
-        return [f"{method}/{level}.safetensors" for method, levels in self.levels.items() for level in levels]
-
-
-class CellConfig(_Model):
+class CellConfig(Settings):
     """What is done to one network on one data set: its trainings, and how each of them is compressed."""
 
     seeds: Distinct[Seed] = Field([0, 1, 2], description="trainings of each network; intervals are over them")
@@ -195,7 +126,7 @@ class CellConfig(_Model):
     bits: Distinct[Bits] = Field(
         [16, 12, 10, 8, 6, 4, 3, 2], description="bits a weight, 1–16, for the methods that quantize"
     )
-    retraining_bits: Annotated[list[Bits], AfterValidator(_distinct)] | None = Field(
+    retraining_bits: Annotated[list[Bits], AllDistinct] | None = Field(
         None,
         description="bits a weight for the methods that train again; null takes those of `bits`, [] leaves them out",
     )
@@ -212,21 +143,26 @@ class CellConfig(_Model):
     fold_bn: bool = Field(
         True, description="make BatchNorm part of the layer before it, but for methods that train the network again"
     )
-    hardware: Annotated[list[Annotated[str, _readable(precision)]], AfterValidator(_distinct)] = Field(
+    hardware: Annotated[list[Precision], AllDistinct] = Field(
         [],
         description="precisions whose energy and cycles an accelerator is simulated for, as in `[w8a8, w4a4]`, with "
         "`w32a32` beside them; needs the extra `hardware`",
     )
-    latency: Annotated[list[Annotated[str, _readable(Level.parse)]], AfterValidator(_distinct)] = Field(
+    latency: Annotated[list[LevelName], AllDistinct] = Field(
         [],
         description="levels whose time on ONNX Runtime is measured, `[w32, w8a8]` say, on the first seed; needs the "
         "extra `deploy`",
     )
     weights: str | None = Field(
-        None, description="safetensors file that training begins from, where its tensors fit; null is from scratch"
+        None,
+        description="safetensors file that training begins from, where its tensors fit; null is from scratch. "
+        "`{seed}` in its name stands for the seed",
     )
     frozen: bool = Field(False, description="keep what `weights` gives as it is, and train the rest, a new head, alone")
-    training: TrainingConfig = Field(TrainingConfig(), description="how networks are trained")
+    training: TrainingConfig | None = Field(
+        TrainingConfig(),
+        description="how networks are trained; null trains none: `weights` hold all of the network, which is one seed",
+    )
     retraining: TrainingConfig = Field(
         TrainingConfig(lr=0.002, max_epochs=10), description="how the methods that train again do it"
     )
@@ -235,6 +171,10 @@ class CellConfig(_Model):
     def simulated(self) -> list[str]:
         """The precisions at which an accelerator is simulated: those asked for, if any, and full precision."""
         return list(dict.fromkeys([FULL_PRECISION, *self.hardware])) if self.hardware else []
+
+    def weights_of(self, seed: object) -> str | None:
+        """The file that the training with this seed begins from."""
+        return self.weights and self.weights.replace("{seed}", f"{seed}")
 
     def steps(self, method: str) -> list[str]:
         """The methods that ``method`` consists of: those of a chain, or itself."""
@@ -295,7 +235,7 @@ def _optional(model: type[BaseModel], name: str, about: str) -> Any:
     for field, info in model.model_fields.items():
         kind = Annotated[(info.annotation, *info.metadata)] if info.metadata else info.annotation  # type: ignore[index]
         fields[field] = (kind, Field(None, description=info.description))
-    return create_model(name, __base__=_Model, __doc__=about, **fields)
+    return create_model(name, __base__=Settings, __doc__=about, **fields)
 
 
 OverrideConfig = _optional(
@@ -303,16 +243,16 @@ OverrideConfig = _optional(
 )
 
 
-def _check_overrides(overrides: dict[str, T]) -> dict[str, T]:
+def _check_overrides(overrides: dict[str, Any]) -> dict[str, Any]:
     for name in overrides:
         dataset, slash, network = name.partition("/")
-        _known("data set", dataset, registry.datasets())
+        known("data set", dataset, registry.datasets())
         if slash:
-            _known("network", network, registry.networks())
+            known("network", network, registry.networks())
     return overrides
 
 
-class ReplicationConfig(_Model):
+class ReplicationConfig(Settings):
     """The study again, from its own weights and in its own definitions, instead of a run of edgepress's."""
 
     weights: str = Field(description="folder of the study's networks, `<dataset>_simple.safetensors` and `_complex`")
@@ -324,19 +264,19 @@ class ReplicationConfig(_Model):
     )
 
 
-class EnergyConfig(_Model):
+class EnergyConfig(Settings):
     """The energy that training takes, by codecarbon, and where its electricity is made."""
 
     country: str = Field(pattern="^[A-Z]{3}$", description="country of the machine, three letters (ISO 3166)")
 
 
-class RunConfig(CellConfig):
+class RunConfig(CellConfig, OwnConfig):
     """Everything that one config file asks for."""
 
     run: Annotated[str, AfterValidator(_not_reference)] = Field(
         "starter",
         max_length=64,
-        pattern=f"^{_NAME}$",
+        pattern=f"^{checks.NAME}$",
         description="name of the run; its results are in results/<run>/",
     )
     device: Literal["auto", "cpu", "cuda"] = Field(
@@ -375,10 +315,13 @@ class RunConfig(CellConfig):
     )
 
     @model_validator(mode="after")
-    def _frozen_have_weights(self) -> Self:
+    def _weights_are_named(self) -> Self:
         for (dataset, network), cell in self.cells().items():
+            if cell.training is None and cell.weights is None:
+                raise wrong(f"'training' of {dataset}/{network} is None, so 'weights' must name the file that "
+                            f"holds the trained network")  # fmt: skip
             if cell.frozen and cell.weights is None:
-                raise _wrong(f"'frozen' is true for {dataset}/{network}, but 'weights' names no file to keep as it is; "
+                raise wrong(f"'frozen' is true for {dataset}/{network}, but 'weights' names no file to keep as it is; "
                              f"name one, or leave 'frozen' out")  # fmt: skip
         return self
 
@@ -402,8 +345,11 @@ class RunConfig(CellConfig):
                 for name in override.model_fields_set:
                     value = getattr(override, name)
                     if isinstance(value, TrainingConfig):
-                        value = settings[name].model_copy(update=value.model_dump(exclude_unset=True))
+                        before = settings[name] or CellConfig.model_fields[name].default
+                        value = before.model_copy(update=value.model_dump(exclude_unset=True))
                     settings[name] = value
+        if settings["training"] is None and "{seed}" not in (settings["weights"] or ""):
+            settings["seeds"] = settings["seeds"][:1]  # the others would be the same network again
         return CellConfig.model_construct(**settings)
 
     def cells(self) -> dict[tuple[str, str], CellConfig]:
@@ -412,22 +358,39 @@ class RunConfig(CellConfig):
 
 
 def parse(raw: Mapping[str, Any], source: str = "the config") -> RunConfig:
-    """Check a config and fill in what it leaves out. Raises ConfigError, naming ``source``, in one sentence."""
+    """Check a config and fill in what it leaves out; what it adds of the user's own is known to the registry then.
+
+    Raises ConfigError, naming ``source``, in one sentence.
+    """
+    raw = dict(raw) if isinstance(raw, Mapping) else raw
+    added = {name: raw[name] for name in OwnConfig.model_fields if isinstance(raw, dict) and name in raw}
     try:
-        return RunConfig.model_validate(dict(raw) if isinstance(raw, Mapping) else raw)
+        registry.set_own(own.entries(OwnConfig.model_validate(added)))
+        return RunConfig.model_validate(raw)
     except ValidationError as error:
         # What is misspelt comes first: it may be what is missing.
         first, *others = sorted(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
         more = f" ({len(others)} more to mend after this one)" if others else ""
-        raise ConfigError(" ".join(f"{source}: {sentence(first, _settings_at)}{more}".split())) from None
+        raise ConfigError(" ".join(f"{source}: {_told(first)}{more}".split())) from None
+    except ValueError as error:
+        raise ConfigError(f"{source}: {error}") from None
+
+
+def _told(error: Mapping[str, Any]) -> str:
+    first, name, kind, *others = [*error["loc"], "", "", ""]
+    if first != "own_data" or kind not in own.DATA_KINDS:
+        return sentence(error, _settings_at)
+    place = tuple(filter(None, (first, name, *others)))  # without the kind, which is no setting but decides on them
+    return sentence({**error, "loc": place}, lambda _: own.DATA_KINDS[kind].model_fields)
 
 
 def check_paths(config: RunConfig, source: str = "the config") -> None:
     """Raise ConfigError where a file or folder that a run begins from is not there."""
     for (dataset, network), cell in config.cells().items():
-        if cell.weights is not None and not Path(cell.weights).is_file():
-            place = f"{source}: 'weights' of {dataset}/{network}"
-            raise ConfigError(f"{place} is {cell.weights!r}, but no such file is there; name a safetensors file")
+        for weights in filter(None, map(cell.weights_of, cell.seeds)):
+            if not Path(weights).is_file():
+                place = f"{source}: 'weights' of {dataset}/{network}"
+                raise ConfigError(f"{place} is {weights!r}, but no such file is there; name a safetensors file")
     if (study := config.replication) and not Path(study.weights).is_dir():
         raise ConfigError(f"{source}: 'replication.weights' is {study.weights!r}, but no folder; name the study's")
 
@@ -440,7 +403,7 @@ def _settings_at(place: Sequence[str | int]) -> Mapping[str, Any]:
         "energy": EnergyConfig,
         "replication": ReplicationConfig,
     }
-    named = {"overrides": CellConfig, "chains": ChainConfig}
+    named = {"overrides": CellConfig, "chains": ChainConfig, "own_networks": own.OwnNetwork}
     parts, model = iter(place), RunConfig
     for part in parts:
         model = {**inner, **named}[str(part)]

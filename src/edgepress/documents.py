@@ -1,7 +1,7 @@
 """The files of a checkout that follow from the code: the starter config, its schema, and tables for those who read.
 
-``python -m edgepress.documents`` writes config/config.yaml, config/schema.json and the tables in config/README.md and
-results/README.md anew.
+``python -m edgepress.documents`` writes config/config.yaml, config/schema.json and the tables in config/README.md,
+results/README.md and docs/own.md anew.
 """
 
 from __future__ import annotations
@@ -19,13 +19,15 @@ from edgepress.config import CellConfig, RunConfig, TrainingConfig
 from edgepress.costs import latency
 from edgepress.files import write_atomically
 from edgepress.metrics import COLUMNS
+from edgepress.own import DATA_KINDS, OwnConfig
 
 
 def _settings() -> dict[str, FieldInfo]:
     """The settings in the order in which one reads them: what is run, how, and what is an exception."""
-    own = {name: field for name, field in RunConfig.model_fields.items() if name not in CellConfig.model_fields}
-    last = {name: own.pop(name) for name in ("overrides", "replication")}
-    return {**own, **CellConfig.model_fields, **last}
+    inherited = {**OwnConfig.model_fields, **CellConfig.model_fields}
+    run = {name: field for name, field in RunConfig.model_fields.items() if name not in inherited}
+    last = {name: run.pop(name) for name in ("overrides", "replication")}
+    return {**run, **inherited, **last}
 
 
 def _default_yaml() -> str:
@@ -67,6 +69,20 @@ def _flow_short(value: Any) -> str:
     return f"`{text}`" if len(text) <= 60 else "see config.yaml"
 
 
+def _own_table() -> str:
+    """The options of the user's own data: those of each kind, then those of all, once."""
+    rows, seen = [], set()
+    for kind, model in DATA_KINDS.items():
+        for name, field in sorted(model.model_fields.items(), key=lambda item: item[0] not in (kind, "target", "task")):
+            shared = all(name in other.model_fields for other in DATA_KINDS.values())
+            if name not in seen or not shared:
+                default = "" if field.is_required() else _flow_short(field.default)
+                rows.append(f"| {'all' if shared else kind} | `{name}` | {default} | {field.description} |")
+                seen.add(name)
+    rows.sort(key=lambda row: row.startswith("| all"))
+    return "\n".join(["| data | option | default | meaning |", "|---|---|---|---|", *rows])
+
+
 def _columns_table(columns: Mapping[str, str]) -> str:
     rows = (f"| `{name}` | {meaning} |" for name, meaning in columns.items())
     return "\n".join(["| column | meaning |", "|---|---|", *rows])
@@ -87,7 +103,7 @@ def _between_marks(path: Path, tables: Mapping[str, str]) -> str:
 def documents(root: Path) -> dict[Path, str]:
     """The files of the checkout at ``root`` that follow from the code, and what they should hold."""
     schema = RunConfig.model_json_schema() | {"$schema": "https://json-schema.org/draft/2020-12/schema"}
-    settings, columns = root / "config" / "README.md", root / "results" / "README.md"
+    settings, columns, own = root / "config" / "README.md", root / "results" / "README.md", root / "docs" / "own.md"
     return {
         root / "config" / "config.yaml": _default_yaml(),
         root / "config" / "schema.json": json.dumps(schema, indent=2) + "\n",
@@ -95,6 +111,7 @@ def documents(root: Path) -> dict[Path, str]:
         columns: _between_marks(
             columns, {"columns": _columns_table(COLUMNS), "latency": _columns_table(latency.COLUMNS)}
         ),
+        own: _between_marks(own, {"own": _own_table()}),
     }
 
 

@@ -105,7 +105,7 @@ def cells(
 ) -> Iterator[Cell]:
     """The cells of one training: full precision, and each method of ``jobs``, or each level where it is a job.
 
-    ``training`` names dataset, network and seed; ``jobs`` are of the kind ``edgepress.config.Job``; ``results`` and
+    ``training`` names dataset, network and seed; ``jobs`` are of the kind ``edgepress.jobs.Job``; ``results`` and
     ``log_folder`` are its own folders; ``data`` leads to its data set.
     """
     trained = Step(f"{results}/fp32/metrics.csv", f"{log_folder}/train.log", "its training")

@@ -8,10 +8,13 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Iterable
+import sys
+import sysconfig
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +28,8 @@ _RECORDED = ("edgepress", "snakemake", "torch", "numpy", "pandas", "scipy", "sci
 @cache
 def code_digest(*roots: str) -> str:
     """A hash of the code of ``roots``, modules or paths of scripts, and of every edgepress module that they import,
-    directly or not, with the templates beside them.
+    directly or not, with the templates beside them. Modules of the user's count like edgepress's; packages that are
+    installed do not, their versions tell them apart.
 
     Jobs carry it as a parameter, so that an edit to the library reruns those that use what was edited, and only
     them. Comments, docstrings and layout do not count. What a job imports by name at run time — its network, its
@@ -39,12 +43,12 @@ def code_digest(*roots: str) -> str:
 
 def _closure(roots: Iterable[str]) -> list[Path]:
     found: set[Path] = set()
-    waiting = [path for root in roots for path in ([Path(root)] if root.endswith(".py") else _files_of(root))]
+    waiting = [path for root in roots for path in ([Path(root)] if root.endswith(".py") else files_of(root))]
     while waiting:
         path = waiting.pop()
         if path not in found:
             found.add(path)
-            waiting += [file for module in _imports(path) for file in _files_of(module)]
+            waiting += [file for module in _imports(path) for file in files_of(module)]
     templates = {template for folder in {path.parent for path in found} for template in folder.glob("*.j2")}
     return [*sorted(found, key=lambda path: path.parts[-3:]), *sorted(templates)]
 
@@ -68,18 +72,62 @@ def _imports(path: Path) -> Iterable[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def _files_of(module: str) -> list[Path]:
-    """The files that importing an edgepress module runs: its own and those of the packages it lies in."""
-    if module.split(".")[0] != "edgepress":
-        return []
+def files_of(module: str) -> list[Path]:
+    """The files that importing a module runs, its own and those of the packages it lies in, where its code counts."""
     parts = module.split(".")
-    candidates = [_SOURCE.joinpath(*parts).with_suffix(".py")]
-    candidates += [_SOURCE.joinpath(*parts[:depth], "__init__.py") for depth in range(1, len(parts) + 1)]
+    home = _home(parts[0])
+    if home is None:
+        return []
+    candidates = [home.joinpath(*parts).with_suffix(".py")]
+    candidates += [home.joinpath(*parts[:depth], "__init__.py") for depth in range(1, len(parts) + 1)]
     return [path for path in candidates if path.is_file()]
 
 
-def start(path: str | Path, config: dict[str, Any], checkout: str | Path) -> None:
-    """Write the manifest of a run that begins; an earlier one that did not end keeps its place in ``starts``."""
+def _home(package: str) -> Path | None:
+    """The folder that a package lies in: edgepress's, or one of the user's; None for what is installed."""
+    if package == "edgepress":
+        return _SOURCE
+    specification = find(package)
+    places = list(specification.submodule_search_locations or [specification.origin]) if specification else []
+    home = Path(places[0]).parent if places and places[0] else Path(sysconfig.get_path("stdlib"))
+    installed = {"site-packages", "dist-packages"} & set(home.parts)
+    return None if installed or home.is_relative_to(sysconfig.get_path("stdlib")) else home
+
+
+@cache
+def find(package: str) -> ModuleSpec | None:
+    """Where a package or module at the top level is, among what is installed and in the working directory; unlike
+    an import, this runs nothing.
+    """
+    if package in sys.builtin_module_names or package == "__main__":
+        return None
+    return PathFinder.find_spec(package, [*sys.path, str(Path.cwd())])
+
+
+@cache
+def content_digest(path: str | Path) -> str:
+    """The SHA-256 of what a file holds; of a folder, of the names and contents of all files in it."""
+    path = Path(path)
+    if not path.is_dir():
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    lines = [f"{file.relative_to(path)} {content_digest(file)}\n" for file in files]
+    return hashlib.sha256("".join(lines).encode("utf-8")).hexdigest()
+
+
+def start(
+    path: str | Path,
+    config: dict[str, Any],
+    checkout: str | Path,
+    own: Mapping[str, Mapping[str, Mapping[str, Any]]] | None = None,
+    files: Iterable[str] = (),
+) -> None:
+    """Write the manifest of a run that begins; an earlier one that did not end keeps its place in ``starts``.
+
+    ``own`` are the user's own entries (``registry.own``), ``files`` the user's files that the run is made from.
+    """
+    modules = sorted({entry["module"] for entries in (own or {}).values() for entry in entries.values()})
     path = Path(path)
     earlier = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     unfinished = earlier.get("starts", []) if earlier.get("end") is None else []
@@ -91,6 +139,9 @@ def start(path: str | Path, config: dict[str, Any], checkout: str | Path) -> Non
         "seeds": config["seeds"],
         "packages": {name: version(name) for name in _RECORDED},
         "machine": _machine(),
+        "own": own or {},
+        "own_code": {module: code_digest(module) for module in modules},
+        "own_files_sha256": {file: content_digest(file) for file in sorted(set(files)) if Path(file).exists()},
         "starts": [*unfinished, _now()],
         "end": None,
         "ended": None,

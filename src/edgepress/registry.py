@@ -4,6 +4,8 @@ A plugin is one file. It declares what it offers in a literal at its top level �
 ``METHODS``, a dict from name to description — and that literal is read from the source text, never executed. So the
 Snakefile, the config check and the command line know every name in milliseconds; the module itself is imported only
 by the job that uses it.
+
+To these come the user's own (``edgepress.own``): the same entries, which name a file or module outside of edgepress.
 """
 
 from __future__ import annotations
@@ -11,8 +13,10 @@ from __future__ import annotations
 import ast
 import difflib
 import importlib
+import importlib.util
+import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -23,7 +27,10 @@ _LISTED = 25  # names in a sentence
 
 @dataclass(frozen=True)
 class Entry:
-    """What every plugin declares: a name, the object behind it, and one line about it."""
+    """What every plugin declares: a name, the object behind it, and one line about it.
+
+    ``module`` is a module, or the path of a file of the user's.
+    """
 
     name: str
     module: str
@@ -32,16 +39,23 @@ class Entry:
     args: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
 
     def load(self) -> Any:
-        """Import the object that the entry names; this is where torch gets imported."""
-        return getattr(importlib.import_module(self.module), self.object)
+        """Import the object that the entry names; this is where torch gets imported.
+
+        Modules of the user's are looked for in the working directory, too. Raises ValueError where there is none.
+        """
+        module = _import(self.module)
+        if not hasattr(module, self.object):
+            raise ValueError(f"{self.module} has no '{self.object}', which '{self.name}' is to be")
+        return getattr(module, self.object)
 
 
 @dataclass(frozen=True)
 class DatasetEntry(Entry):
-    """A data set: its task and what an example looks like."""
+    """A data set: its task, what an example looks like, and the user's files or folders that it is made of."""
 
     task: Literal["classification", "regression"] = field(kw_only=True)
     input: Literal["table", "image"] = field(kw_only=True)
+    files: Sequence[str] = field(default=(), kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -77,36 +91,78 @@ def _declared(path: Path, variable: str) -> dict[str, dict[str, Any]]:
     return {}
 
 
-def _discover(folder: str, variable: str, entry_type: type[Entry]) -> dict[str, Any]:
-    entries: dict[str, Any] = {}
-    for path in sorted((PACKAGE / folder).glob("*.py")):
-        for name, description in _declared(path, variable).items():
-            if name in entries:
-                raise ValueError(f"{path}: '{name}' is already declared in {entries[name].module}")
-            module = f"{__package__}.{folder}.{path.stem}"
-            try:
-                entries[name] = entry_type(name=name, module=module, **description)
-            except TypeError as error:
-                raise ValueError(f"{path}: {variable}['{name}']: {error}") from error
+KINDS: dict[str, type[Entry]] = {"datasets": DatasetEntry, "networks": NetworkEntry, "methods": MethodEntry}
+_own: dict[str, dict[str, Any]] = {kind: {} for kind in KINDS}
+
+
+def declared(path: Path, kind: str, module: str) -> dict[str, Any]:
+    """The entries of a kind, ``methods`` say, that a plugin declares; ``module`` is what to import for them.
+
+    Raises ValueError, naming the file, where its declaration cannot be read.
+    """
+    entries, variable = {}, kind.upper()
+    for name, description in _declared(path, variable).items():
+        try:
+            entries[name] = KINDS[kind](name=name, module=module, **description)
+        except TypeError as error:
+            raise ValueError(f"{path}: {variable}['{name}']: {error}") from error
     return entries
 
 
 @cache
+def built_in(kind: str) -> dict[str, Any]:
+    """The entries of a kind that are edgepress's own."""
+    entries: dict[str, Any] = {}
+    for path in sorted((PACKAGE / kind).glob("*.py")):
+        for name, entry in declared(path, kind, f"{__package__}.{kind}.{path.stem}").items():
+            if name in entries:
+                raise ValueError(f"{path}: '{name}' is already declared in {entries[name].module}")
+            entries[name] = entry
+    return entries
+
+
 def datasets() -> dict[str, DatasetEntry]:
     """Every data set, by name."""
-    return _discover("datasets", "DATASETS", DatasetEntry)
+    return built_in("datasets") | _own["datasets"]
 
 
-@cache
 def networks() -> dict[str, NetworkEntry]:
     """Every network, by name."""
-    return _discover("networks", "NETWORKS", NetworkEntry)
+    return built_in("networks") | _own["networks"]
 
 
-@cache
 def methods() -> dict[str, MethodEntry]:
     """Every method of compression, by name. Full precision, ``fp32``, is the baseline and not among them."""
-    return _discover("methods", "METHODS", MethodEntry)
+    return built_in("methods") | _own["methods"]
+
+
+def set_own(entries: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> None:
+    """Make the user's own known in this process, in place of what was set before: kind → name → fields of the entry."""
+    for kind, entry_type in KINDS.items():
+        _own[kind] = {name: entry_type(**fields) for name, fields in entries.get(kind, {}).items()}
+
+
+def own(*names: str) -> dict[str, dict[str, dict[str, Any]]]:
+    """What of the user's own has one of these names, or all of it, as plain data: what ``set_own`` needs in another
+    process.
+    """
+    return {
+        kind: {name: asdict(entry) for name, entry in entries.items() if name in names or not names}
+        for kind, entries in _own.items()
+    }
+
+
+def _import(module: str) -> Any:
+    if not module.endswith(".py"):
+        if str(Path.cwd()) not in sys.path:
+            sys.path.append(str(Path.cwd()))
+        return importlib.import_module(module)
+    name = f"edgepress plugin {module}"
+    if name not in sys.modules:
+        specification = importlib.util.spec_from_file_location(name, module)
+        sys.modules[name] = importlib.util.module_from_spec(specification)  # before it runs: dataclasses look there
+        specification.loader.exec_module(sys.modules[name])
+    return sys.modules[name]
 
 
 def family(steps: Sequence[str]) -> str:

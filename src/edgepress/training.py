@@ -18,6 +18,8 @@ from edgepress.datasets import Prepared
 from edgepress.evaluation import evaluate
 from edgepress.networks import compressible
 
+HISTORY = ("epoch", "lr", "train_loss", "val_loss")  # what is known of an epoch
+
 
 @dataclass(frozen=True)
 class Training:

@@ -182,7 +182,7 @@ BAD = {
     "frozen a number": ("frozen: 1", "'frozen' is 1", "true or false"),
     "frozen as text": ("frozen: 'true'", "'frozen' is 'true'", "true or false"),
     # training, retraining
-    "training nothing": ("training:", "'training' is None", NAMES),
+    "training nothing": ("training:", "'training' of digits/dnn_simple is None", "'weights' must name the file"),
     "training a name": ("training: fast", "'training' is 'fast'", NAMES),
     "training a list": ("training: [lr]", "'training' is ['lr']", NAMES),
     "a rate of 0": ("training: {lr: 0}", "'training.lr' is 0", "more than 0"),
@@ -272,7 +272,7 @@ BAD = {
     "a setting of training at the top": ("lr: 0.1", "no setting 'lr'", "known are"),
     "a setting that is a number": ("1: 2", "'[1]' is 1", "names must be strings"),
     "a setting that is nothing": ("~: 2", "'None' is None", "names must be strings"),
-    "a setting of two lines": (r'"two\nlines": 1', r"no setting 'two\nlines'", "known are"),
+    "a setting of two lines": (r'"xyz\nxyz": 1', r"no setting 'xyz\nxyz'", "known are"),
     "a setting of half a character": (r'"\ud800": 1', r"it is '\ud800'", "unable to parse"),
     "a method of two lines": (r'methods: ["two\nlines"]', r"no method 'two\nlines'", "known are"),
     "a data set of two lines": (r'networks: {"two\nlines": [cnn]}', r"no data set 'two\nlines'", "known are"),

@@ -1,9 +1,14 @@
 """What the documents at the top level say holds."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import yaml
+
+from edgepress import datasets, networks
 
 REPOSITORY = Path(__file__).parents[2]
 DOCUMENTS = [
@@ -13,6 +18,7 @@ DOCUMENTS = [
     "config/README.md",
     "results/README.md",
     "data/README.md",
+    "docs/own.md",
     "docs/security.md",
 ]
 
@@ -22,6 +28,29 @@ def test_links_within_the_repository_resolve(document):
     path = REPOSITORY / document
     for target in re.findall(r"\]\(([^)#:]+)\)", path.read_text(encoding="utf-8")):
         assert (path.parent / target).exists(), f"{document} links to {target}"
+
+
+def test_the_examples_of_own_things_work(tmp_path, monkeypatch):
+    from edgepress import config, provenance, registry
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    provenance.find.cache_clear()
+    text = (REPOSITORY / "docs/own.md").read_text(encoding="utf-8")
+    for name, code in re.findall(r"```(?:python|yaml)\n# (\S+)\n(.*?)```", text, re.S):
+        Path(name).write_text(code, encoding="utf-8")
+    for script in ("make_data.py", "train.py"):
+        done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
+    assert re.fullmatch(r"4[234]\d of 450 right\n", done.stdout)
+    for name in ("wine.yaml", "tiny.yaml"):
+        run = config.parse(yaml.safe_load(Path(name).read_text(encoding="utf-8")), name)
+        config.check_paths(run)
+        assert datasets.prepare(*run.networks, split_seed=0).task == "classification"
+    network = networks.construct(registry.networks()["tiny"])
+    networks.load_all_from(network, "tiny.safetensors")
+    registry.set_own({})
+    provenance.find.cache_clear()
+    del sys.modules["nets"]
 
 
 def test_the_method_in_the_readme_works():

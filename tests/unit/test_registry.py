@@ -15,15 +15,12 @@ raise RuntimeError("a plugin is read, not run")
 @pytest.fixture
 def package(tmp_path, monkeypatch):
     """An empty package in place of edgepress; its registries are read anew."""
-    known = (registry.datasets, registry.networks, registry.methods)
     for folder in ("datasets", "networks", "methods"):
         (tmp_path / folder).mkdir()
     monkeypatch.setattr(registry, "PACKAGE", tmp_path)
-    for registered in known:
-        registered.cache_clear()
+    registry.built_in.cache_clear()
     yield tmp_path
-    for registered in known:
-        registered.cache_clear()
+    registry.built_in.cache_clear()
 
 
 def test_a_new_file_is_a_new_method(package):

@@ -110,8 +110,9 @@ def prepare(name: str, split_seed: int, raw: str | Path = Path("data/raw")) -> P
 
     Its files, where it has any, lie in ``raw``/``name``. Raises DataError where they do not hold what they should.
     """
-    data = registry.datasets()[name].load()(Path(raw, name), split_seed)
-    data.check(Path(raw, name))
+    entry, folder = registry.datasets()[name], Path(raw, name)
+    data = entry.load()(folder, split_seed, **entry.args)
+    data.check(", ".join(entry.files) or folder)
     return data
 
 
@@ -156,10 +157,10 @@ def split_and_scale(
     return scale(name, inputs, targets, divide(len(inputs), split_seed), fit_scaler)
 
 
-def divide(rows: int, split_seed: int) -> dict[str, np.ndarray]:
-    """The numbers of the rows of each split: 60 % train, 20 % val, 20 % test, drawn by ``split_seed``."""
+def divide(rows: int, split_seed: int, val: float = 0.2, test: float = 0.2) -> dict[str, np.ndarray]:
+    """The numbers of the rows of each split, drawn by ``split_seed``: shares ``val`` and ``test``, the rest train."""
     drawn = np.random.default_rng(split_seed).permutation(rows)
-    return dict(zip(SPLITS, np.split(drawn, [round(0.6 * rows), round(0.8 * rows)]), strict=True))
+    return dict(zip(SPLITS, np.split(drawn, [round((1 - val - test) * rows), round((1 - test) * rows)]), strict=True))
 
 
 def scale(

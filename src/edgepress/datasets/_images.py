@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 
 from edgepress.datasets import AGAIN, DataError, Prepared
+from edgepress.datasets._scaling import Moments, standard_pixels
 
 
 @dataclass(frozen=True)
@@ -20,13 +22,30 @@ class Images:
     labels: np.ndarray
 
 
-def normalise(name: str, train: Images, test: Images, classes: int, split_seed: int) -> Prepared:
-    """A tenth of the training images, drawn by ``split_seed``, becomes val; the test images stay test.
+def normalise(
+    name: str,
+    train: Images,
+    test: Images,
+    classes: int,
+    split_seed: int,
+    *,
+    val: Images | float = 0.1,
+    learn: Callable[[np.ndarray], Moments] = standard_pixels,
+) -> Prepared:
+    """A tenth of the training images, drawn by ``split_seed``, becomes val, or another share; or val is given.
 
-    Each channel is shifted and scaled by its mean and deviation over all pixels of the images left to train on.
-    Raises DataError where there are no images, or a label is none of the ``classes``.
+    Each channel is shifted and scaled by what ``learn`` makes of the counts of its pixel values, of shape (channels,
+    256), in the images left to train on: by their mean and deviation. Raises DataError where there are no images, or
+    a label is none of the ``classes``.
     """
-    for images in (train, test):
+    count = int(val * len(train.pixels)) if isinstance(val, float) else 0
+    drawn = np.random.default_rng(split_seed).permutation(len(train.pixels))
+    parts = {
+        "train": (train, np.sort(drawn[count:])),
+        "val": (train, np.sort(drawn[:count])) if isinstance(val, float) else (val, np.arange(len(val.pixels))),
+        "test": (test, np.arange(len(test.pixels))),
+    }
+    for images, _ in parts.values():
         if not len(images.pixels):
             raise DataError(f"{images.file} has no images; {AGAIN}")
         if len(images.labels) != len(images.pixels):
@@ -37,10 +56,7 @@ def normalise(name: str, train: Images, test: Images, classes: int, split_seed: 
                 f"{images.file}: label {images.labels[row]} of image {row + 1} is not one of 0 to {classes - 1}; "
                 f"{AGAIN}"
             )
-    drawn = np.random.default_rng(split_seed).permutation(len(train.pixels))
-    val_rows, train_rows = np.sort(drawn[: len(drawn) // 10]), np.sort(drawn[len(drawn) // 10 :])
-    values = _values(train.pixels, train_rows)
-    parts = {"train": (train, train_rows), "val": (train, val_rows), "test": (test, np.arange(len(test.pixels)))}
+    values = _values(*parts["train"], learn)
     return Prepared(
         name=name,
         task="classification",
@@ -52,18 +68,18 @@ def normalise(name: str, train: Images, test: Images, classes: int, split_seed: 
     )
 
 
-def _values(pixels: np.ndarray, rows: np.ndarray) -> np.ndarray:
+def _values(images: Images, rows: np.ndarray, learn: Callable[[np.ndarray], Moments]) -> np.ndarray:
     """What each pixel value becomes in each channel, float32 of shape (channels, 256)."""
-    levels, tables = np.arange(256), []
-    for channel in range(pixels.shape[1]):
-        counts = sum(
-            np.bincount(pixels[some, channel].ravel(), minlength=256)
-            for some in np.array_split(rows, 1 + len(rows) // 1000)
-        )
-        mean = counts @ levels / counts.sum()
-        deviation = np.sqrt(counts @ (levels - mean) ** 2 / counts.sum())
-        tables.append((levels - mean) / (deviation or 1))
-    return np.stack(tables).astype(np.float32)
+    pixels = images.pixels
+    blocks = np.array_split(rows, 1 + len(rows) // 1000)
+    counts = np.stack(
+        [
+            sum(np.bincount(pixels[some, channel].ravel(), minlength=256) for some in blocks)
+            for channel in range(pixels.shape[1])
+        ]
+    )
+    shift, width = learn(counts)
+    return ((np.arange(256) - shift[:, None]) / np.where(width == 0, 1, width)[:, None]).astype(np.float32)
 
 
 def _apply(values: np.ndarray, pixels: np.ndarray, rows: np.ndarray) -> torch.Tensor:

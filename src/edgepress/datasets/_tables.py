@@ -33,6 +33,10 @@ class Table:
             raise self._wrong(column, int(np.argmax(codes < 0)), f"not one of {', '.join(labels)}")
         return codes
 
+    def is_numeric(self, column: str) -> bool:
+        """Whether every field of a column is a finite number."""
+        return bool(np.isfinite([_to_float(text) for text in self.fields[column]]).all())
+
     def _number(self, column: str) -> np.ndarray:
         values = np.array([_to_float(text) for text in self.fields[column]])
         if not np.isfinite(values).all():

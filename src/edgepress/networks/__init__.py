@@ -1,12 +1,13 @@
 """Networks: one file a family.
 
 A network module declares ``NETWORKS`` (see ``edgepress.registry``): names, builders and their arguments. A builder
-takes the shape of one example, the number of outputs and the task, then its own arguments, and returns an ``nn.Module``
-that maps (rows, …) to (rows, outputs).
+takes ``input_shape``, the shape of one example, ``outputs``, their number, ``task``, and its own arguments, and returns
+an ``nn.Module`` that maps (rows, …) to (rows, outputs).
 """
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 
 import torch
@@ -18,11 +19,28 @@ from edgepress.files import FileError
 
 
 def build(name: str, data: Prepared, seed: int = 0) -> nn.Module:
-    """Build the network called ``name`` for the examples of ``data``, its weights drawn with ``seed``."""
-    entry = registry.networks()[name]
+    """Build the network called ``name`` for the examples of ``data``, its weights drawn with ``seed``.
+
+    Of the input's shape, the number of outputs and the task, the builder gets what it has a parameter for: a network
+    of the user's own may be made for one kind of data.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return entry.load()(data.input_shape, data.outputs, data.task, **entry.args)
+        return construct(registry.networks()[name], data)
+
+
+def construct(entry: registry.NetworkEntry, data: Prepared | None = None) -> nn.Module:
+    """Call the builder of a network. Raises ValueError where it has to know the data, and there are none."""
+    builder = entry.load()
+    parameters = inspect.signature(builder).parameters
+    wanted = [name for name in ("input_shape", "outputs", "task") if name in parameters and name not in entry.args]
+    if data is not None:
+        facts = {"input_shape": data.input_shape, "outputs": data.outputs, "task": data.task}
+    elif needed := [name for name in wanted if parameters[name].default is inspect.Parameter.empty]:
+        raise ValueError(f"'{entry.name}' fits itself to data ({', '.join(needed)}), and none are given")
+    else:
+        return builder(**entry.args)
+    return builder(**{fact: facts[fact] for fact in wanted}, **entry.args)
 
 
 def inference_state(network: nn.Module) -> dict[str, Tensor]:
@@ -36,6 +54,29 @@ def load_inference_state(network: nn.Module, state: dict[str, Tensor]) -> None:
     missing = [name for name in missing if not name.endswith("num_batches_tracked")]
     if missing or unexpected:
         raise ValueError(f"the weights do not fit the network: missing {missing}, unexpected {unexpected}")
+
+
+def load_all_from(network: nn.Module, path: str | Path) -> None:
+    """Put a trained network, all of it, from a safetensors file into ``network``, in place.
+
+    Raises FileError where the file is no safetensors, its tensors are not those of the network, or are not finite.
+    """
+    tensors, state = tensor_files.load_foreign(path), inference_state(network)
+    for name in state:
+        if name in tensors:
+            _check_finite(path, name, tensors[name])
+            if state[name].shape != tensors[name].shape:
+                raise FileError(f"{path}: {name} is {tuple(tensors[name].shape)} but {tuple(state[name].shape)} in the "
+                                f"network; name the file of this network")  # fmt: skip
+    try:
+        load_inference_state(network, tensors)
+    except ValueError as error:
+        raise FileError(f"{path}: {error}; name the file of this network") from None
+
+
+def _check_finite(path: str | Path, name: str, tensor: Tensor) -> None:
+    if not tensor.is_floating_point() or not tensor.isfinite().all():
+        raise FileError(f"{path}: {name} holds what is no finite float; name a file of sound weights")
 
 
 def begin_from(network: nn.Module, path: str | Path) -> list[str]:
@@ -53,8 +94,7 @@ def begin_from(network: nn.Module, path: str | Path) -> list[str]:
         if found is not None and tensor.dim() == 4 and tensor.shape[1] == 1 and found.shape[1] == 3:
             found = found.sum(dim=1, keepdim=True)
         if found is not None and found.shape == tensor.shape:
-            if not found.is_floating_point() or not found.isfinite().all():
-                raise FileError(f"{path}: {name} holds what is no finite float; name a file of sound weights")
+            _check_finite(path, name, found)
             loaded[name] = found
     if not loaded:
         raise FileError(f"{path} holds no tensor that fits: the network has {', '.join(list(state)[:3])}, …, "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,7 +82,13 @@ def t_interval(values: pd.Series) -> tuple[float, float]:
 
 
 def load(path: str | Path) -> pd.DataFrame:
-    """The rows of a metrics.csv with status ok, and their ``quality``: accuracy, or MSE where there is none."""
+    """The rows of a metrics.csv with status ok, and their ``quality``: accuracy, or MSE where there is none.
+
+    The registry then knows the user's own methods that the run's manifest, beside it, tells of.
+    """
+    manifest = Path(path).with_name("manifest.json")
+    if manifest.exists():
+        registry.set_own(json.loads(manifest.read_text(encoding="utf-8")).get("own", {}))
     rows = pd.read_csv(path, dtype={"level": "string", "reason": "string"})
     rows = rows[rows.status == "ok"].copy()
     rows["quality"] = rows.accuracy.fillna(rows.mse)

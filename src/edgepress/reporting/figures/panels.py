@@ -83,6 +83,15 @@ def grid(
     return figure, panels
 
 
+def note(dataset: str, text: str) -> Figure:
+    """A panel that says why it shows nothing."""
+    figure, axes = plt.subplots(figsize=style.PANEL, layout="constrained")
+    axes.set_title(style.label(dataset))
+    axes.set_axis_off()
+    axes.text(0.5, 0.5, text, ha="center", color="#777777", transform=axes.transAxes)
+    return figure
+
+
 def _share_measures(row: Sequence[Axes], network: str, columns: Sequence[Column]) -> None:
     """One scale for all panels of a row that show the same measure, told at the first of them."""
     for quality in dict.fromkeys(column.quality for column in columns):

@@ -14,6 +14,8 @@ def training_curves(histories: pd.DataFrame, dataset: str) -> Figure:
     """Loss on train and val against the epoch: a panel a network, a line a seed and split."""
     looks = {"train": {"linestyle": "--", "color": "#E69F00"}, "val": {"color": "#0072B2"}}
     rows = histories[histories.dataset == dataset]
+    if rows.empty:
+        return panels.note(dataset, "no network was trained")
     figure, shown = panels.grid(dataset, rows, row_height=0.8 * style.PANEL[1], legend_height=0.3)
     for axes, panel in shown:
         for split, look in looks.items():

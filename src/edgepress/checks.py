@@ -1,0 +1,76 @@
+"""What settings are made of: values that are checked, and the sentences that say what is wrong with one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic_core import PydanticCustomError
+
+from edgepress import registry
+from edgepress.levels import Level, precision
+
+T = TypeVar("T")
+NAME = r"[A-Za-z0-9][A-Za-z0-9_-]*"  # of folders, too
+
+
+class Settings(BaseModel):
+    """Settings that belong together: none but those declared, of exactly their types."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+def wrong(message: str) -> PydanticCustomError:
+    """The error to raise where a value cannot be; ``message`` ends the sentence that names its place."""
+    return PydanticCustomError("wrong", "{message}", {"message": message})
+
+
+def known(kind: str, name: str, names: Mapping[str, Any]) -> None:
+    """Raise where ``name`` is not among ``names``."""
+    if name not in names:
+        raise wrong(registry.unknown(kind, name, names))
+
+
+def new_name(kind: str, name: str, taken: Mapping[str, Any]) -> None:
+    """Raise where ``name`` cannot be the name of something new, and of its folder."""
+    if name in taken or not re.fullmatch(NAME, name):
+        raise wrong(f"'{name}' cannot be the name of a {kind}; take a new one of letters, digits and _")
+
+
+def _distinct(values: list[T]) -> list[T]:
+    for value in values:
+        if values.count(value) > 1:
+            raise wrong(f"lists {value!r} more than once; name it once")
+    return values
+
+
+def _six_decimals(share: float) -> float:
+    """Shares become names of files: s97.5. Normalises −0."""
+    if round(share, 6) != share:
+        raise wrong(f"{share!r} has more than six decimals; round it")
+    return share + 0.0
+
+
+def _readable(parse: Callable[[str], Any]) -> AfterValidator:
+    """Keeps a name that ``parse`` reads, and says what it says of another."""
+
+    def check(name: str) -> str:
+        try:
+            parse(name)
+        except ValueError as error:
+            raise wrong(str(error)) from None
+        return name
+
+    return AfterValidator(check)
+
+
+AllDistinct = AfterValidator(_distinct)
+Distinct = Annotated[list[T], Field(min_length=1), AllDistinct]
+Bits = Annotated[int, Field(ge=1, le=16)]
+Precision = Annotated[str, _readable(precision)]
+LevelName = Annotated[str, _readable(Level.parse)]
+Share = Annotated[float, Field(ge=0, lt=1), AfterValidator(_six_decimals)]
+Count = Annotated[int, Field(ge=1, lt=2**31)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]

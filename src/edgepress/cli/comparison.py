@@ -1,0 +1,60 @@
+"""Two runs beside each other: ``compare``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from edgepress.cli import UserError, add, plainly
+from edgepress.files import write_atomically
+
+_EXAMPLES = """\
+A and B are folders results/<run>, or metrics.csv files. Cells are compared seed by seed where
+both have the same seeds. Exit code 1 where a cell lost or gained its result, or where more
+differs than chance explains; of twenty 95 % intervals one misses 0 by chance, so single cells
+that differ do not decide it alone (false discovery rate of 5 %).
+
+examples:
+  edgepress compare results/before results/after
+  edgepress compare results/before results/after --split val --html changes.html"""
+
+_MOST_LINES = 40
+
+
+def add_to(commands: argparse._SubParsersAction) -> None:
+    """Add the commands of this module."""
+    compare = add(commands, "compare", "say which cells of two runs differ beyond noise", _EXAMPLES)
+    compare.add_argument("before", metavar="A", help="a run")
+    compare.add_argument("after", metavar="B", help="another one")
+    compare.add_argument("--split", choices=("train", "val", "test"), default="test", help="(default: test)")
+    compare.add_argument("--all", action="store_true", help=f"every cell that changed, not the first {_MOST_LINES}")
+    compare.add_argument("--html", metavar="FILE", help="write a page, too")
+    compare.set_defaults(run=_compare)
+
+
+def _compare(asked: argparse.Namespace) -> int:
+    paths = [_metrics(asked.before), _metrics(asked.after)]
+    from tabulate import tabulate
+
+    from edgepress.reporting import comparison
+
+    with plainly(ValueError, KeyError, AttributeError):
+        compared = comparison.compare(*paths, asked.split)
+    table = comparison.readable(compared)
+    lines = table if asked.all else table.head(_MOST_LINES)
+    if len(lines):
+        print(tabulate(lines, headers="keys", showindex=False, disable_numparse=True), end="\n\n")
+    if len(lines) < len(table):
+        print(f"… and {len(table) - len(lines):,} more; --all shows them, --html writes a page\n")
+    print("\n".join(comparison.sentences(compared)))
+    if asked.html:
+        write_atomically(asked.html, comparison.page(compared))
+        print(f"The page is {asked.html}")
+    return int(compared.beyond_noise)
+
+
+def _metrics(run: str) -> Path:
+    path = Path(run, "metrics.csv") if Path(run).is_dir() else Path(run)
+    if not path.is_file():
+        raise UserError(f"{path} is not there; name a folder results/<run>, or a metrics.csv")
+    return path

@@ -1,0 +1,277 @@
+"""Single files: ``compress``, ``unpack`` and ``inspect``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgepress import registry
+from edgepress.cli import UserError, add, plainly, take_plugins
+from edgepress.files import write_atomically
+from edgepress.levels import Level
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from edgepress.datasets import Prepared
+    from edgepress.encodings import Encoding
+    from edgepress.methods import Method
+    from edgepress.packing import Compressed
+
+_COMPRESS_EXAMPLES = """\
+Without --network, tensors of 2 and 4 dimensions called *.weight count as the weights of Linear
+and Conv layers, the last of them by name, Linear after Conv, as the output layer; the rest stays
+float32. The error is that of the weights, |w - w'| / |w| in the Euclidean norm: what it does to
+the network's answers, only a run with data tells.
+
+examples:
+  edgepress compress model.safetensors --method nearest_uniform --bits 4
+  edgepress compress model.safetensors --method magnitude --sparsity 0.8
+  edgepress compress model.safetensors --method magnitude nearest_uniform --sparsity 0.5 --bits 4
+  edgepress compress tiny.safetensors --network nets:Tiny --args '{"width": 12}' \\
+      --data data/prepared/pixels_split0.safetensors --method multipoint --bits 3"""
+
+_UNPACK_EXAMPLES = """\
+example:
+  edgepress unpack model.nearest_uniform_w4.safetensors --output model_w4.safetensors"""
+
+_INSPECT_EXAMPLES = """\
+bits are those of one stored number; bytes hold codes, codebook and mask.
+
+example:
+  edgepress inspect results/starter/digits/cnn/seed0/nearest_uniform/w4.safetensors"""
+
+
+def add_to(commands: argparse._SubParsersAction) -> None:
+    """Add the commands of this module."""
+    compress = add(commands, "compress", "compress the weights in a safetensors file", _COMPRESS_EXAMPLES)
+    compress.add_argument("model", metavar="MODEL", help="safetensors file of a trained network")
+    compress.add_argument(
+        "--method", required=True, nargs="+", metavar="NAME", help="a method, or several to apply one after the other"
+    )
+    compress.add_argument("--bits", type=int, metavar="B", help="bits a weight, 1-16, where the method quantizes")
+    compress.add_argument("--act-bits", type=int, metavar="B", help="bits an activation, 1-16, likewise")
+    compress.add_argument("--sparsity", type=float, metavar="S", help="share removed, 0 to below 1, where it prunes")
+    compress.add_argument("--seed", type=int, default=0, help="of a stochastic method (default: 0)")
+    compress.add_argument(
+        "--plugin", action="append", default=[], metavar="FILE", help="a Python file of your own methods"
+    )
+    compress.add_argument("--network", metavar="WHAT", help="module:Class of your own, or a name of `edgepress list`")
+    compress.add_argument("--args", default="{}", metavar="JSON", help="arguments of module:Class")
+    compress.add_argument("--data", metavar="FILE", help="a file of data/prepared, for methods that look at examples")
+    compress.set_defaults(run=_compress)
+    unpack = add(commands, "unpack", "turn a packed file into plain float32 safetensors", _UNPACK_EXAMPLES)
+    unpack.set_defaults(run=_unpack)
+    inspect = add(commands, "inspect", "show what a packed file holds, tensor by tensor", _INSPECT_EXAMPLES)
+    inspect.set_defaults(run=_inspect)
+    for command in (unpack, inspect):
+        command.add_argument("file", metavar="FILE", help="a packed file")
+    for command in (compress, unpack):
+        command.add_argument("--output", metavar="FILE", help="where to write (default: beside what is read)")
+        command.add_argument("--force", action="store_true", help="replace what is there")
+
+
+def _compress(asked: argparse.Namespace) -> int:
+    level = _level(asked)
+    output = _output(asked, asked.model, f"{'_then_'.join(asked.method)}_{level}")
+    print(f"{asked.model}: compressing by {', then '.join(asked.method)} …", file=sys.stderr, flush=True)
+    from tqdm import tqdm
+
+    from edgepress import methods, networks
+    from edgepress.sweep import generator_for
+
+    network, data = _network(asked)
+    weights = networks.compressible(network)
+    if not weights:
+        raise UserError(f"{asked.model} holds no tensor of 2 or 4 dimensions called *.weight")
+    if not asked.network and asked.sparsity:
+        print(f"{weights[-1]} is taken for the output layer, which pruning leaves whole", file=sys.stderr)
+    before = networks.inference_state(network)
+    chain = [methods.create(name) for name in asked.method]
+    with plainly(ArithmeticError, ValueError, _NoData):
+        for reason in filter(None, (step.skip(network, data, level) for step in chain)):
+            hint = (
+                "" if asked.network else "; where it is the file that tells too little, name the network by --network"
+            )
+            raise UserError(f"{level} does not apply to this network: {reason}{hint}")
+        with tqdm(total=len(chain) * len(weights), unit="layer", leave=False, disable=None) as bar:
+            watched = [_Watched(step, bar.update) for step in chain]
+            stored = methods.compress(watched, network, data, level, generator_for(*asked.method, level, asked.seed))
+    packed = stored.to_bytes()
+    write_atomically(output, packed)
+    _print_tensors(stored, {name: before[name] for name in weights})
+    whole = Path(asked.model).stat().st_size
+    print(f"\n{output}: {len(packed):,} bytes, {whole / len(packed):.1f} times smaller than {whole:,}")
+    return 0
+
+
+class _Watched:
+    """A method that tells of each tensor which it takes up."""
+
+    def __init__(self, method: Method, on_tensor: Callable[[], object]) -> None:
+        self.method = method
+        self.on_tensor = on_tensor
+
+    def apply(self, stored: Compressed, *others: Any) -> Compressed:
+        stored.tensors = _Told(stored.tensors)
+        stored.tensors.on_tensor = self.on_tensor
+        return self.method.apply(stored, *others)
+
+
+class _Told(dict):
+    """Tensors by name that tell when one is looked up."""
+
+    on_tensor: Callable[[], object]
+
+    def __getitem__(self, name: str) -> Encoding:
+        self.on_tensor()
+        return super().__getitem__(name)
+
+
+def _level(asked: argparse.Namespace) -> Level:
+    """The operating point, once it is known to fit the methods."""
+    take_plugins(asked.plugin)
+    for name in asked.method:
+        if name not in registry.methods():
+            raise UserError(registry.unknown("method", name, registry.methods()))
+        if registry.methods()[name].retrains:
+            raise UserError(f"'{name}' trains the network again, which takes a config: see README.md")
+    given = {"bits": asked.bits, "act_bits": asked.act_bits, "sparsity": asked.sparsity}
+    sweeps = {registry.methods()[name].sweep for name in asked.method}
+    for option, value in given.items():
+        flag = f"--{option.replace('_', '-')}"
+        if (value is None) == (option in sweeps):
+            raise UserError(f"{' and '.join(asked.method)} {'needs' if value is None else 'takes no'} {flag}")
+        if value is not None and option != "sparsity" and not 1 <= value <= 16:
+            raise UserError(f"{flag} is {value} but must be 1 to 16")
+    if asked.sparsity is not None and not 0 <= asked.sparsity < 1:
+        raise UserError(f"--sparsity is {asked.sparsity:g} but must be 0 to below 1")
+    return Level(**given)
+
+
+def _network(asked: argparse.Namespace) -> tuple[nn.Module, Prepared]:
+    """The network with its weights, and data, which raise _NoData when they are looked at where none were given."""
+    from edgepress import networks, tensor_files
+    from edgepress.datasets import Prepared
+    from edgepress.networks._bare import stand_in
+
+    with plainly(ValueError, OSError, KeyError):
+        data = Prepared.load(asked.data, ("train", "val")) if asked.data else None
+    nothing = Prepared("", "", 0, _Nothing(), _Nothing())
+    if not asked.network:
+        with plainly(ValueError):
+            return stand_in(tensor_files.load_foreign(asked.model)), data or nothing
+    if ":" in asked.network:
+        module, _, attribute = asked.network.partition(":")
+        entry = registry.NetworkEntry(asked.network, module, attribute, "", inputs=[], args=_arguments(asked.args))
+    elif asked.network in registry.networks():
+        entry = registry.networks()[asked.network]
+    else:
+        raise UserError(registry.unknown("network", asked.network, registry.networks()))
+    with plainly(ValueError, TypeError, ImportError, AttributeError):
+        network = networks.construct(entry, data)
+        networks.load_all_from(network, asked.model)
+    return network, data or nothing
+
+
+def _arguments(text: str) -> dict[str, Any]:
+    try:
+        arguments = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UserError(f"--args is no JSON: {error}") from None
+    if not isinstance(arguments, dict):
+        raise UserError("--args must be a JSON object, such as '{\"width\": 12}'")
+    return arguments
+
+
+class _NoData(Exception):
+    """A method looked at examples, and there are none."""
+
+
+class _Nothing(dict):
+    """Splits that are not there."""
+
+    def __missing__(self, split: str) -> Any:
+        raise _NoData("the method looks at examples; name them by --data, and the network by --network")
+
+    def values(self) -> Any:
+        return self["train"]
+
+
+def _unpack(asked: argparse.Namespace) -> int:
+    from safetensors.torch import save
+
+    stored, output = _packed(asked.file), _output(asked, asked.file, "float32")
+    state = stored.state_dict()
+    write_atomically(output, save({name: tensor.contiguous() for name, tensor in state.items()}))
+    print(f"{output}: {len(state)} tensors, {output.stat().st_size:,} bytes")
+    return 0
+
+
+def _inspect(asked: argparse.Namespace) -> int:
+    stored = _packed(asked.file)
+    size = Path(asked.file).stat().st_size
+    _print_tensors(stored, {})
+    numbers = sum(_count(encoding) for encoding in stored.tensors.values())
+    print(f"\n{asked.file}: {size:,} bytes with its header, {8 * size / numbers:.2f} bits each of {numbers:,} numbers")
+    return 0
+
+
+def _packed(path: str) -> Compressed:
+    from edgepress.packing import Compressed, PackedFileError
+
+    with plainly(PackedFileError, OSError):
+        return Compressed.load(path)
+
+
+def _print_tensors(stored: Compressed, before: dict[str, Tensor]) -> None:
+    """A table of what is stored; with the error of those tensors whose values ``before`` are given."""
+    from tabulate import tabulate
+
+    rows = []
+    for name, encoding in stored.tensors.items():
+        parts: list[bytes] = []
+        layout, after = encoding.write(parts), encoding.decode()
+        row = {
+            "tensor": name,
+            "shape": "×".join(map(str, encoding.shape)),
+            "stored as": " ".join(_words(layout)),
+            "bits": f"{encoding.bits:g}",
+            "zeros": f"{1 - int(after.count_nonzero()) / max(1, after.numel()):.1%}",
+            "bytes": f"{sum(map(len, parts)):,}",
+        }
+        if before:
+            row["error"] = f"{_error(before[name], after):.2%}" if name in before else ""
+        rows.append(row)
+    align = {"bits": "right", "zeros": "right", "bytes": "right", "error": "right"}
+    print(tabulate(rows, headers="keys", disable_numparse=True, colalign=[align.get(key, "left") for key in rows[0]]))
+
+
+def _error(before: Tensor, after: Tensor) -> float:
+    norm = float(before.norm())
+    return float((before - after).norm()) / norm if norm else 0.0
+
+
+def _words(layout: Any) -> list[str]:
+    """The words of a layout: the encoding, its mask, the kind of its codebook."""
+    if isinstance(layout, str):
+        return [layout]
+    return [word for part in layout for word in _words(part)] if isinstance(layout, list) else []
+
+
+def _count(encoding: Encoding) -> int:
+    from math import prod
+
+    return prod(encoding.shape)
+
+
+def _output(asked: argparse.Namespace, source: str, label: str) -> Path:
+    """Where to write. Raises UserError where something is there already."""
+    path = Path(asked.output) if asked.output else Path(source).with_suffix(f".{label}.safetensors")
+    if path.exists() and not asked.force:
+        raise UserError(f"{path} is there already; name another by --output, or say --force")
+    return path
