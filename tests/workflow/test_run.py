@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -99,11 +100,19 @@ def test_timings_cover_every_job(tiny_run):
     assert all(float(row["seconds"]) > 0 for row in rows)
 
 
-def test_another_run_on_one_core_gives_the_same_bytes(tiny_run, tmp_path):
-    done = snakemake(tmp_path, f"{RUN}/metrics.csv", cores=1)
+def test_another_copy_on_one_core_gives_the_same_bytes(tiny_run, tmp_path, monkeypatch):
+    copy = tmp_path / "copy"
+    for part in ("Snakefile", "config", "data/sources.yaml", "notebooks", "profiles", "rules", "scripts", "src"):
+        there = copy / part
+        there.parent.mkdir(parents=True, exist_ok=True)
+        (shutil.copytree if (REPOSITORY / part).is_dir() else shutil.copy)(REPOSITORY / part, there)
+    monkeypatch.setenv("PYTHONPATH", str(copy / "src"))
+    line = [sys.executable, "-m", "snakemake", f"{RUN}/metrics.csv", "--cores", "1"]
+    line += ["--configfile", "config/tiny.yaml"]
+    done = subprocess.run(line, cwd=copy, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-4000:]
-    assert files(tmp_path, f"{RUN}/metrics.csv") == files(tiny_run, f"{RUN}/metrics.csv")
-    packed = files(tmp_path, f"{RUN}/*/*/*/*/*.safetensors")
+    assert files(copy, f"{RUN}/metrics.csv") == files(tiny_run, f"{RUN}/metrics.csv")
+    packed = files(copy, f"{RUN}/*/*/*/*/*.safetensors")
     assert len(packed) == 4 * (1 + 2 + 2 + 2) + 2 * 2
     assert packed == files(tiny_run, f"{RUN}/*/*/*/*/*.safetensors")
 
