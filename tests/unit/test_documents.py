@@ -13,6 +13,8 @@ DOCUMENTS = [
     "config/README.md",
     "results/README.md",
     "data/README.md",
+    "docs/cluster.md",
+    "docs/scaling.md",
     "docs/security.md",
 ]
 
