@@ -2,6 +2,7 @@
 # make study: the study's data sets and networks; hours on a CPU, goes on where it was.
 # make replicate: what the study published, recomputed (config/replication.yaml says from where).
 # make test-kill: a run killed at two dozen random moments; minutes.
+# make test-cluster: the run through a private SLURM on this host; needs root, and slurm-wlm and munge of Debian.
 # make lint: what CI refuses.    make bench: the speed of what is ours, against copying memory.
 # CONFIG=config/mine.yaml make run: another run.
 
@@ -10,7 +11,7 @@ CONFIG ?= config/config.yaml
 BIN := .venv/bin
 EXTRAS := dev hardware energy deploy
 
-.PHONY: run study replicate test test-kill lint bench clean
+.PHONY: run study replicate test test-kill test-cluster lint bench clean
 
 run: .venv/installed
 	$(BIN)/snakemake --cores all --configfile $(CONFIG)
@@ -28,6 +29,9 @@ test: .venv/installed-dev
 
 test-kill: .venv/installed-dev
 	$(BIN)/pytest -m kill
+
+test-cluster: .venv/installed-dev .venv/installed-cluster
+	$(BIN)/pytest -ra tests/cluster
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .
@@ -49,6 +53,10 @@ bench: .venv/installed-dev
 
 .venv/installed-dev: .venv/installed $(EXTRAS:%=envs/requirements-%.lock)
 	$(BIN)/python -m pip install --quiet $(EXTRAS:%=--requirement envs/requirements-%.lock)
+	touch $@
+
+.venv/installed-cluster: .venv/installed envs/requirements-cluster.lock
+	$(BIN)/python -m pip install --quiet --requirement envs/requirements-cluster.lock
 	touch $@
 
 clean:

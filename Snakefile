@@ -1,8 +1,10 @@
+import time
 from pathlib import Path
 
 from snakemake.utils import min_version
 
 min_version("9.0")
+STARTED = time.time()
 
 
 include: "rules/common.smk"
@@ -29,9 +31,7 @@ include: "rules/report.smk"
 rule all:
     default_target: True
     input:
-        TARGETS,
-        REPORT_FILES,
-        REPORT,
+        lambda wildcards: [*TARGETS, *REPORT_FILES, REPORT],
 
 
 onstart:
@@ -52,6 +52,9 @@ onerror:
     failures = metrics.failures(CELLS)
     if failures:
         print(f"\n{len(failures)} of {len(CELLS)} cells have no result:", *failures[:10], sep="\n  ")
+    ends = logs.failures("logs", since=STARTED)
+    if ends:
+        print(f"\nThe logs of what failed, and how they end:\n{ends}")
     try:
         provenance.end(MANIFEST, "failed")
         if failures:

@@ -10,9 +10,10 @@ TARGETS = [
 REPORT = f"{RESULTS}/report/index.html"
 
 
+# Inputs that are as many as the cells are functions: every job of a cluster reads these files, and would check each.
 rule collect_metrics:
     input:
-        [cell.metrics for cell in CELLS],
+        lambda wildcards: [cell.metrics for cell in CELLS],
     output:
         report(
             f"{RESULTS}/metrics.csv",
@@ -24,6 +25,7 @@ rule collect_metrics:
         f"{LOGS}/collect_metrics.log",
     benchmark:
         f"{BENCHMARKS}/collect_metrics.tsv"
+    localrule: True
     conda:
         ENVIRONMENT
     params:
@@ -43,11 +45,12 @@ rule collect_timings:
         f"{LOGS}/collect_timings.log",
     benchmark:
         f"{BENCHMARKS}/collect_timings.tsv"
+    localrule: True
     conda:
         ENVIRONMENT
     params:
         code=provenance.code_digest(SCRIPT.format("collect_timings")),
-        jobs=[
+        jobs=lambda wildcards: [
             {**training, "job": job, "benchmark": f"{BENCHMARKS}/{TRAINED}/{job}.tsv".format(**training)}
             for training in TRAININGS
             for job in ["train", *[job.name for job in JOBS[training["dataset"], training["network"]]]]
@@ -62,7 +65,7 @@ if CONFIG.energy:
 
     rule collect_energy:
         input:
-            [
+            lambda wildcards: [
                 f"{RESULTS}/{TRAINED}/{table}".format(**training)
                 for training in TRAININGS
                 for table in [
@@ -76,6 +79,7 @@ if CONFIG.energy:
             f"{LOGS}/collect_energy.log",
         benchmark:
             f"{BENCHMARKS}/collect_energy.tsv"
+        localrule: True
         conda:
             ENVIRONMENT
         params:

@@ -3,7 +3,7 @@
 import sys
 
 from edgepress import config as run_config
-from edgepress import config_text, metrics, provenance, registry, reporting, runs, sources
+from edgepress import config_text, logs, metrics, provenance, registry, reporting, runs, sources
 from snakemake.utils import update_config
 
 if not workflow.config_settings.configfiles:
@@ -33,6 +33,7 @@ CHECKPOINTS = f"checkpoints/{CONFIG.run}"  # of trainings that are not done: no 
 BENCHMARKS = f"{RESULTS}/benchmarks"
 MANIFEST = f"{RESULTS}/manifest.json"
 ENVIRONMENT = "../envs/environment.yaml"
+GPU = {"gpu": 1} if CONFIG.device == "cuda" else {}  # what jobs that compute on the device ask a cluster for
 SCRIPT = f"{workflow.basedir}/scripts/{{}}.py"  # where the code that a job runs begins
 
 RAW_FOLDER = "data/raw"

@@ -25,11 +25,14 @@ for number, (job, steps, places) in enumerate(PLACES.values()):
             f"{BENCHMARKS}/{TRAINED}/{job.name}.tsv"
         wildcard_constraints:
             dataset="|".join(f"{dataset}(?=/{network}/)" for dataset, network in places),
+        group:
+            None if job.level else "cells"
         conda:
             ENVIRONMENT
         threads: CONFIG.threads
         resources:
-            mem_mb=2000,
+            **GPU,
+            mem_mb=lambda wildcards, attempt: 2000 * attempt,
             runtime=240 if job.level else 60,
         params:
             levels=job.levels,

@@ -54,6 +54,7 @@ if TIMED:
             f"{LOGS}/collect_latency.log",
         benchmark:
             f"{BENCHMARKS}/collect_latency.tsv"
+        localrule: True
         conda:
             ENVIRONMENT
         params:

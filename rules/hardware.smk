@@ -52,6 +52,7 @@ if SIMULATIONS:
             f"{LOGS}/collect_hardware.log",
         benchmark:
             f"{BENCHMARKS}/collect_hardware.tsv"
+        localrule: True
         conda:
             ENVIRONMENT
         params:

@@ -62,6 +62,8 @@ for notebook in NOTEBOOKS:
             f"{LOGS}/report/{notebook.name}.log",
         benchmark:
             f"{BENCHMARKS}/report/{notebook.name}.tsv"
+        group:
+            "report"
         conda:
             ENVIRONMENT
         params:
@@ -90,6 +92,8 @@ rule report_index:
         f"{LOGS}/report/index.log",
     benchmark:
         f"{BENCHMARKS}/report/index.tsv"
+    group:
+        "report"
     conda:
         ENVIRONMENT
     params:

@@ -15,7 +15,8 @@ rule train_network:
         ENVIRONMENT
     threads: CONFIG.threads
     resources:
-        mem_mb=2000,
+        **GPU,
+        mem_mb=lambda wildcards, attempt: 2000 * attempt,
         runtime=240,
     params:
         training=lambda wildcards: SETTINGS[wildcards.dataset, wildcards.network].model_dump()["training"],

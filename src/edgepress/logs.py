@@ -12,6 +12,7 @@ from edgepress import runs
 
 _FAILED = "failed: "
 _DONE = "done"
+_STOPPED = "slurmstepd: error: "  # in SLURM's log of a job that was cancelled, or took more time or memory than it has
 
 
 @contextlib.contextmanager
@@ -40,12 +41,38 @@ def job(path: str | Path, *plain: type[Exception]) -> Iterator[None]:
 
 def failure(path: str | Path) -> str:
     """Why the job that wrote the log at ``path`` failed, or that it was killed; '' where it ended or never began."""
-    try:
-        lines = Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
+    lines = _lines(path)
+    if lines is None:
         return ""
     if lines and lines[-1].startswith(_FAILED):
         return lines[-1].removeprefix(_FAILED)
     if lines and lines[-1] == _DONE:
         return ""
     return f"its process was killed, for want of memory perhaps, or stopped; {path} says how far it came"
+
+
+def failures(folder: str | Path, since: float, most: int = 10) -> str:
+    """The logs under ``folder`` of jobs that failed, or that SLURM stopped, each with its last lines, as one text.
+
+    Logs not written to after ``since``, in seconds of the epoch, tell of earlier runs and are left out; of more than
+    ``most`` the rest is counted.
+    """
+    recent = sorted(path for path in Path(folder).rglob("*.log") if path.stat().st_mtime >= since)
+    ends = {path: end for path in recent if (end := _end(_lines(path) or []))}
+    shown = [f"{path}:\n" + "\n".join(f"    {line}" for line in end) for path, end in list(ends.items())[:most]]
+    more = [f"… and {len(ends) - most} more"] if len(ends) > most else []
+    return "\n".join([*shown, *more])
+
+
+def _end(lines: list[str]) -> list[str]:
+    """The last lines of a log that tells of a failure; none of another."""
+    if lines and lines[-1].startswith(_FAILED):
+        return lines[-4:]
+    return [line for line in lines if line.startswith(_STOPPED)][-1:]
+
+
+def _lines(path: str | Path) -> list[str] | None:
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return None

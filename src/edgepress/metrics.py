@@ -58,9 +58,18 @@ def from_csv(path: str | Path, delimiter: str = ",") -> list[dict[str, str]]:
 
 
 def join(paths: Iterable[str | Path]) -> str:
-    """Tables of the same columns, the metrics of many cells, say, in the order given, as one CSV."""
-    rows = [row for path in paths for row in from_csv(path)]
-    return to_csv(rows, rows[0] if rows else COLUMNS)
+    """Tables of the same columns, the metrics of many cells, say, in the order given, as one CSV.
+
+    They are joined as text: the rows of 100,000 cells as dicts would be many times their size.
+    """
+    header, bodies = ",".join(COLUMNS), []
+    for number, path in enumerate(paths):
+        head, _, body = Path(path).read_bytes().decode("utf-8").partition("\n")
+        if number and head != header:
+            raise ValueError(f"{path} has other columns than the tables before it")
+        header = head
+        bodies.append(body)
+    return "".join([header, "\n", *bodies])
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,8 @@ DOCUMENTS = [
     "results/README.md",
     "data/README.md",
     "docs/own.md",
+    "docs/cluster.md",
+    "docs/scaling.md",
     "docs/security.md",
 ]
 

@@ -1,3 +1,4 @@
+import os
 import sys
 
 import pytest
@@ -57,3 +58,25 @@ def test_an_error_whose_message_says_it_all_has_no_traceback(tmp_path):
     with pytest.raises(SystemExit), logs.job(tmp_path / "job.log", FileNotFoundError):
         raise FileNotFoundError("mv.dat is not there; fetch it")
     assert (tmp_path / "job.log").read_text() == "failed: mv.dat is not there; fetch it\n"
+
+
+def test_the_ends_of_failed_and_stopped_jobs_are_shown(tmp_path):
+    (tmp_path / "slurm").mkdir()
+    (tmp_path / "train.log").write_text("1\n2\n3\n4\nfailed: ValueError: no\n")
+    (tmp_path / "fine.log").write_text("all is well\n")
+    (tmp_path / "slurm/7.log").write_text(
+        "epoch 3\nslurmstepd: error: *** JOB 7 CANCELLED DUE TO TIME LIMIT ***\nbye\n"
+    )
+    (tmp_path / "old.log").write_text("failed: in another run\n")
+    os.utime(tmp_path / "old.log", (1000, 1000))
+    assert logs.failures(tmp_path, since=2000) == (
+        f"{tmp_path}/slurm/7.log:\n    slurmstepd: error: *** JOB 7 CANCELLED DUE TO TIME LIMIT ***\n"
+        f"{tmp_path}/train.log:\n    2\n    3\n    4\n    failed: ValueError: no"
+    )
+
+
+def test_of_many_failures_the_rest_is_counted(tmp_path):
+    for number in range(5):
+        (tmp_path / f"{number}.log").write_text("failed: no\n")
+    assert logs.failures(tmp_path, since=0, most=2).endswith("1.log:\n    failed: no\n… and 3 more")
+    assert logs.failures(tmp_path / "absent", since=0) == ""

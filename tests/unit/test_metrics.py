@@ -133,3 +133,10 @@ def test_timings_come_from_benchmark_files(tmp_path):
     assert metrics.timings(jobs) == (
         "dataset,network,seed,job,seconds,cpu_seconds,max_rss_mb\ndigits,cnn,0,train,1.5,1.25,321.0\n"
     )
+
+
+def test_tables_of_other_columns_are_not_joined(tmp_path):
+    (tmp_path / "a.csv").write_text("x,y\n1,2\n")
+    (tmp_path / "b.csv").write_text("y,x\n1,2\n")
+    with pytest.raises(ValueError, match=r"b\.csv has other columns"):
+        metrics.join([tmp_path / "a.csv", tmp_path / "b.csv"])

@@ -1,0 +1,129 @@
+"""The workflow through SLURM. That jobs ran there is told by SLURM's own records, not by snakemake."""
+
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+from edgepress.metrics import from_csv
+
+from .conftest import TINY, command, run, slurm
+
+CELLS = "results/tiny/breast_cancer/dnn_simple/seed{}/{}/metrics.csv"
+SEEDS = [CELLS.format(seed, "nearest_uniform") for seed in (0, 1)]
+
+
+def wait_for(condition, process: subprocess.Popen, seconds: int = 120):
+    """What ``condition`` returns once it is true, while ``process`` runs."""
+    for _ in range(5 * seconds):
+        if found := condition():
+            return found
+        assert process.poll() is None, "snakemake ended too early"
+        time.sleep(0.2)
+    raise AssertionError(f"not within {seconds} s")
+
+
+def start(folder: Path, *words: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        command(folder, *words),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        # Tests that run in the background of a shell inherit that SIGINT is ignored, and would pass that on.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+
+
+def same(ours: Path, theirs: Path, *paths: str) -> bool:
+    return all((ours / path).read_bytes() == (theirs / path).read_bytes() for path in paths)
+
+
+def test_the_tiny_run_gives_the_bytes_of_a_local_run(cluster, local, tmp_path):
+    done = run(tmp_path, "results/tiny/metrics.csv")
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert same(tmp_path, local, "results/tiny/metrics.csv")
+
+    jobs = cluster.jobs(tmp_path)
+    assert {job["JobState"] for job in jobs} == {"COMPLETED"}
+    assert {job["NodeList"] for job in jobs} <= {"n1", "n2"}
+    # Two data sets, four trainings, four of quantization-aware training, and one of the twelve cheap jobs together.
+    assert len(jobs) == 2 + 4 + 4 + 1
+    assert [job["TimeLimit"] for job in jobs].count(str(12 * 60)) == 1
+    assert {job["ProcCnt"] for job in jobs} == {"1"}
+    # What the jobs said is where a local run has it; SLURM's own logs of jobs that went well are not kept.
+    assert {str(path.relative_to(tmp_path)) for path in tmp_path.glob("logs/**/*.log")} == {
+        str(path.relative_to(local)) for path in local.glob("logs/**/*.log")
+    }
+
+
+def test_a_cancelled_job_and_a_drained_node_are_recovered_from(cluster, local, tmp_path):
+    process = start(tmp_path, SEEDS[0])
+    running = wait_for(
+        lambda: [job for job in cluster.active(tmp_path) if "train" in job["rule"] and job["state"] == "RUNNING"],
+        process,
+    )
+    lost = running[0]
+    slurm("scontrol", "update", f"NodeName={lost['node']}", "State=DRAIN", "Reason=test")
+    try:
+        slurm("scancel", lost["id"])
+        assert process.wait(timeout=180) == 0
+    finally:
+        slurm("scontrol", "update", f"NodeName={lost['node']}", "State=RESUME")
+    assert same(tmp_path, local, SEEDS[0])
+
+    jobs = {job["JobId"]: job for job in cluster.jobs(tmp_path)}
+    assert jobs.pop(lost["id"])["JobState"] == "CANCELLED"
+    assert {job["JobState"] for job in jobs.values()} == {"COMPLETED"}
+    later = [job for number, job in jobs.items() if int(number) > max(int(job["id"]) for job in running)]
+    assert later and lost["node"] not in {job["NodeList"] for job in later}
+
+
+def test_a_run_whose_controller_was_killed_is_finished_by_the_same_command(cluster, local, tmp_path):
+    process = start(tmp_path, SEEDS[0])
+    wait_for(lambda: any("train" in job["rule"] for job in cluster.active(tmp_path)), process)
+    before = (tmp_path / "data/prepared/breast_cancer_split0.safetensors").stat().st_mtime_ns
+    cluster.kill_controller()
+    try:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=120) != 0
+    finally:
+        cluster.do("controller")
+    again = run(tmp_path, SEEDS[0])
+    assert again.returncode == 0, again.stderr[-4000:]
+    assert same(tmp_path, local, SEEDS[0])
+    assert (tmp_path / "data/prepared/breast_cancer_split0.safetensors").stat().st_mtime_ns == before
+
+
+def test_a_failed_cell_is_named_at_the_end_and_those_of_its_group_are_made_apart(cluster, local, tmp_path):
+    folder = tmp_path / "broken"
+    shutil.copytree(local, folder)
+    (folder / "results/tiny/breast_cancer/dnn_simple/seed0/fp32/model.safetensors").write_bytes(b"not a model")
+    for path in SEEDS:
+        shutil.rmtree((folder / path).parent)
+    options = ["--rerun-triggers", "input", "--retries", "0"]
+    failed = run(folder, *SEEDS, *options)
+    assert failed.returncode != 0
+    _, told, end = failed.stdout.partition("The logs of what failed, and how they end:\n")
+    assert told and "logs/tiny/breast_cancer/dnn_simple/seed0/nearest.log:\n" in end
+    assert "    failed: SafetensorError" in end
+    assert [job["JobState"] for job in cluster.jobs(folder)] == ["FAILED"]
+
+    assert run(folder, *SEEDS, *options, "--group-components", "cells=1").returncode != 0
+    assert sorted(job["JobState"] for job in cluster.jobs(folder)) == ["COMPLETED", "FAILED", "FAILED"]
+    assert same(folder, local, SEEDS[1])
+    lost = [row for row in from_csv(folder / "results/tiny/metrics.csv") if row["status"] == "failed"]
+    assert [(row["method"], row["seed"]) for row in lost] == [("nearest_uniform", "0")]
+
+
+def test_with_device_cuda_training_asks_for_a_gpu_and_gets_its_partition(cluster, local, tmp_path):
+    shutil.copytree(local / "data", tmp_path / "data")
+    config = tmp_path / "gpu.yaml"
+    config.write_text(TINY.read_text() + "device: cuda\n")
+    partitions = tmp_path / "partitions.yaml"
+    partitions.write_text("partitions: {main: {}, gpu: {max_gpu: 1}}\n")
+    training = "results/tiny/breast_cancer/dnn_simple/seed0/fp32/metrics.csv"
+    # Where there is no GPU the job fails there, which is none of this test's business.
+    run(tmp_path, training, "--retries", "0", "--slurm-partition-config", str(partitions), config=config)
+    (job,) = cluster.jobs(tmp_path)
+    assert (job["Partition"], job["NodeList"]) == ("gpu", "n2")
+    assert "TresPerJob=gres:gpu:1" in slurm("scontrol", "show", "job", job["JobId"])
