@@ -22,7 +22,11 @@ def planned(folder, *words, config):
     plan = snakemake(folder, "--dry-run", *words, config=config)
     assert plan.returncode == 0, plan.stderr
     jobs = (line.split() for line in plan.stdout.splitlines())
-    return {words[0]: int(words[1]) for words in jobs if len(words) == 2 and words[1].isdigit() and words[0] != "total"}
+    return {
+        words[0]: int(words[1])
+        for words in jobs
+        if len(words) == 2 and words[1].isdigit() and words[0].isidentifier() and words[0] != "total"
+    }
 
 
 @pytest.fixture
