@@ -105,7 +105,7 @@ def test_a_failed_cell_is_named_at_the_end_and_those_of_its_group_are_made_apart
     assert failed.returncode != 0
     _, told, end = failed.stdout.partition("The logs of what failed, and how they end:\n")
     assert told and "logs/tiny/breast_cancer/dnn_simple/seed0/nearest.log:\n" in end
-    assert "    failed: SafetensorError" in end
+    assert "    failed: results/tiny/breast_cancer/dnn_simple/seed0/fp32/model.safetensors" in end
     assert [job["JobState"] for job in cluster.jobs(folder)] == ["FAILED"]
 
     assert run(folder, *SEEDS, *options, "--group-components", "cells=1").returncode != 0
