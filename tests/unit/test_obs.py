@@ -3,7 +3,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from edgepress import methods
+from edgepress import methods, networks
 from edgepress.datasets import Prepared
 from edgepress.levels import Level
 from edgepress.methods.n_of_m import keep_two_of_four
@@ -143,11 +143,23 @@ def test_a_layer_is_calibrated_on_what_the_pruned_ones_before_it_give():
     network = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 2))
     data = Prepared("inputs", "classification", 2, {"train": randn(64, 8)}, {"train": torch.zeros(64)})
     state = methods.create("obs").compress(network, data, Level(sparsity=0.5), torch.Generator()).state_dict()
-    network[0].weight.data = state["0.weight"]
+    network[0].weight.data, network[0].bias.data = state["0.weight"], state["0.bias"]
     second, _ = prune_rows(
         rows_of(network[1]), hessian(network[1], network[0](randn(64, 8)).detach()), 128, lambda c: keep_largest(c, 0.5)
     )
     torch.testing.assert_close(state["1.weight"], second[0])
+
+
+def test_the_mean_of_each_output_stays_what_it_was(image_data):
+    network = networks.build("cnn", image_data, seed=0).eval()
+    stored = methods.create("obs").compress(network, image_data, Level(sparsity=0.7), torch.Generator())
+    before, after = (run(network.features[0], image_data), run(stored.rebuild(network).features[0], image_data))
+    assert not torch.allclose(before, after, atol=1e-2)
+    torch.testing.assert_close(before.mean(dim=(0, 2, 3)), after.mean(dim=(0, 2, 3)), atol=1e-5, rtol=1e-5)
+
+
+def run(layer, data):
+    return layer(data.inputs["train"]).detach()
 
 
 def test_it_comes_first_in_a_chain():

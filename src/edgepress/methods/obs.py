@@ -12,7 +12,6 @@ multiplications, its inverse some n³ in float64, and the weights r·n²; the in
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -23,8 +22,10 @@ from torch.nn import functional as F
 
 from edgepress.datasets import Prepared
 from edgepress.encodings import Dense, Encoding
+from edgepress.graph import UntraceableError, trace
 from edgepress.levels import Level
 from edgepress.methods import Method, calibration_inputs
+from edgepress.methods.layer_by_layer import LayerByLayer
 from edgepress.methods.n_of_m import GROUP, in_groups, keep_two_of_four, why_not
 from edgepress.methods.pruning import keep_largest
 from edgepress.networks import compressible
@@ -33,7 +34,7 @@ from edgepress.packing import Compressed
 METHODS = {
     "obs": {
         "object": "OptimalBrainSurgeon",
-        "about": "the weights of each layer that its output misses least become 0, and the others make up for them",
+        "about": "the weights that a layer's output misses least become 0; the others, and the bias, make up for them",
         "family": "obs",
         "sweep": "sparsity",
         "first": True,
@@ -130,35 +131,34 @@ class OptimalBrainSurgeon(Method):
     """Remove weights of hidden Linear and Conv layers at the least cost to each layer's output.
 
     A layer sees the inputs that the layers before it, pruned already, give it on ``rows`` rows of the training data,
-    evenly spread. One that the network does not use stays as it is, and so does one that is pruned already when it is
-    used again. With ``pattern`` ``2:4``, the groups and layers are those of ``magnitude_2_4``.
+    evenly spread; then its bias, where it has one, takes up what its outputs are off on average. One that the network
+    does not use stays as it is. With ``pattern`` ``2:4``, the groups and layers are those of ``magnitude_2_4``.
     """
 
     pattern: Literal["any", "2:4"]
     rows: int = 512
 
     def skip(self, network: nn.Module, data: Prepared, level: Level) -> str | None:
+        try:
+            trace(network)
+        except UntraceableError as error:
+            return str(error)
         return why_not(network, level) if self.pattern == "2:4" else None
 
-    @torch.no_grad()
     def apply(
         self, stored: Compressed, network: nn.Module, data: Prepared, level: Level, generator: torch.Generator
     ) -> Compressed:
         if not all(isinstance(encoding, Dense) for encoding in stored.tensors.values()):
             raise ValueError("a method that changes the weights it keeps must be the first step of a chain")
-        network = copy.deepcopy(network).eval()
-        tensors: dict[str, Encoding] = {}
-        for name in in_groups(network) if self.pattern == "2:4" else compressible(network)[:-1]:
+        names = in_groups(network) if self.pattern == "2:4" else compressible(network)[:-1]
 
-            def prune(layer: nn.Module, inputs: tuple[Tensor, ...], name: str = name) -> None:
-                if name not in tensors:
-                    weights, mask = self._pruned(layer, inputs[0], level.sparsity)
-                    tensors[name] = Dense(weights).masked(mask)
-                    layer.weight.copy_(weights)
+        def encode(name: str, layer: nn.Module, inputs: Tensor) -> Encoding | None:
+            if name not in names:
+                return None
+            weights, mask = self._pruned(layer, inputs, level.sparsity)
+            return Dense(weights).masked(mask)
 
-            network.get_submodule(name.rpartition(".")[0]).register_forward_pre_hook(prune)
-        network(calibration_inputs(data, self.rows))
-        return stored.with_tensors(tensors)
+        return stored.with_tensors(LayerByLayer(network, encode).encode_all(calibration_inputs(data, self.rows)))
 
     def _pruned(self, layer: nn.Module, inputs: Tensor, sparsity: float) -> tuple[Tensor, Tensor]:
         """The weights of a layer, pruned, and the mask; both in the shape of the layer's weights."""
