@@ -46,13 +46,15 @@ def _check_methods(names: list[str]) -> list[str]:
 def _check_chains(chains: dict[str, ChainConfig]) -> dict[str, ChainConfig]:
     for name, chain in chains.items():
         checks.new_name("chain", name, registry.methods() | {"fp32": None})
-        sweeps = {registry.methods()[step].sweep for step in chain.steps}
+        sweeps = set().union(*(registry.methods()[step].sweeps for step in chain.steps))
         for swept in ("bits", "act_bits", "sparsity"):
             if getattr(chain, swept) is not None and swept not in sweeps:
                 raise wrong(f"none of the steps of '{name}' has {swept}; leave it out, or add a step that has")
         for step in chain.steps[1:]:
             if registry.methods()[step].retrains:
                 raise wrong(f"'{step}' trains the network again, so it must be the first step of '{name}'")
+            if registry.methods()[step].first:
+                raise wrong(f"'{step}' changes the weights that it keeps, so it must be the first step of '{name}'")
     return chains
 
 
@@ -135,6 +137,11 @@ class CellConfig(Settings):
         [0.0, 0.25, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.97, 0.99],
         description="shares of weights removed, from 0 to below 1, for the methods that prune",
     )
+    retraining_sparsity: Annotated[list[Share], AllDistinct] | None = Field(
+        None,
+        description="shares removed by the methods that train again; null takes those of `sparsity`, "
+        "[] leaves these methods out",
+    )
     draws: Count = Field(5, description="repetitions of each stochastic method")
     splits: Distinct[Literal["train", "val", "test"]] = Field(
         ["train", "val", "test"],
@@ -184,14 +191,21 @@ class CellConfig(Settings):
         """Whether the method, or a step of the chain, of that name trains the network again."""
         return any(registry.methods()[step].retrains for step in self.steps(method))
 
+    def _sweeps(self, method: str) -> set[str]:
+        """The lists whose values, in every combination, are the levels of the method, or chain, of that name."""
+        return set().union(*(registry.methods()[step].sweeps for step in self.steps(method)))
+
     def levels(self, method: str) -> list[str]:
         """The names of the levels at which ``method``, or the chain of that name, runs."""
         chain = self.chains.get(method)
-        sweeps = {registry.methods()[step].sweep for step in self.steps(method)}
-        again = self.retraining_bits if self.retrains(method) else None
-        bits = (chain and chain.bits) or (self.bits if again is None else again)
+        sweeps = self._sweeps(method)
+        bits, sparsity = self.bits, self.sparsity
+        if self.retrains(method):
+            bits = bits if self.retraining_bits is None else self.retraining_bits
+            sparsity = sparsity if self.retraining_sparsity is None else self.retraining_sparsity
+        bits = (chain and chain.bits) or bits
         act_bits = (chain and chain.act_bits) or self.act_bits
-        sparsity = (chain and chain.sparsity) or self.sparsity
+        sparsity = (chain and chain.sparsity) or sparsity
         return [
             str(Level(bits=bit, act_bits=act_bit, sparsity=share))
             for bit in (bits if "bits" in sweeps else [None])
@@ -221,11 +235,7 @@ class CellConfig(Settings):
         what they are swept over, ``bits``, ``sparsity`` or ``act_bits+bits``, say.
         """
         names = [*self.methods, *self.chains]
-        sweeps = (
-            "+".join(sorted({registry.methods()[step].sweep for step in self.steps(name)}))
-            for name in names
-            if not self.retrains(name)
-        )
+        sweeps = ("+".join(sorted(self._sweeps(name))) for name in names if not self.retrains(name))
         return {*sweeps, *(registry.family(self.steps(name)) for name in names)}
 
 

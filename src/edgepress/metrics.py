@@ -34,7 +34,7 @@ COLUMNS: dict[str, str] = {
     "bytes": "size of the network's file: codes, codebooks, masks, what stays float32, and the header",
     "bits_per_weight": "8 × bytes / number of parameters",
     "compression_ratio": "bytes of the float32 file / bytes",
-    "sparsity": "share of zeros among the weights of Linear and Conv layers, 0–1",
+    "sparsity": "share of the weights of Linear and Conv layers that are 0, or gone with their channels, 0–1",
     "macs": "multiply-accumulates of one inference",
     "bops": "bit operations of one inference: Σ MACs × bits a weight × bits an activation",
     "status": "`ok`, `skipped` (does not apply) or `failed`",

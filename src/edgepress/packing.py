@@ -12,7 +12,6 @@ be the same bytes.
 from __future__ import annotations
 
 import contextlib
-import copy
 import json
 import reprlib
 import zlib
@@ -31,7 +30,7 @@ from edgepress import encodings
 from edgepress.activations import ActivationGrid, with_quantized_activations
 from edgepress.encodings import Encoding, Reader
 from edgepress.files import FileError
-from edgepress.networks import load_inference_state
+from edgepress.widths import with_state
 
 FORMAT = 1
 NO_GRIDS: Mapping[str, ActivationGrid] = MappingProxyType({})
@@ -69,8 +68,7 @@ class Compressed:
 
     def rebuild(self, architecture: nn.Module) -> nn.Module:
         """The network that this is, on the CPU, with the layers of ``architecture``, which is left as it is."""
-        network = copy.deepcopy(architecture)
-        load_inference_state(network, self.state_dict())
+        network = with_state(architecture, self.state_dict())
         return with_quantized_activations(network, self.activations) if self.activations else network
 
     def to_bytes(self) -> bytes:

@@ -22,6 +22,7 @@ from edgepress.levels import Level
 from edgepress.networks import compressible, inference_state, parameter_count
 from edgepress.packing import Compressed
 from edgepress.training import Training
+from edgepress.widths import with_state
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class Bench:
         self.device = device
         self.data = trained.data.only(*splits).to(device)
         self.shipped = fold_batch_norm(trained.network) if fold_bn else trained.network
-        self.macs = layer_macs(trained.network, trained.data.input_shape)
+        self.weights = sum(trained.network.get_parameter(name).numel() for name in compressible(trained.network))
         self.fp32_bytes = float32_bytes(self.shipped)
 
     def baseline(self) -> list[dict[str, Any]]:
@@ -129,20 +130,20 @@ class Bench:
     def _rows(
         self, identity: Mapping[str, Any], architecture: nn.Module, stored: Compressed, size: int
     ) -> list[dict[str, Any]]:
-        state = stored.state_dict()
-        network = stored.rebuild(architecture).to(self.device)
-        weights = [state[name] for name in compressible(architecture)]
-        bits = {weight: stored.tensors[weight].bits for weight in self.macs}
-        read = input_bits(architecture, stored.activations, self.trained.data.input_shape)
-        zeros = sum(int(w.numel() - w.count_nonzero()) for w in weights)
+        narrow, input_shape = with_state(architecture, stored.state_dict()), self.trained.data.input_shape
+        macs = layer_macs(narrow, input_shape)
+        bits = {weight: stored.tensors[weight].bits for weight in macs}
+        read = input_bits(narrow, stored.activations, input_shape)
+        left = sum(int(narrow.get_parameter(name).count_nonzero()) for name in compressible(narrow))
         costs = {
             "bytes": size,
             "bits_per_weight": 8 * size / parameter_count(self.trained.network),
             "compression_ratio": self.fp32_bytes / size,
-            "sparsity": zeros / sum(w.numel() for w in weights),
-            "macs": sum(self.macs.values()),
-            "bops": bit_operations(self.macs, bits, read),
+            "sparsity": (self.weights - left) / self.weights,
+            "macs": sum(macs.values()),
+            "bops": bit_operations(macs, bits, read),
         }
+        network = stored.rebuild(architecture).to(self.device)
         rows = []
         for split in self.splits:
             try:

@@ -30,3 +30,12 @@ def amounts() -> Prepared:
     slope = torch.tensor([1.0, -2.0, 0.5])
     targets = {s: 1000 + 20 * (x @ slope + 0.1 * torch.randn(120, generator=generator)) for s, x in inputs.items()}
     return Prepared("toy_amounts", "regression", 1, inputs, targets)
+
+
+@pytest.fixture
+def image_data() -> Prepared:
+    """Noise of 16×16 pixels in three classes."""
+    generator = torch.Generator().manual_seed(9)
+    inputs = {split: torch.randn(30, 1, 16, 16, generator=generator) for split in SPLITS}
+    targets = {split: torch.randint(3, (30,), generator=generator) for split in SPLITS}
+    return Prepared("toy_images", "classification", 3, inputs, targets)

@@ -225,6 +225,12 @@ BAD = {
         "'lsq' trains the network again",
         "first step of 'mine'",
     ),
+    "a step that changes weights after another": (
+        "chains: {mine: {steps: [magnitude, obs]}}",
+        "'obs' changes the weights that it keeps",
+        "first step of 'mine'",
+    ),
+    "shares of retraining out of range": ("retraining_sparsity: [1]", "'retraining_sparsity[0]' is 1", "less than 1"),
     "bits of a chain that has none": (
         "chains: {mine: {steps: [random], bits: [4]}}",
         "none of the steps of 'mine' has bits",

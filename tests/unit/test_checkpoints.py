@@ -112,25 +112,29 @@ def test_patience_goes_on_counting(classes, tmp_path):
     assert train(dense(classes), classes, settings, 0, checkpoints=checkpoints) == history
 
 
-@pytest.mark.parametrize("name", ["qat_stochastic_normal", "qat_nearest_uniform", "lsq"])
-def test_quantization_aware_training_resumes(name, classes, tmp_path, capsys, monkeypatch):
+AGAIN = ["qat_stochastic_normal", "qat_nearest_uniform", "lsq", "magnitude_finetuned", "obs_finetuned"]
+KILLED = [*((name, 4) for name in AGAIN), ("admm", 2), ("admm", 3)]  # it has three epochs, and then two
+
+
+@pytest.mark.parametrize("name, epoch", KILLED)
+def test_methods_that_train_again_resume(name, epoch, classes, tmp_path, capsys, monkeypatch):
     network = dense(classes)
     train(network, classes, SETTINGS, 0)
 
     def compressed(checkpoints=None):
         generator = generator_for(name)
         method = methods.create(name, SETTINGS, checkpoints)
-        file = method.compress(network, classes, Level(bits=3), generator).to_bytes()
+        file = method.compress(network, classes, Level(bits=3, sparsity=0.5), generator).to_bytes()
         return file, torch.rand(3, generator=generator).tolist()  # what a next step of a chain would draw
 
     checkpoints = Checkpoints(tmp_path, "code", seconds=0)
     with monkeypatch.context() as patch:
-        patch.setattr("edgepress.methods.qat.print", until(4), raising=False)
+        patch.setattr("edgepress.methods.retraining.print", until(epoch), raising=False)
         with pytest.raises(Killed):
             compressed(checkpoints)
     capsys.readouterr()
     assert compressed(checkpoints) == compressed()
-    assert "Resumed after epoch 3," in capsys.readouterr().out
+    assert f"Resumed after epoch {epoch - 1}," in capsys.readouterr().out
 
 
 def variants(data):

@@ -89,6 +89,21 @@ def test_methods_that_train_again_can_be_left_out():
     assert config.parse({"methods": ["lsq"], "bits": [7]}).levels("lsq") == ["w7"]
 
 
+def test_a_method_can_be_swept_over_bits_and_sparsity_together():
+    asked = config.parse({"methods": ["admm"], "retraining_bits": [4, 2], "retraining_sparsity": [0.5, 0.9]})
+    assert asked.levels("admm") == ["w4s50", "w4s90", "w2s50", "w2s90"]
+    assert [job.name for job in asked.jobs()] == ["admm_w4s50", "admm_w4s90", "admm_w2s50", "admm_w2s90"]
+    assert asked.offers == {"admm"}
+
+
+def test_methods_that_train_again_have_shares_of_their_own():
+    asked = {"methods": ["magnitude", "magnitude_finetuned"], "sparsity": [0.5, 0.8]}
+    assert config.parse(asked).levels("magnitude_finetuned") == ["s50", "s80"]
+    fewer = config.parse(asked | {"retraining_sparsity": [0.8]})
+    assert (fewer.levels("magnitude"), fewer.levels("magnitude_finetuned")) == (["s50", "s80"], ["s80"])
+    assert [job.name for job in config.parse(asked | {"retraining_sparsity": []}).jobs()] == ["pruning"]
+
+
 def test_overrides_are_those_of_the_data_set_and_then_of_the_network():
     asked = config.parse(
         {

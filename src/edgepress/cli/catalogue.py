@@ -84,13 +84,12 @@ def _facts(entry: Entry) -> Iterator[tuple[str, str]]:
     if isinstance(entry, MethodEntry):
         relatives = [name for name, method in registry.methods().items() if method.family == entry.family]
         yield "family", f"{entry.family}: {', '.join(relatives)}"
-        meaning, value = _LEVELS[entry.sweep]
-        yield "levels", f"{meaning}, `{entry.sweep}` of a config"
+        yield "levels", " × ".join(f"{_LEVELS[sweep][0]}, `{sweep}` of a config" for sweep in entry.sweeps)
         yield "stochastic", "yes, a config draws it `draws` times" if entry.stochastic else "no"
         yield "trains again", "yes, as `retraining` of a config says" if entry.retrains else "no"
         if not entry.retrains:
-            option = f"--{entry.sweep.replace('_', '-')} {value}"
-            yield "try", f"edgepress compress model.safetensors --method {entry.name} {option}"
+            options = " ".join(f"--{sweep.replace('_', '-')} {_LEVELS[sweep][1]}" for sweep in entry.sweeps)
+            yield "try", f"edgepress compress model.safetensors --method {entry.name} {options}"
     args = {name: value for name, value in entry.args.items() if value not in (None, entry.name)}
     if args:
         yield "arguments", ", ".join(f"{name}={value!r}" for name, value in args.items())

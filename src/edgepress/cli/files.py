@@ -141,7 +141,7 @@ def _level(asked: argparse.Namespace) -> Level:
         if registry.methods()[name].retrains:
             raise UserError(f"'{name}' trains the network again, which takes a config: see README.md")
     given = {"bits": asked.bits, "act_bits": asked.act_bits, "sparsity": asked.sparsity}
-    sweeps = {registry.methods()[name].sweep for name in asked.method}
+    sweeps = set().union(*(registry.methods()[name].sweeps for name in asked.method))
     for option, value in given.items():
         flag = f"--{option.replace('_', '-')}"
         if (value is None) == (option in sweeps):
@@ -245,7 +245,8 @@ def _print_tensors(stored: Compressed, before: dict[str, Tensor]) -> None:
             "bytes": f"{sum(map(len, parts)):,}",
         }
         if before:
-            row["error"] = f"{_error(before[name], after):.2%}" if name in before else ""
+            same = name in before and before[name].shape == after.shape  # it may have fewer channels
+            row["error"] = f"{_error(before[name], after):.2%}" if same else ""
         rows.append(row)
     align = {"bits": "right", "zeros": "right", "bytes": "right", "error": "right"}
     print(tabulate(rows, headers="keys", disable_numparse=True, colalign=[align.get(key, "left") for key in rows[0]]))

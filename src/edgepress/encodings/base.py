@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from edgepress import bitstream
+from edgepress.encodings import masks
 
 MAX_ENTRIES = 1 << 31  # of a tensor: what a damaged or hostile file can ask for
 
@@ -120,8 +120,7 @@ class Dense(Encoding):
 class Sparse(Encoding):
     """The entries that a mask keeps, in an encoding of their own; every other entry is 0.
 
-    The mask is stored as a bitmap (a bit an entry) or as gaps (how many entries are skipped before each kept one,
-    in the width of the widest gap), whichever is smaller.
+    The mask is stored as a bitmap, as gaps or as patterns of groups, whichever is smallest (``encodings.masks``).
     """
 
     tag = "sparse"
@@ -153,37 +152,14 @@ class Sparse(Encoding):
         return Sparse(both, self.kept.picked(both[self.mask]))
 
     def write(self, parts: list[bytes]) -> list[Any]:
-        flat = self.mask.reshape(-1).numpy()
-        positions = np.flatnonzero(flat)
-        gaps = np.diff(positions, prepend=-1) - 1
-        width = max(1, int(gaps.max(initial=0)).bit_length())
-        if positions.size == flat.size:
-            mask, form = b"", ["all"]
-        elif bitstream.packed_size(positions.size, width) < bitstream.packed_size(flat.size, 1):
-            mask, form = bitstream.pack(gaps, width), ["gaps", width, positions.size]
-        else:
-            mask, form = bitstream.pack(flat.view(np.uint8), 1), ["bitmap"]
-        parts.append(mask)
+        form, packed = masks.pack(self.mask.reshape(-1).numpy())
+        parts.append(packed)
         return [self.tag, form, self.kept.write(parts)]
 
     @classmethod
     def read(cls, layout: list[Any], shape: tuple[int, ...], reader: Reader) -> Sparse:
-        _, (form, *details), kept = layout
-        count = prod(shape)
-        mask = np.full(count, form == "all")
-        if form == "gaps":
-            width, positions = details
-            if positions < 0:
-                raise ValueError(f"a mask keeps {positions} entries")
-            gaps = bitstream.unpack(reader.take(bitstream.packed_size(positions, width)), positions, width)
-            places = np.cumsum(gaps.astype(np.int64) + 1) - 1
-            if positions and places[-1] >= count:
-                raise ValueError(f"a mask points at entry {places[-1]} of {count}")
-            mask[places] = True
-        elif form == "bitmap":
-            mask = bitstream.unpack(reader.take(bitstream.packed_size(count, 1)), count, 1).astype(bool)
-        elif form != "all":
-            raise ValueError(f"there is no mask of kind '{form}'")
+        _, form, kept = layout
+        mask = masks.unpack(form, prod(shape), reader.take)
         return cls(torch.from_numpy(mask).reshape(shape), read(kept, (int(mask.sum()),), reader))
 
 

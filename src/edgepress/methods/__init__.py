@@ -44,7 +44,8 @@ class Method(ABC):
 
         ``stored`` holds every tensor of the network, all of them dense unless an earlier step of a chain compressed
         some; ``network``, on the CPU, has the same values and activations, and is left as it is. ``data`` holds the
-        train and val splits alone: a method never sees test data. Every random number comes from ``generator``.
+        train and val splits alone: a method never sees test data. Every random number comes from ``generator``. What
+        is returned may have fewer channels: layers are as wide as their tensors (``edgepress.widths.with_state``).
         """
 
     def compress(self, network: nn.Module, data: Prepared, level: Level, generator: torch.Generator) -> Compressed:

@@ -7,24 +7,20 @@ is stored in the end is the quantized network.
 
 from __future__ import annotations
 
-import copy
 from abc import abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
-from edgepress.checkpoints import Checkpoints
 from edgepress.codebooks import Grid
 from edgepress.datasets import Prepared
-from edgepress.encodings import Dense, Encoding, Quantized
+from edgepress.encodings import Dense, Quantized
 from edgepress.levels import Level
-from edgepress.methods import Method
+from edgepress.methods.retraining import Constraint, Retraining, StraightThrough
 from edgepress.methods.rounding import nearest, rounded
-from edgepress.networks import compressible, inference_state
+from edgepress.networks import compressible
 from edgepress.packing import Compressed
-from edgepress.training import Training, retrain
 
 METHODS = {
     "qat_midrise": {
@@ -109,27 +105,7 @@ METHODS = {
 }
 
 
-class _StraightThrough(torch.autograd.Function):
-    """The quantized weights forward; backward, their gradient goes to the weights as if nothing had been quantized."""
-
-    @staticmethod
-    def forward(ctx: object, weights: Tensor, quantized: Tensor) -> Tensor:
-        return quantized
-
-    @staticmethod
-    def backward(ctx: object, gradient: Tensor) -> tuple[Tensor, None]:
-        return gradient, None
-
-
-class _Constraint(nn.Module):
-    """Shows a layer its weights as they will be stored; a parametrization in torch's sense."""
-
-    def encoded(self, weights: Tensor) -> Quantized:
-        """The weights, detached and on the CPU, as they are stored."""
-        raise NotImplementedError
-
-
-class _Rounded(_Constraint):
+class _Rounded(Constraint):
     """Weights rounded to the levels of a codebook that is fitted to them at every step.
 
     With a generator, training sees either neighbour, a noise that the network learns to bear; what is evaluated, and
@@ -150,10 +126,10 @@ class _Rounded(_Constraint):
         if not bool(weights.detach().isfinite().all()):
             raise ArithmeticError("training diverged: a weight is no longer finite; lower its lr")
         quantized = self.encoded(weights.detach().cpu()).decode()
-        return _StraightThrough.apply(weights, quantized.to(weights.device))
+        return StraightThrough.apply(weights, quantized.to(weights.device))
 
 
-class _LearnedGrid(_Constraint):
+class _LearnedGrid(Constraint):
     """Weights rounded to step · {−2^(b−1), …, 2^(b−1) − 1}, the step learned, as a logarithm, beside the weights.
 
     Adam's steps have a size of their own whatever the gradient's; on the logarithm they change the step by the same
@@ -178,21 +154,18 @@ class _LearnedGrid(_Constraint):
     def forward(self, weights: Tensor) -> Tensor:
         step = self.log_step.exp()
         position = (weights / step).clamp(self.lowest, self.highest)
-        return step * _StraightThrough.apply(position, position.detach().round())
+        return step * StraightThrough.apply(position, position.detach().round())
 
 
 @dataclass(frozen=True)
-class _QuantizationAware(Method):
+class _QuantizationAware(Retraining):
     """Train the network on while the weights of its Linear and Conv layers are seen as they will be stored.
 
     Biases and norms stay float32 and train along. ``training`` says how, ``checkpoints`` where it is kept.
     """
 
-    training: Training
-    checkpoints: Checkpoints | None = field(default=None, kw_only=True)
-
     @abstractmethod
-    def constraint(self, weights: Tensor, bits: int, generator: torch.Generator) -> _Constraint:
+    def constraint(self, weights: Tensor, bits: int, generator: torch.Generator) -> Constraint:
         """What stands between the float32 weights of a layer and the layer."""
 
     def apply(
@@ -200,22 +173,9 @@ class _QuantizationAware(Method):
     ) -> Compressed:
         if not all(isinstance(encoding, Dense) for encoding in stored.tensors.values()):
             raise ValueError("quantization-aware training must be the first step of a chain")
-        network = copy.deepcopy(network).to(data.inputs["train"].device)
-        layers = {name: network.get_submodule(name.rpartition(".")[0]) for name in compressible(network)}
-        for layer in layers.values():
-            constraint = self.constraint(layer.weight, level.bits, generator).to(layer.weight.device)
-            parametrize.register_parametrization(layer, "weight", constraint)
-        seed = int(torch.randint(2**31, (), generator=generator))
-        retrain(network, data, self.training, seed, print, self.checkpoints, [generator])
-
-        network.eval()
-        encodings: dict[str, Encoding] = {}
-        for name, layer in layers.items():
-            behind = layer.parametrizations.weight
-            encodings[name] = behind[0].encoded(behind.original.detach().cpu().contiguous())
-            parametrize.remove_parametrizations(layer, "weight")
-        state = inference_state(network)
-        return Compressed({name: encodings.get(name) or Dense(state[name].cpu()) for name in stored.tensors})
+        weights = {name: network.get_parameter(name) for name in compressible(network)}
+        constraints = {name: self.constraint(weight, level.bits, generator) for name, weight in weights.items()}
+        return self.retrained(network, constraints, data, generator)
 
 
 @dataclass(frozen=True)
@@ -225,7 +185,7 @@ class RoundingAware(_QuantizationAware):
     codebook: str
     stochastic: bool = False
 
-    def constraint(self, weights: Tensor, bits: int, generator: torch.Generator) -> _Constraint:
+    def constraint(self, weights: Tensor, bits: int, generator: torch.Generator) -> Constraint:
         return _Rounded(self.codebook, bits, generator if self.stochastic else None)
 
 
@@ -236,5 +196,5 @@ class LearnedStepSize(_QuantizationAware):
     def skip(self, network: nn.Module, data: Prepared, level: Level) -> str | None:
         return "a learned step needs 2 bits or more" if level.bits < 2 else None
 
-    def constraint(self, weights: Tensor, bits: int, generator: torch.Generator) -> _Constraint:
+    def constraint(self, weights: Tensor, bits: int, generator: torch.Generator) -> Constraint:
         return _LearnedGrid(weights, bits)

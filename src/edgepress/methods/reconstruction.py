@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgepress.codebooks import Symmetric, code_type, least_error_steps
@@ -22,6 +22,7 @@ from edgepress.encodings import Dense, Encoding, PerChannel, Quantized
 from edgepress.graph import UntraceableError, trace
 from edgepress.levels import Level
 from edgepress.methods import Method, calibration_inputs
+from edgepress.methods.layer_by_layer import LayerByLayer
 from edgepress.networks import compressible
 from edgepress.packing import Compressed
 
@@ -186,57 +187,6 @@ def quantized_layer(
     return PerChannel(tuple(weights.shape), [Symmetric(bits, step[None]) for step in steps], lengths, codes)
 
 
-class _LayerByLayer(fx.Interpreter):
-    """Runs calibration data through a network and quantizes each layer when its inputs, by then those of a quantized
-    network, arrive."""
-
-    def __init__(self, network: nn.Module, encode: Callable[[str, nn.Module, Tensor], Encoding | None]) -> None:
-        super().__init__(trace(network))
-        self.encode = encode
-        self.exact = trace(network)
-        self.encodings: dict[str, Encoding] = {}
-
-    @torch.no_grad()
-    def encode_all(self, inputs: Tensor) -> dict[str, Encoding]:
-        self.means = _MeanOutputs(self.exact).of(inputs)
-        self.run(inputs)
-        return self.encodings
-
-    def run_node(self, n: fx.Node) -> object:
-        name = f"{n.target}.weight"
-        if n.op == "call_module" and name not in self.encodings:
-            layer = self.module.get_submodule(n.target)
-            inputs = self.map_nodes_to_values(n.args, n)[0]
-            encoding = self.encode(name, layer, inputs)
-            if encoding is not None:
-                self.encodings[name] = encoding
-                layer.weight.copy_(encoding.decode())
-                if layer.bias is not None:
-                    layer.bias += self.means[n.name] - _channel_means(layer(inputs), layer)
-                    self.encodings[f"{n.target}.bias"] = Dense(layer.bias)
-        return super().run_node(n)
-
-
-class _MeanOutputs(fx.Interpreter):
-    """Runs data through a network and keeps the mean output of each channel of each layer."""
-
-    def of(self, inputs: Tensor) -> dict[str, Tensor]:
-        self.means: dict[str, Tensor] = {}
-        self.run(inputs)
-        return self.means
-
-    def run_node(self, n: fx.Node) -> object:
-        value = super().run_node(n)
-        if n.op == "call_module" and isinstance(layer := self.module.get_submodule(n.target), nn.Linear | nn.Conv2d):
-            self.means[n.name] = _channel_means(value, layer)
-        return value
-
-
-def _channel_means(outputs: Tensor, layer: nn.Module) -> Tensor:
-    channels = outputs.flatten(0, -2) if isinstance(layer, nn.Linear) else outputs.transpose(0, 1).flatten(1).T
-    return channels.mean(dim=0)
-
-
 def reconstruct(
     stored: Compressed, network: nn.Module, inputs: Tensor, bits: Mapping[str, int], rounder: Rounder, granularity: str
 ) -> Compressed:
@@ -245,7 +195,7 @@ def reconstruct(
     def encode(name: str, layer: nn.Module, inputs: Tensor) -> Encoding | None:
         return quantized_layer(layer, inputs, bits[name], rounder, granularity) if name in bits else None
 
-    return stored.with_tensors(_LayerByLayer(network, encode).encode_all(inputs))
+    return stored.with_tensors(LayerByLayer(network, encode).encode_all(inputs))
 
 
 def needs_plain_layers(network: nn.Module) -> str | None:

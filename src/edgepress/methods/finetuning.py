@@ -1,0 +1,93 @@
+"""Pruning, then training on with what is left (Han et al. 2015, arXiv 1506.02626)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from edgepress.datasets import Prepared
+from edgepress.encodings import Dense, Encoding
+from edgepress.levels import Level
+from edgepress.methods import Method
+from edgepress.methods.channels import Channels
+from edgepress.methods.n_of_m import TwoOfFour
+from edgepress.methods.obs import OptimalBrainSurgeon
+from edgepress.methods.pruning import Pruning
+from edgepress.methods.retraining import Constraint, Retraining
+from edgepress.packing import Compressed
+
+METHODS = {
+    "magnitude_finetuned": {
+        "object": "Finetuned",
+        "about": "trained on without the smallest weights of the whole network",
+        "family": "finetuning",
+        "sweep": "sparsity",
+        "retrains": True,
+        "args": {"pruning": "magnitude_global"},
+    },
+    "obs_finetuned": {
+        "object": "Finetuned",
+        "about": "trained on without the weights that obs removes, from what it makes of the others",
+        "family": "finetuning",
+        "sweep": "sparsity",
+        "retrains": True,
+        "args": {"pruning": "obs"},
+    },
+    "magnitude_2_4_finetuned": {
+        "object": "Finetuned",
+        "about": "trained on without the two smallest of every four weights in a row",
+        "family": "finetuning",
+        "sweep": "sparsity",
+        "retrains": True,
+        "args": {"pruning": "magnitude_2_4"},
+    },
+    "channels_l1_finetuned": {
+        "object": "Finetuned",
+        "about": "trained on without the channels of least L1 norm",
+        "family": "finetuning",
+        "sweep": "sparsity",
+        "retrains": True,
+        "args": {"pruning": "channels_l1"},
+    },
+}
+_PRUNING: dict[str, Method] = {
+    "magnitude_global": Pruning(score="magnitude", scope="network"),
+    "obs": OptimalBrainSurgeon(pattern="any"),
+    "magnitude_2_4": TwoOfFour(),
+    "channels_l1": Channels(),
+}
+
+
+class _Masked(Constraint):
+    """Weights of which those that a mask does not keep are 0, and stay so."""
+
+    def __init__(self, mask: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("mask", mask)
+
+    def encoded(self, weights: Tensor) -> Encoding:
+        return Dense(weights).masked(self.mask.cpu())
+
+    def forward(self, weights: Tensor) -> Tensor:
+        return weights * self.mask
+
+
+@dataclass(frozen=True)
+class Finetuned(Retraining):
+    """Prune as the method called ``pruning`` does, then train on; what is gone stays gone."""
+
+    pruning: str
+
+    def skip(self, network: nn.Module, data: Prepared, level: Level) -> str | None:
+        return _PRUNING[self.pruning].skip(network, data, level)
+
+    def apply(
+        self, stored: Compressed, network: nn.Module, data: Prepared, level: Level, generator: torch.Generator
+    ) -> Compressed:
+        pruned = _PRUNING[self.pruning].apply(stored, network, data, level, generator)
+        network = pruned.rebuild(network)
+        masks = {name: tensor.mask for name, tensor in pruned.tensors.items() if tensor.mask is not None}
+        constraints = {name: _Masked(mask) for name, mask in masks.items()}
+        return self.retrained(network, constraints, data, generator)

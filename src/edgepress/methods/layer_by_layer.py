@@ -1,0 +1,68 @@
+"""Compressing layer after layer, each on the inputs that the ones before it, already compressed, give it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, fx, nn
+
+from edgepress.encodings import Dense, Encoding
+from edgepress.graph import LAYERS, trace
+
+
+class LayerByLayer(fx.Interpreter):
+    """Runs calibration data through a network and compresses each layer when its inputs arrive; then its bias, where it
+    has one, takes up what its outputs are off on average.
+
+    ``encode`` gets the name of the layer's weight tensor, the layer and its inputs, and returns None for one that is
+    to stay as it is. Raises UntraceableError where the network is no fixed graph.
+    """
+
+    def __init__(self, network: nn.Module, encode: Callable[[str, nn.Module, Tensor], Encoding | None]) -> None:
+        super().__init__(trace(network))
+        self.encode = encode
+        self.exact = trace(network)
+        self.encodings: dict[str, Encoding] = {}
+
+    @torch.no_grad()
+    def encode_all(self, inputs: Tensor) -> dict[str, Encoding]:
+        """The tensors that have changed, by name; ``inputs`` are those of the network, shape (rows, …)."""
+        self.means = _MeanOutputs(self.exact).of(inputs)
+        self.run(inputs)
+        return self.encodings
+
+    def run_node(self, n: fx.Node) -> object:
+        """Compress a layer, the first time that it is used, before it computes."""
+        name = f"{n.target}.weight"
+        if n.op == "call_module" and name not in self.encodings:
+            layer = self.module.get_submodule(n.target)
+            inputs = self.map_nodes_to_values(n.args, n)[0]
+            encoding = self.encode(name, layer, inputs)
+            if encoding is not None:
+                self.encodings[name] = encoding
+                layer.weight.copy_(encoding.decode())
+                if layer.bias is not None:
+                    layer.bias += self.means[n.name] - _channel_means(layer(inputs), layer)
+                    self.encodings[f"{n.target}.bias"] = Dense(layer.bias)
+        return super().run_node(n)
+
+
+class _MeanOutputs(fx.Interpreter):
+    """Runs data through a network and keeps the mean output of each channel of each layer."""
+
+    def of(self, inputs: Tensor) -> dict[str, Tensor]:
+        self.means: dict[str, Tensor] = {}
+        self.run(inputs)
+        return self.means
+
+    def run_node(self, n: fx.Node) -> object:
+        value = super().run_node(n)
+        if n.op == "call_module" and isinstance(layer := self.module.get_submodule(n.target), LAYERS):
+            self.means[n.name] = _channel_means(value, layer)
+        return value
+
+
+def _channel_means(outputs: Tensor, layer: nn.Module) -> Tensor:
+    channels = outputs.flatten(0, -2) if isinstance(layer, nn.Linear) else outputs.transpose(0, 1).flatten(1).T
+    return channels.mean(dim=0)

@@ -1,0 +1,78 @@
+"""Training a network on while its weights are seen as they will be stored: what methods that train again share."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from edgepress.checkpoints import Checkpoints
+from edgepress.datasets import Prepared
+from edgepress.encodings import Dense, Encoding
+from edgepress.methods import Method
+from edgepress.networks import inference_state
+from edgepress.packing import Compressed
+from edgepress.training import Training, retrain
+
+
+class StraightThrough(torch.autograd.Function):
+    """The stored weights forward; backward, their gradient goes to the weights as if nothing had changed them."""
+
+    @staticmethod
+    def forward(ctx: object, weights: Tensor, stored: Tensor) -> Tensor:
+        return stored
+
+    @staticmethod
+    def backward(ctx: object, gradient: Tensor) -> tuple[Tensor, None]:
+        return gradient, None
+
+
+class Constraint(nn.Module):
+    """Shows a layer its weights as they will be stored; a parametrization in torch's sense."""
+
+    def encoded(self, weights: Tensor) -> Encoding:
+        """The weights, detached and on the CPU, as they are stored."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Retraining(Method):
+    """A method that trains the network again: ``training`` says how, ``checkpoints`` where it is kept."""
+
+    training: Training
+    checkpoints: Checkpoints | None = field(default=None, kw_only=True)
+
+    def retrained(
+        self,
+        network: nn.Module,
+        constraints: Mapping[str, Constraint],
+        data: Prepared,
+        generator: torch.Generator,
+        epochs: int | None = None,
+    ) -> Compressed:
+        """Train a copy of ``network`` on, each weight tensor named in ``constraints`` behind its own, and store it so.
+
+        Everything else, biases and norms, stays float32 and trains along. ``epochs`` is how many of them there are at
+        most, if not those of ``training``.
+        """
+        names = list(inference_state(network))
+        network = copy.deepcopy(network).to(data.inputs["train"].device)
+        layers = {name: network.get_submodule(name.rpartition(".")[0]) for name in constraints}
+        for name, layer in layers.items():
+            parametrize.register_parametrization(layer, "weight", constraints[name].to(layer.weight.device))
+        seed = int(torch.randint(2**31, (), generator=generator))
+        training = self.training if epochs is None else replace(self.training, max_epochs=epochs)
+        retrain(network, data, training, seed, print, self.checkpoints, [generator])
+
+        network.eval()
+        encodings: dict[str, Encoding] = {}
+        for name, layer in layers.items():
+            behind = layer.parametrizations.weight
+            encodings[name] = behind[0].encoded(behind.original.detach().cpu().contiguous())
+            parametrize.remove_parametrizations(layer, "weight")
+        state = inference_state(network)
+        return Compressed({name: encodings.get(name) or Dense(state[name].cpu()) for name in names})

@@ -1,0 +1,217 @@
+"""Widths of layers: which channels of a network go together, and the network without some of them."""
+
+from __future__ import annotations
+
+import copy
+import operator
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, fx, nn
+from torch.fx.passes.shape_prop import ShapeProp
+from torch.nn import functional as F
+
+from edgepress.graph import LAYERS, trace
+from edgepress.networks import inference_state, load_inference_state
+
+_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+_CHANNELWISE = (
+    *(nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.ReLU, nn.ReLU6, nn.LeakyReLU),
+    *(nn.ELU, nn.GELU, nn.SiLU, nn.Hardswish, nn.Hardsigmoid, nn.Sigmoid, nn.Tanh),
+    *(nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d),
+    *(nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d),
+    *(nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d),
+    *(F.dropout, F.relu, torch.relu, F.relu6, F.leaky_relu, F.gelu, F.silu, F.hardswish, torch.sigmoid, torch.tanh),
+    *(F.max_pool2d, torch.max_pool2d, F.avg_pool2d, F.adaptive_avg_pool2d, F.adaptive_max_pool2d),
+    *("relu", "sigmoid", "tanh", "contiguous"),
+)
+_BETWEEN_TWO = (
+    *(operator.add, operator.iadd, operator.sub, operator.mul, operator.imul, torch.add, torch.sub, torch.mul),
+    *("add", "add_", "sub", "mul", "mul_"),
+)
+_FLATTEN = (nn.Flatten, torch.flatten, "flatten")
+
+
+@dataclass(frozen=True)
+class Side:
+    """A side of a tensor along which channels lie, each of them ``repeat`` entries long."""
+
+    tensor: str
+    dim: int
+    repeat: int
+
+
+@dataclass
+class ChannelGroup:
+    """Channels that go together: removing one removes its entries from every side.
+
+    It is ``fixed`` where the input, the output or an operation that is not understood needs its width.
+    """
+
+    channels: int
+    sides: list[Side] = field(default_factory=list)
+    fixed: bool = False
+
+
+def channel_groups(network: nn.Module, input_shape: tuple[int, ...]) -> list[ChannelGroup]:
+    """The groups of channels of Linear and Conv layers that can be removed from ``network``, in order.
+
+    Layers whose outputs are added share a group; a depthwise convolution belongs to the group of its input; flattened
+    channels are as many features as they had places. What goes through any other operation is left alone.
+
+    Raises UntraceableError where the network is no fixed graph.
+    """
+    traced = trace(network)
+    ShapeProp(traced).propagate(torch.zeros(1, *input_shape))
+    coupling = _Coupling(traced)
+    for node in traced.graph.nodes:
+        coupling.visit(node)
+    groups = {id(group): group for group in map(coupling.find, coupling.all)}
+    return [group for group in groups.values() if group.sides and not group.fixed and group.channels > 1]
+
+
+def narrowed(state: Mapping[str, Tensor], groups: Sequence[ChannelGroup], kept: Sequence[Tensor]) -> dict[str, Tensor]:
+    """The tensors of ``state`` with only the channels ``kept``, sorted indices a group, of each group."""
+    state = dict(state)
+    for group, channels in zip(groups, kept, strict=True):
+        for side in group.sides:
+            entries = (channels[:, None] * side.repeat + torch.arange(side.repeat)).reshape(-1)
+            state[side.tensor] = state[side.tensor].index_select(side.dim, entries)
+    return state
+
+
+def with_state(network: nn.Module, state: Mapping[str, Tensor]) -> nn.Module:
+    """A copy of ``network`` that holds ``state``, its Linear, Conv and BatchNorm layers as wide as their tensors there.
+
+    Raises ValueError where the names differ, or shapes do in anything but width.
+    """
+    network = copy.deepcopy(network)
+    for name, tensor in inference_state(network).items():
+        if name not in state or state[name].shape == tensor.shape:
+            continue
+        path, _, key = name.rpartition(".")
+        layer, shape = network.get_submodule(path), state[name].shape
+        if not isinstance(layer, (*LAYERS, *_NORMS)) or tensor.dim() != len(shape) or tensor.shape[2:] != shape[2:]:
+            raise ValueError(f"the weights do not fit the network: {name} is {tuple(shape)} there, "
+                             f"{tuple(tensor.shape)} here")  # fmt: skip
+        old = getattr(layer, key)
+        new = torch.empty(shape, dtype=tensor.dtype, device=tensor.device)
+        setattr(layer, key, nn.Parameter(new, old.requires_grad) if isinstance(old, nn.Parameter) else new)
+        _note_width(layer, key, shape)
+    load_inference_state(network, dict(state))
+    return network
+
+
+def _note_width(layer: nn.Module, key: str, shape: torch.Size) -> None:
+    """Set what a layer says of its width after its tensor ``key``."""
+    if isinstance(layer, _NORMS):
+        layer.num_features = shape[0]
+    elif key != "weight":
+        return
+    elif isinstance(layer, nn.Linear):
+        layer.out_features, layer.in_features = shape
+    else:
+        if _is_depthwise(layer):
+            layer.groups = shape[0] * layer.in_channels // layer.out_channels
+        layer.out_channels, layer.in_channels = shape[0], shape[1] * layer.groups
+
+
+def _is_depthwise(layer: nn.Module) -> bool:
+    return layer.groups == layer.in_channels > 1
+
+
+@dataclass(frozen=True)
+class _Value:
+    """What a node of the graph computes: its second side holds the channels of ``group``, each ``repeat`` long."""
+
+    group: ChannelGroup
+    repeat: int = 1
+
+
+class _Coupling:
+    """Goes through a graph whose shapes are known and finds out which channels go together."""
+
+    def __init__(self, traced: fx.GraphModule) -> None:
+        self.traced = traced
+        self.all: list[ChannelGroup] = []
+        self.merged: dict[int, ChannelGroup] = {}
+        self.values: dict[fx.Node, _Value] = {}
+        self.layers: dict[str, tuple[_Value, _Value]] = {}  # what each one reads and computes
+
+    def find(self, group: ChannelGroup) -> ChannelGroup:
+        """The group that ``group`` has become part of."""
+        while id(group) in self.merged:
+            group = self.merged[id(group)]
+        return group
+
+    def visit(self, node: fx.Node) -> None:
+        """Note the value of a node, those before it being known."""
+        inputs = [self.values[source] for source in node.all_input_nodes]
+        module = self.traced.get_submodule(node.target) if node.op == "call_module" else None
+        operation = (node.target if module is None else type(module)) if node.op.startswith("call") else None
+        if isinstance(module, LAYERS):
+            self.values[node] = self._layer(node.target, module, inputs[0], _shape(node.args[0]))
+        elif isinstance(module, _NORMS) and self._is_whole(inputs[0], _shape(node)):
+            names = (name for name, tensor in module.state_dict().items() if tensor.dim() == 1)
+            sides = [Side(f"{node.target}.{name}", 0, inputs[0].repeat) for name in names]
+            group = self.find(inputs[0].group)
+            group.sides += [side for side in sides if side not in group.sides]
+            self.values[node] = inputs[0]
+        elif operation in _CHANNELWISE and len(inputs) == 1:
+            self.values[node] = inputs[0]
+        elif operation in _BETWEEN_TWO:
+            self.values[node] = inputs[0] if len(inputs) == 1 else self._together(*inputs)
+        elif operation in _FLATTEN and self._flattens_places(inputs[0], _shape(node.args[0]), _shape(node)):
+            length = _shape(node)[1] // _shape(node.args[0])[1]
+            self.values[node] = _Value(inputs[0].group, inputs[0].repeat * length)
+        else:
+            for value in inputs:
+                self.find(value.group).fixed = True
+            self.values[node] = _Value(self._new(*_shape(node)[1:2] or (0,), fixed=True))
+
+    def _new(self, channels: int, fixed: bool) -> ChannelGroup:
+        self.all.append(ChannelGroup(channels, fixed=fixed))
+        return self.all[-1]
+
+    def _layer(self, name: str, layer: nn.Module, value: _Value, shape: tuple[int, ...]) -> _Value:
+        """The value of a Linear or Conv layer, whose weights and bias get their sides; ``shape`` is its input's."""
+        if name in self.layers:
+            before, after = self.layers[name]
+            self._together(before, value)
+            return after
+        outputs, grouped = layer.weight.shape[0], getattr(layer, "groups", 1) > 1
+        plain = self._is_whole(value, shape) and len(shape) == layer.weight.dim()
+        if grouped and plain and _is_depthwise(layer):
+            after = _Value(value.group, value.repeat * outputs // layer.in_channels)
+        else:
+            reading, after = self.find(value.group), _Value(self._new(outputs, fixed=grouped or not plain))
+            reading.fixed |= grouped or not plain
+            reading.sides.append(Side(f"{name}.weight", 1, value.repeat))
+        self.layers[name] = value, after
+        keys = ["weight"] if layer.bias is None else ["weight", "bias"]
+        self.find(after.group).sides += [Side(f"{name}.{key}", 0, after.repeat) for key in keys]
+        return after
+
+    def _together(self, one: _Value, other: _Value) -> _Value:
+        """The value of two whose channels lie on each other: their groups become one."""
+        first, second = self.find(one.group), self.find(other.group)
+        if first is not second:
+            first.fixed |= second.fixed or first.channels != second.channels
+            first.sides += second.sides
+            self.merged[id(second)] = first
+        first.fixed |= one.repeat != other.repeat
+        return _Value(first, one.repeat)
+
+    def _is_whole(self, value: _Value, shape: tuple[int, ...]) -> bool:
+        """Whether the second side of a tensor of this shape holds the channels of ``value`` and nothing else."""
+        return len(shape) > 1 and shape[1] == self.find(value.group).channels * value.repeat > 0
+
+    def _flattens_places(self, value: _Value, before: tuple[int, ...], after: tuple[int, ...]) -> bool:
+        """Whether all sides but the rows became one, in which a channel is as long as it had places."""
+        return self._is_whole(value, before) and len(after) == 2 and before[0] == after[0]
+
+
+def _shape(node: fx.Node) -> tuple[int, ...]:
+    """The shape of what a node computes; () where that is no tensor."""
+    return tuple(getattr(node.meta.get("tensor_meta"), "shape", ()))
