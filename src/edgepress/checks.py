@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model
 from pydantic_core import PydanticCustomError
 
 from edgepress import registry
@@ -25,6 +25,15 @@ class Settings(BaseModel):
 def wrong(message: str) -> PydanticCustomError:
     """The error to raise where a value cannot be; ``message`` ends the sentence that names its place."""
     return PydanticCustomError("wrong", "{message}", {"message": message})
+
+
+def optional(model: type[BaseModel], name: str, about: str) -> Any:
+    """The same model with every field left out unless it is named."""
+    fields: dict[str, Any] = {}
+    for field, info in model.model_fields.items():
+        kind = Annotated[(info.annotation, *info.metadata)] if info.metadata else info.annotation  # type: ignore[index]
+        fields[field] = (kind, Field(None, description=info.description))
+    return create_model(name, __base__=Settings, __doc__=about, **fields)
 
 
 def known(kind: str, name: str, names: Mapping[str, Any]) -> None:
@@ -53,6 +62,12 @@ def _six_decimals(share: float) -> float:
     return share + 0.0
 
 
+def _not_reference(run: str) -> str:
+    if run == "reference":
+        raise wrong("'reference' is where committed results are; take another name")
+    return run
+
+
 def _readable(parse: Callable[[str], Any]) -> AfterValidator:
     """Keeps a name that ``parse`` reads, and says what it says of another."""
 
@@ -66,6 +81,7 @@ def _readable(parse: Callable[[str], Any]) -> AfterValidator:
     return AfterValidator(check)
 
 
+RunName = Annotated[str, AfterValidator(_not_reference)]
 AllDistinct = AfterValidator(_distinct)
 Distinct = Annotated[list[T], Field(min_length=1), AllDistinct]
 Bits = Annotated[int, Field(ge=1, le=16)]

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, Field, ValidationError, create_model, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from edgepress import checks, own, registry
 from edgepress.checks import (
@@ -29,12 +29,6 @@ from edgepress.jobs import Job
 from edgepress.levels import FULL_PRECISION, Level
 from edgepress.own import OwnConfig
 from edgepress.sources import MIRROR_VARIABLE
-
-
-def _not_reference(run: str) -> str:
-    if run == "reference":
-        raise wrong("'reference' is where committed results are; take another name")
-    return run
 
 
 def _check_methods(names: list[str]) -> list[str]:
@@ -239,16 +233,7 @@ class CellConfig(Settings):
         return {*sweeps, *(registry.family(self.steps(name)) for name in names)}
 
 
-def _optional(model: type[BaseModel], name: str, about: str) -> Any:
-    """The same model with every field left out unless it is named."""
-    fields: dict[str, Any] = {}
-    for field, info in model.model_fields.items():
-        kind = Annotated[(info.annotation, *info.metadata)] if info.metadata else info.annotation  # type: ignore[index]
-        fields[field] = (kind, Field(None, description=info.description))
-    return create_model(name, __base__=Settings, __doc__=about, **fields)
-
-
-OverrideConfig = _optional(
+OverrideConfig = checks.optional(
     CellConfig, "OverrideConfig", "Settings of one data set or network that differ from the rest."
 )
 
@@ -283,7 +268,7 @@ class EnergyConfig(Settings):
 class RunConfig(CellConfig, OwnConfig):
     """Everything that one config file asks for."""
 
-    run: Annotated[str, AfterValidator(_not_reference)] = Field(
+    run: checks.RunName = Field(
         "starter",
         max_length=64,
         pattern=f"^{checks.NAME}$",
@@ -327,7 +312,7 @@ class RunConfig(CellConfig, OwnConfig):
     @model_validator(mode="after")
     def _weights_are_named(self) -> Self:
         for (dataset, network), cell in self.cells().items():
-            if cell.training is None and cell.weights is None:
+            if cell.training is None and cell.weights is None and not self.replication:
                 raise wrong(f"'training' of {dataset}/{network} is None, so 'weights' must name the file that "
                             f"holds the trained network")  # fmt: skip
             if cell.frozen and cell.weights is None:

@@ -139,6 +139,11 @@ def test_a_network_that_is_not_trained_has_one_seed_unless_its_files_differ_by_s
     assert each.seeds == [0, 1, 2] and each.weights_of(2) == "w2.safetensors"
 
 
+def test_networks_that_a_replication_does_not_train_need_no_file():
+    cell = config.parse({"training": None, "replication": {"weights": "study"}}).cell("digits", "cnn")
+    assert cell.training is None and cell.weights is None
+
+
 def test_an_override_trains_what_the_run_does_not():
     run = config.parse(
         {"training": None, "weights": "w.safetensors", "overrides": {"digits/cnn": {"training": {"lr": 0.5}}}}

@@ -101,7 +101,8 @@ def test_rows_with_gaps_end_the_run_or_go(folder):
         ("a,a,price\n1,2,3\n", {}, "names a column twice"),
         ("a,cost\n1,2\n", {}, "no column 'price'; it has a, cost"),
         ("a,price\n1,2\n", {"ignore": ["b"]}, "no column 'b'"),
-        ("a,price\n1,x\n", {}, "price of row 1 is 'x', not a number"),
+        ("a,price\n1,x\n", {}, "price of row 1 is 'x', not a number; mend the file$"),
+        ("a,price\n" + "1e308,1\n-1e308,2\n" * 9, {}, "too large to scale; mend the file$"),
         ("price\n1\n2\n3\n4\n5\n", {}, "no column but 'price'"),
         ("a,price\n1,2\n", {}, "1 rows, too few"),
         (

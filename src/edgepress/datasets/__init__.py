@@ -22,6 +22,7 @@ from edgepress.files import FileError, write_atomically
 
 SPLITS = ("train", "val", "test")
 AGAIN = "remove it, and `snakemake fetch` gets it anew"
+MEND = "mend the file"  # where it is the user's own, which nothing gets anew
 
 
 class DataError(FileError):
@@ -169,20 +170,22 @@ def scale(
     targets: np.ndarray,
     parts: dict[str, np.ndarray],
     fit_scaler: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]],
+    cure: str = f"mend its file, or {AGAIN}",
 ) -> Prepared:
     """The rows of ``parts``, their inputs scaled as ``fit_scaler`` learns from the training rows.
 
     ``fit_scaler`` takes the training inputs and returns (shift, scale); inputs become (x − shift) / scale, a scale
     of 0 counting as 1. ``inputs`` is float of shape (rows, …); integer ``targets`` are classes, float ones a
-    regression's. Raises DataError where a split has no rows, or its numbers are too large to scale.
+    regression's. Raises DataError, which ends with ``cure``, where a split has no rows, or its numbers are too large to
+    scale.
     """
     for split, rows in parts.items():
         if not len(rows):
-            raise DataError(f"{name}: {split} has no rows, because its file has too few; {AGAIN}")
+            raise DataError(f"{name}: {split} has no rows, because its file has too few; {cure}")
     with np.errstate(over="ignore", invalid="ignore"):
         shift, width = fit_scaler(inputs[parts["train"]])
     if not (np.isfinite(shift).all() and np.isfinite(width).all()):
-        raise DataError(f"{name}: its inputs have numbers too large to scale; mend its file, or {AGAIN}")
+        raise DataError(f"{name}: its inputs have numbers too large to scale; {cure}")
     scaled = ((inputs - shift) / np.where(width == 0, 1, width)).astype(np.float32)
     classes = np.issubdtype(targets.dtype, np.integer)
     targets = targets.astype(np.int64 if classes else np.float32)

@@ -14,10 +14,11 @@ from edgepress.datasets import AGAIN, DataError, read_bytes
 
 @dataclass(frozen=True)
 class Table:
-    """The fields of a file as text: column → array of shape (rows,)."""
+    """The fields of a file as text: column → array of shape (rows,). ``cure`` is what to do about a wrong one."""
 
     file: Path
     fields: dict[str, np.ndarray]
+    cure: str = AGAIN
 
     def numbers(self, *columns: str) -> np.ndarray:
         """These columns as float64 of shape (rows, columns). Raises DataError where a field is no finite number."""
@@ -45,7 +46,7 @@ class Table:
 
     def _wrong(self, column: str, row: int, what: str) -> DataError:
         text = str(self.fields[column][row])[:40]
-        return DataError(f"{self.file}: {column} of row {row + 1} is {text!r}, {what}; {AGAIN}")
+        return DataError(f"{self.file}: {column} of row {row + 1} is {text!r}, {what}; {self.cure}")
 
 
 def _to_float(text: str) -> float:

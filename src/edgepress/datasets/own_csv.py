@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from edgepress.datasets import DataError, Prepared, divide, scale
+from edgepress.datasets import MEND, DataError, Prepared, divide, scale
 from edgepress.datasets._scaling import scaler
 from edgepress.datasets._tables import Table
 
@@ -60,7 +61,7 @@ def prepare(
             shift[: len(numbers)], width[: len(numbers)] = fit(train[:, : len(numbers)])
         return shift, width
 
-    return scale(name, np.concatenate(inputs, axis=1), targets, parts, fit_numbers)
+    return scale(name, np.concatenate(inputs, axis=1), targets, parts, fit_numbers, cure=MEND)
 
 
 def _read(file: Path, separator: str) -> Table:
@@ -79,7 +80,7 @@ def _read(file: Path, separator: str) -> Table:
             raise DataError(f"{file}: row {number} has {len(row)} fields but the header {len(columns)}; is `separator` "
                             f"{separator!r} right?")  # fmt: skip
     fields = zip(columns, zip(*rows, strict=True), strict=True)
-    return Table(file, {column: np.array(values) for column, values in fields})
+    return Table(file, {column: np.array(values) for column, values in fields}, cure=MEND)
 
 
 def _without_gaps(table: Table, missing: str) -> Table:
@@ -92,7 +93,7 @@ def _without_gaps(table: Table, missing: str) -> Table:
                         f"fields; fill them in, or leave these rows out by `missing: drop`")  # fmt: skip
     if rows.all():
         raise DataError(f"{table.file} has no row without an empty field")
-    return Table(table.file, {column: values[~rows] for column, values in table.fields.items()})
+    return replace(table, fields={column: values[~rows] for column, values in table.fields.items()})
 
 
 def _classes(table: Table, target: str) -> np.ndarray:

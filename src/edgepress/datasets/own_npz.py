@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgepress.datasets import SPLITS, DataError, Prepared, divide, scale
+from edgepress.datasets import MEND, SPLITS, DataError, Prepared, divide, scale
 from edgepress.datasets._scaling import scaler
 
 _NAMES = {"x", "y", *(f"{array}_{split}" for array in "xy" for split in SPLITS)}
@@ -49,7 +49,7 @@ def prepare(
         raise DataError(f"{file} has too few rows to divide into train, val and test")
     inputs = _inputs(file, inputs, input, mean is not None)
     fit = scaler(scaling, mean, std, axis=0 if input == "table" else (0, 2, 3))
-    return scale(name, inputs, _targets(file, targets, task), parts, fit)
+    return scale(name, inputs, _targets(file, targets, task), parts, fit, cure=MEND)
 
 
 def _read(file: Path) -> dict[str, np.ndarray]:
