@@ -13,7 +13,7 @@ from edgepress.training import Training, train
 TRAINING = Training(lr=0.02, batch_size=16, max_epochs=8, patience=8)
 PAIRS = {
     "magnitude_finetuned": "magnitude_global",
-    "obs_finetuned": "obs",
+    "obs_finetuned": "obs_global",
     "magnitude_2_4_finetuned": "magnitude_2_4",
     "channels_l1_finetuned": "channels_l1",
 }

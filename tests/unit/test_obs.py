@@ -7,7 +7,7 @@ from edgepress import methods, networks
 from edgepress.datasets import Prepared
 from edgepress.levels import Level
 from edgepress.methods.n_of_m import keep_two_of_four
-from edgepress.methods.obs import hessian, im2col, inverse_factor, prune_rows
+from edgepress.methods.obs import hessian, im2col, inverse_factor, prune_rows, relative_costs, rows_of
 from edgepress.methods.pruning import keep_largest
 
 LAYERS = {
@@ -26,10 +26,6 @@ each_layer = pytest.mark.parametrize("layer, shape", LAYERS.values(), ids=LAYERS
 
 def randn(*shape, seed=0):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
-def rows_of(layer):
-    return layer.weight.detach().flatten(1).unflatten(0, (getattr(layer, "groups", 1), -1))
 
 
 @each_layer
@@ -160,6 +156,34 @@ def test_the_mean_of_each_output_stays_what_it_was(image_data):
 
 def run(layer, data):
     return layer(data.inputs["train"]).detach()
+
+
+def test_relative_costs_by_hand():
+    weights, gram = torch.tensor([[[1.0, 3.0]]]), torch.tensor([[[2.0, 1.0], [1.0, 2.0]]]).double()
+    power = 2 * 1 + 2 * 3 + 2 * 9  # wᵀHw
+    damped = torch.linalg.inv(gram[0] + 0.02 * torch.eye(2)).diagonal()
+    expected = [1 / damped[0].item() / power, 9 / damped[1].item() / power]
+    assert relative_costs(weights, gram)[0, 0].tolist() == pytest.approx(expected)
+    assert relative_costs(10 * weights, 7 * gram)[0, 0].tolist() == pytest.approx(expected)
+
+
+def test_globally_a_layer_of_which_little_matters_gives_more():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 2))
+    network[0].weight.data[4:] *= 1e-3  # of these outputs little reaches the second layer
+    data = Prepared("inputs", "classification", 2, {"train": randn(64, 8)}, {"train": torch.zeros(64)})
+    stored = methods.create("obs_global").compress(network, data, Level(sparsity=0.5), torch.Generator())
+    first, second = (int((stored.state_dict()[name] == 0).sum()) for name in ("0.weight", "1.weight"))
+    assert first + second == 64 and first > second
+    assert bool((stored.state_dict()["0.weight"][4:] == 0).all())
+
+
+@pytest.mark.parametrize("name", ["obs", "obs_global"])
+def test_a_network_of_one_layer_has_nothing_to_prune(name):
+    network = nn.Sequential(nn.Linear(4, 2))
+    data = Prepared("inputs", "classification", 2, {"train": randn(9, 4)}, {"train": torch.zeros(9)})
+    stored = methods.create(name).compress(network, data, Level(sparsity=0.9), torch.Generator())
+    assert torch.equal(stored.state_dict()["0.weight"], network[0].weight)
 
 
 def test_it_comes_first_in_a_chain():

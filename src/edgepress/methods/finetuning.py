@@ -29,11 +29,11 @@ METHODS = {
     },
     "obs_finetuned": {
         "object": "Finetuned",
-        "about": "trained on without the weights that obs removes, from what it makes of the others",
+        "about": "trained on without the weights that obs_global removes, from what it makes of the others",
         "family": "finetuning",
         "sweep": "sparsity",
         "retrains": True,
-        "args": {"pruning": "obs"},
+        "args": {"pruning": "obs_global"},
     },
     "magnitude_2_4_finetuned": {
         "object": "Finetuned",
@@ -54,7 +54,7 @@ METHODS = {
 }
 _PRUNING: dict[str, Method] = {
     "magnitude_global": Pruning(score="magnitude", scope="network"),
-    "obs": OptimalBrainSurgeon(pattern="any"),
+    "obs_global": OptimalBrainSurgeon(pattern="any", scope="network"),
     "magnitude_2_4": TwoOfFour(),
     "channels_l1": Channels(),
 }

@@ -6,13 +6,17 @@ as they can. Deciding them from left to right, as SparseGPT does (Frantar and Al
 rows share one inverse, where the greedy order of Optimal Brain Compression (Frantar et al. 2022, arXiv 2208.11580)
 takes one a row. No labels are needed.
 
+For a share of the whole network (``obs_global``), weights of all layers are ranked by what removing each alone costs,
+as a share of the power of its layer's output, before anything is removed; so layers that matter more keep more.
+
 Of a layer of r rows of n weights, whose kernel visits p places of the calibration data, the Hessian takes p·n²
-multiplications, its inverse some n³ in float64, and the weights r·n²; the inverse is 8·n² bytes large.
+multiplications, its inverse some n³ in float64, and the weights r·n²; the inverse is 8·n² bytes large. ``obs_global``
+takes Hessians and inverses twice.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -39,6 +43,14 @@ METHODS = {
         "sweep": "sparsity",
         "first": True,
         "args": {"pattern": "any"},
+    },
+    "obs_global": {
+        "object": "OptimalBrainSurgeon",
+        "about": "`obs` with more removed from the layers whose output misses it least",
+        "family": "obs",
+        "sweep": "sparsity",
+        "first": True,
+        "args": {"pattern": "any", "scope": "network"},
     },
     "obs_2_4": {
         "object": "OptimalBrainSurgeon",
@@ -87,6 +99,21 @@ def inverse_factor(hessian: Tensor) -> Tensor:
     return torch.linalg.cholesky(torch.cholesky_inverse(torch.linalg.cholesky(damped)), upper=True)
 
 
+def rows_of(layer: nn.Module) -> Tensor:
+    """The weights of a Linear or Conv layer, detached, shape (groups, rows, weights an output)."""
+    return layer.weight.detach().flatten(1).unflatten(0, (getattr(layer, "groups", 1), -1))
+
+
+def relative_costs(weights: Tensor, hessian: Tensor) -> Tensor:
+    """What removing each weight alone costs, the others making up for it, as a share of the power of the output.
+
+    ``weights`` has shape (groups, rows, n) and ``hessian`` (groups, n, n).
+    """
+    alone = inverse_factor(hessian).square().sum(dim=1)  # the diagonal of H⁻¹
+    power = ((weights.double() @ hessian) * weights).sum().clamp_min(torch.finfo(torch.float64).tiny)
+    return weights.square() / alone[:, None] / power
+
+
 def prune_rows(
     weights: Tensor, hessian: Tensor, block: int, choose: Callable[[Tensor], Tensor]
 ) -> tuple[Tensor, Tensor]:
@@ -126,16 +153,34 @@ class _Share:
         return keep_largest(costs, removed / costs.numel())
 
 
+def global_shares(network: nn.Module, names: Sequence[str], inputs: Tensor, sparsity: float) -> dict[str, float]:
+    """The share to remove of each weight tensor in ``names`` for ``sparsity`` of all to go at the least relative cost.
+
+    ``inputs`` are those of the network. A layer that it does not use is left out.
+    """
+    costs: dict[str, Tensor] = {}
+
+    def note(name: str, layer: nn.Module, seen: Tensor) -> None:
+        if name in names and name not in costs:
+            costs[name] = relative_costs(rows_of(layer), hessian(layer, seen)).reshape(-1)
+
+    LayerByLayer(network, note).encode_all(inputs)
+    masks = keep_largest(torch.cat(list(costs.values())), sparsity).split([len(cost) for cost in costs.values()])
+    return {name: 1 - int(mask.sum()) / len(mask) for name, mask in zip(costs, masks, strict=True)}
+
+
 @dataclass(frozen=True)
 class OptimalBrainSurgeon(Method):
     """Remove weights of hidden Linear and Conv layers at the least cost to each layer's output.
 
     A layer sees the inputs that the layers before it, pruned already, give it on ``rows`` rows of the training data,
     evenly spread; then its bias, where it has one, takes up what its outputs are off on average. One that the network
-    does not use stays as it is. With ``pattern`` ``2:4``, the groups and layers are those of ``magnitude_2_4``.
+    does not use stays as it is. With the ``scope`` ``network``, layers give more or less than the share that goes from
+    all; with the ``pattern`` ``2:4``, the groups and layers are those of ``magnitude_2_4``.
     """
 
     pattern: Literal["any", "2:4"]
+    scope: Literal["layer", "network"] = "layer"
     rows: int = 512
 
     def skip(self, network: nn.Module, data: Prepared, level: Level) -> str | None:
@@ -151,19 +196,22 @@ class OptimalBrainSurgeon(Method):
         if not all(isinstance(encoding, Dense) for encoding in stored.tensors.values()):
             raise ValueError("a method that changes the weights it keeps must be the first step of a chain")
         names = in_groups(network) if self.pattern == "2:4" else compressible(network)[:-1]
+        inputs = calibration_inputs(data, self.rows)
+        shares = dict.fromkeys(names, level.sparsity)
+        if self.scope == "network" and names:
+            shares = global_shares(network, names, inputs, level.sparsity)
 
-        def encode(name: str, layer: nn.Module, inputs: Tensor) -> Encoding | None:
-            if name not in names:
+        def encode(name: str, layer: nn.Module, seen: Tensor) -> Encoding | None:
+            if name not in shares:
                 return None
-            weights, mask = self._pruned(layer, inputs, level.sparsity)
+            weights, mask = self._pruned(layer, seen, shares[name])
             return Dense(weights).masked(mask)
 
-        return stored.with_tensors(LayerByLayer(network, encode).encode_all(calibration_inputs(data, self.rows)))
+        return stored.with_tensors(LayerByLayer(network, encode).encode_all(inputs))
 
     def _pruned(self, layer: nn.Module, inputs: Tensor, sparsity: float) -> tuple[Tensor, Tensor]:
         """The weights of a layer, pruned, and the mask; both in the shape of the layer's weights."""
-        groups, shape = getattr(layer, "groups", 1), layer.weight.shape
-        grouped = layer.weight.detach().flatten(1).unflatten(0, (groups, -1))
+        grouped, shape = rows_of(layer), layer.weight.shape
         if self.pattern == "2:4":
             pruned, mask = prune_rows(grouped, hessian(layer, inputs), GROUP, keep_two_of_four)
         else:
