@@ -6,9 +6,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
 
 from edgepress import checks, own, registry
 from edgepress.checks import (
@@ -233,9 +233,12 @@ class CellConfig(Settings):
         return {*sweeps, *(registry.family(self.steps(name)) for name in names)}
 
 
-OverrideConfig = checks.optional(
-    CellConfig, "OverrideConfig", "Settings of one data set or network that differ from the rest."
-)
+if TYPE_CHECKING:
+    OverrideConfig = Settings  # a model that is made at run time is no type
+else:
+    OverrideConfig = checks.optional(
+        CellConfig, "OverrideConfig", "Settings of one data set or network that differ from the rest."
+    )
 
 
 def _check_overrides(overrides: dict[str, Any]) -> dict[str, Any]:
@@ -372,7 +375,8 @@ def parse(raw: Mapping[str, Any], source: str = "the config") -> RunConfig:
 
 
 def _told(error: Mapping[str, Any]) -> str:
-    first, name, kind, *others = [*error["loc"], "", "", ""]
+    place: tuple[str | int, ...] = (*error["loc"], "", "", "")
+    first, name, kind, *others = place
     if first != "own_data" or kind not in own.DATA_KINDS:
         return sentence(error, _settings_at)
     place = tuple(filter(None, (first, name, *others)))  # without the kind, which is no setting but decides on them
@@ -392,14 +396,15 @@ def check_paths(config: RunConfig, source: str = "the config") -> None:
 
 def _settings_at(place: Sequence[str | int]) -> Mapping[str, Any]:
     """The settings that there are at a place of the config."""
-    inner = {
+    inner: dict[str, type[BaseModel]] = {
         "training": TrainingConfig,
         "retraining": TrainingConfig,
         "energy": EnergyConfig,
         "replication": ReplicationConfig,
     }
-    named = {"overrides": CellConfig, "chains": ChainConfig, "own_networks": own.OwnNetwork}
-    parts, model = iter(place), RunConfig
+    named: dict[str, type[BaseModel]] = {"overrides": CellConfig, "chains": ChainConfig, "own_networks": own.OwnNetwork}
+    model: type[BaseModel] = RunConfig
+    parts = iter(place)
     for part in parts:
         model = {**inner, **named}[str(part)]
         if part in named:

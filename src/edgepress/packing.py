@@ -103,7 +103,7 @@ class Compressed:
 
 def _unpack(layout: Any, payload: bytes) -> Compressed:
     """The network of a payload. Raises ValueError where it is not laid out like that."""
-    grids = {}
+    grids: Any = {}
     if isinstance(layout, dict):
         grids, layout = layout.get("activations"), layout.get("tensors")
     _check_layout(layout)

@@ -88,10 +88,13 @@ class MethodEntry(Entry):
 def _declared(path: Path, variable: str) -> dict[str, dict[str, Any]]:
     """Return the literal assigned to ``variable`` at the top level of a source file, or {}."""
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
-        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        if not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
+            continue
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
         if [getattr(target, "id", None) for target in targets] == [variable]:
             try:
-                return ast.literal_eval(node.value)
+                literal: dict[str, dict[str, Any]] = ast.literal_eval(node.value)
+                return literal
             except ValueError as error:
                 raise ValueError(f"{path}: {variable} must be a plain literal, it is read, not run") from error
     return {}
@@ -166,6 +169,7 @@ def _import(module: str) -> Any:
     name = f"edgepress plugin {module}"
     if name not in sys.modules:
         specification = importlib.util.spec_from_file_location(name, module)
+        assert specification is not None and specification.loader is not None  # as for all that ends in .py
         sys.modules[name] = importlib.util.module_from_spec(specification)  # before it runs: dataclasses look there
         specification.loader.exec_module(sys.modules[name])
     return sys.modules[name]

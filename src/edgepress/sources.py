@@ -13,6 +13,7 @@ import tempfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
@@ -116,11 +117,11 @@ def _places(
     for folder in folders:
         own, as_raw = folder / source.mirror, folder / source.dataset / source.file
         path = as_raw if as_raw.exists() and not own.exists() else own
-        yield str(path), lambda path=path: path
+        yield str(path), partial(Path, path)
     if source.system:
-        yield source.system, lambda: Path(source.system)
+        yield source.system, partial(Path, source.system)
     for url in source.urls:
-        yield url, lambda url=url: _download(url, download, source.bytes, retries, terminal)
+        yield url, partial(_download, url, download, source.bytes, retries, terminal)
 
 
 def _unpack(origin: Path, source: Source, part: Path) -> None:
@@ -165,7 +166,7 @@ def _download(url: str, path: Path, content_bytes: int, retries: int, terminal: 
             try:
                 pooch.HTTPDownloader(progressbar=bar)(url, limited, None)
             except requests.HTTPError as error:
-                if error.response.status_code < 500:  # asking again would not help
+                if error.response is not None and error.response.status_code < 500:  # asking again would not help
                     raise _Unfit(f"answers {error.response.status_code} {error.response.reason}") from None
                 raise
 

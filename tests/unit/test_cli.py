@@ -138,11 +138,11 @@ def test_a_method_that_looks_at_examples_gets_them_from_a_file(capsys, folder, m
 
 def test_progress_counts_the_layers(model):
     from edgepress import methods
-    from edgepress.cli.files import _Watched
+    from edgepress.cli.files import _watched
     from edgepress.levels import Level
 
     seen = []
-    chain = [_Watched(methods.create(name), lambda: seen.append(1)) for name in ("nearest_uniform", "magnitude")]
+    chain = [_watched(methods.create(name), lambda: seen.append(1)) for name in ("nearest_uniform", "magnitude")]
     level = Level(bits=4, sparsity=0.5)
     methods.compress(chain, stand_in(model), None, level, torch.Generator())
     assert len(seen) == 2 + 1  # the output layer is not pruned

@@ -6,11 +6,11 @@ import argparse
 import ast
 import inspect
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from edgepress import provenance, registry
-from edgepress.cli import UserError, add, plainly
+from edgepress.cli import Commands, UserError, add, plainly
 from edgepress.registry import DatasetEntry, Entry, MethodEntry, NetworkEntry
 
 KINDS = {"datasets": "data set", "networks": "network", "methods": "method"}
@@ -29,7 +29,7 @@ examples:
   edgepress describe multipoint"""
 
 
-def add_to(commands: argparse._SubParsersAction) -> None:
+def add_to(commands: Commands) -> None:
     """Add the commands of this module."""
     lists = add(commands, "list", "list data sets, networks and methods, with a line about each", _LIST_EXAMPLES)
     lists.add_argument("kind", nargs="?", choices=KINDS, metavar="KIND", help=", ".join(KINDS))
@@ -41,7 +41,7 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         command.add_argument("--config", metavar="FILE", help="a config; what it adds of your own counts, too")
 
 
-def entries() -> dict[str, dict[str, Entry]]:
+def entries() -> dict[str, Mapping[str, Entry]]:
     """Everything in the registry: kind → name → entry."""
     return {"datasets": registry.datasets(), "networks": registry.networks(), "methods": registry.methods()}
 

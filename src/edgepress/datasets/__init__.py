@@ -112,7 +112,7 @@ def prepare(name: str, split_seed: int, raw: str | Path = Path("data/raw")) -> P
     Its files, where it has any, lie in ``raw``/``name``. Raises DataError where they do not hold what they should.
     """
     entry, folder = registry.datasets()[name], Path(raw, name)
-    data = entry.load()(folder, split_seed, **entry.args)
+    data: Prepared = entry.load()(folder, split_seed, **entry.args)
     data.check(", ".join(entry.files) or folder)
     return data
 

@@ -19,11 +19,11 @@ from torch.nn import functional as F
 from edgepress.codebooks import Symmetric, code_type, least_error_steps
 from edgepress.datasets import Prepared
 from edgepress.encodings import Dense, Encoding, PerChannel, Quantized
-from edgepress.graph import UntraceableError, trace
-from edgepress.levels import Level
+from edgepress.graph import Layer, UntraceableError, trace
+from edgepress.levels import Level, asked
 from edgepress.methods import Method, calibration_inputs
 from edgepress.methods.layer_by_layer import LayerByLayer
-from edgepress.networks import compressible
+from edgepress.networks import compressible, layer_of
 from edgepress.packing import Compressed
 
 METHODS = {
@@ -156,7 +156,8 @@ def input_hessian(layer: nn.Linear | nn.Conv2d, inputs: Tensor) -> Tensor:
     total, count = torch.zeros(groups, size, size), 0
     per_image = layer(inputs[:1])[0, 0].numel()
     for batch in inputs.split(max(1, _POSITIONS // per_image)):
-        columns = F.unfold(batch, layer.kernel_size, layer.dilation, layer.padding, layer.stride)
+        padded = F.pad(batch, layer._reversed_padding_repeated_twice)  # its padding may be a word, "same" say
+        columns = F.unfold(padded, layer.kernel_size, layer.dilation, stride=layer.stride)
         columns = columns.unflatten(1, (groups, size)).permute(1, 2, 0, 3).flatten(2)
         total += columns @ columns.transpose(1, 2)
         count += columns.shape[2]
@@ -192,8 +193,11 @@ def reconstruct(
 ) -> Compressed:
     """Quantize the layers whose weight tensors ``bits`` names, first to last, on calibration ``inputs``."""
 
-    def encode(name: str, layer: nn.Module, inputs: Tensor) -> Encoding | None:
-        return quantized_layer(layer, inputs, bits[name], rounder, granularity) if name in bits else None
+    def encode(name: str, layer: Layer, inputs: Tensor) -> Encoding | None:
+        if name not in bits:
+            return None
+        assert isinstance(layer, nn.Linear | nn.Conv2d)  # or needs_plain_layers says why not
+        return quantized_layer(layer, inputs, bits[name], rounder, granularity)
 
     return stored.with_tensors(LayerByLayer(network, encode).encode_all(inputs))
 
@@ -201,7 +205,7 @@ def reconstruct(
 def needs_plain_layers(network: nn.Module) -> str | None:
     """Why the layers of ``network`` cannot be reconstructed, or None where they can."""
     for name in compressible(network):
-        layer = network.get_submodule(name.removesuffix("weight").removesuffix("."))
+        layer = layer_of(network, name)
         if not isinstance(layer, nn.Linear | nn.Conv2d) or getattr(layer, "padding_mode", "zeros") != "zeros":
             return f"{name} belongs to no Linear or zero-padded Conv2d layer"
     try:
@@ -233,6 +237,6 @@ class Reconstruction(Method):
     ) -> Compressed:
         if not all(isinstance(encoding, Dense) for encoding in stored.tensors.values()):
             raise ValueError("a method that reconstructs layers comes before others that compress weights")
-        bits = dict.fromkeys(compressible(network), level.bits)
+        bits = dict.fromkeys(compressible(network), asked(level.bits))
         inputs = calibration_inputs(data, self.rows)
         return reconstruct(stored, network, inputs, bits, ROUNDERS[self.rounding], self.granularity)
