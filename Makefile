@@ -3,6 +3,7 @@
 # make replicate: what the study published, recomputed (config/replication.yaml says from where).
 # make test-kill: a run killed at two dozen random moments; minutes.
 # make test-cluster: the run through a private SLURM on this host; needs root, and slurm-wlm and munge of Debian.
+# make test-all: make test and make test-cluster side by side.
 # make lint: what CI refuses.    make bench: the speed of what is ours, against copying memory.
 # CONFIG=config/mine.yaml make run: another run.
 
@@ -10,8 +11,11 @@ PYTHON ?= python3
 CONFIG ?= config/config.yaml
 BIN := .venv/bin
 EXTRAS := dev hardware energy deploy
+# A process a CPU; the longest tests first, so that none is left working alone at the end.
+PYTEST := $(BIN)/pytest --numprocesses logical --dist loadgroup --no-loadscope-reorder
+TESTS := tests/workflow tests/contract tests/unit
 
-.PHONY: run study replicate test test-kill test-cluster lint bench clean
+.PHONY: run study replicate test test-kill test-cluster test-all lint bench clean
 
 run: .venv/installed
 	$(BIN)/snakemake --cores all --configfile $(CONFIG)
@@ -25,13 +29,16 @@ replicate:
 	$(MAKE) run CONFIG=config/replication.yaml
 
 test: .venv/installed-dev
-	$(BIN)/pytest
+	$(PYTEST) $(TESTS)
 
 test-kill: .venv/installed-dev
 	$(BIN)/pytest -m kill
 
 test-cluster: .venv/installed-dev .venv/installed-cluster
 	$(BIN)/pytest -ra tests/cluster
+
+test-all: .venv/installed-dev .venv/installed-cluster
+	$(PYTEST) -ra tests/cluster $(TESTS)
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .
