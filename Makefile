@@ -11,8 +11,8 @@ PYTHON ?= python3
 CONFIG ?= config/config.yaml
 BIN := .venv/bin
 EXTRAS := dev hardware energy deploy
-# A process a CPU; the longest tests first, so that none is left working alone at the end.
-PYTEST := $(BIN)/pytest --numprocesses logical --dist loadgroup --no-loadscope-reorder
+# A process a CPU, each with whole files, whose tests share fixtures; the longest first, so that none works on alone.
+PYTEST := $(BIN)/pytest --numprocesses logical --dist loadfile --no-loadscope-reorder
 TESTS := tests/workflow tests/contract tests/unit
 
 .PHONY: run study replicate test test-kill test-cluster test-all lint bench clean

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-REPOSITORY = Path(__file__).parents[2]
-TINY = REPOSITORY / "config/tiny.yaml"
+from ..workflow.conftest import REPOSITORY, TINY, tiny_run  # noqa: F401
+
 SCRIPT = Path(__file__).parent / "slurm.sh"
 # Waiting as long as the profile does would be most of the time of jobs of seconds.
 QUICK = [
@@ -77,14 +77,3 @@ def command(folder: Path, *words: str, config: Path = TINY) -> list[str]:
 
 def run(folder: Path, *words: str, config: Path = TINY) -> subprocess.CompletedProcess:
     return subprocess.run(command(folder, *words, config=config), capture_output=True, text=True, check=False)
-
-
-@pytest.fixture(scope="session")
-def local(tmp_path_factory) -> Path:
-    """The folder of a tiny run on this machine, without SLURM."""
-    folder = tmp_path_factory.mktemp("local")
-    line = [sys.executable, "-m", "snakemake", "results/tiny/metrics.csv", "--cores", "2", "--configfile", TINY]
-    line += ["--snakefile", REPOSITORY / "Snakefile", "--directory", folder]
-    done = subprocess.run(line, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-4000:]
-    return folder

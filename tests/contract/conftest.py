@@ -1,6 +1,5 @@
-"""Small stand-ins for data, of each kind of input and task, and cases whose tests share what they made."""
+"""Small stand-ins for data, of each kind of input and task."""
 
-import pytest
 import torch
 
 from edgepress.datasets import SPLITS, Prepared
@@ -24,9 +23,3 @@ def small_data(kind: str, task: str, rows: int = 24) -> Prepared:
         {split: torch.randn(rows, *SHAPES[kind], generator=generator) for split in SPLITS},
         {split: targets() for split in SPLITS},
     )
-
-
-def together(*words: str):
-    """A parameter of a fixture of the module, whose tests go to one process."""
-    name = "-".join(words)
-    return pytest.param(words, id=name, marks=pytest.mark.xdist_group(name))

@@ -25,7 +25,7 @@ from edgepress.packing import Compressed
 from edgepress.sweep import generator_for
 from edgepress.training import Training
 
-from .conftest import small_data, together
+from .conftest import small_data
 
 SETTINGS = RunConfig(bits=[16, 10, 8, 5, 4, 3, 2, 1], retraining_bits=[16, 4, 2], retraining_sparsity=[0.0, 0.5, 0.9])
 LEVELS = {name: [Level.parse(level) for level in SETTINGS.levels(name)] for name in sorted(registry.methods())}
@@ -79,7 +79,7 @@ def build(name: str) -> nn.Module:
         return CNN(DATA.input_shape, 3, DATA.task, width=4) if name == "cnn" else networks.build(name, DATA)
 
 
-@pytest.fixture(params=[together(*words) for words in product(LEVELS, NETWORKS)], scope="module")
+@pytest.fixture(params=product(LEVELS, NETWORKS), ids="-".join, scope="module")
 def case(request):
     name, network_name = request.param
     network, method = build(network_name), methods.create(name, BRIEFLY)

@@ -9,17 +9,17 @@ from edgepress import networks, registry
 from edgepress.costs.operations import layer_macs
 from edgepress.training import Training, train
 
-from .conftest import small_data, together
+from .conftest import small_data
 
 CASES = [
-    together(name, kind, task)
+    (name, kind, task)
     for name, entry in sorted(registry.networks().items())
     for kind in entry.inputs
     for task in ("classification", "regression")
 ]
 
 
-@pytest.fixture(params=CASES, scope="module")
+@pytest.fixture(params=CASES, ids="-".join, scope="module")
 def case(request):
     name, kind, task = request.param
     data = small_data(kind, task)

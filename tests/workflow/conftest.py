@@ -1,6 +1,8 @@
 """The workflow as a user runs it: snakemake as a process of its own, in a temporary folder."""
 
+import fcntl
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -26,8 +28,18 @@ def snakemake(folder: Path, *words: str, config: Path = TINY, cores: int = 2) ->
 
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory) -> Path:
-    """The folder of a finished tiny run."""
-    folder = tmp_path_factory.mktemp("tiny")
-    done = snakemake(folder)
+    """The folder of a finished tiny run, which tests only read. The processes of pytest-xdist have one among them."""
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent
+    with (base / "tiny.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = snakemake(base / "tiny")  # which does nothing where another process has
     assert done.returncode == 0, done.stderr[-4000:]
-    return folder
+    return base / "tiny"
+
+
+@pytest.fixture
+def tiny_copy(tiny_run, tmp_path) -> Path:
+    """A copy of the finished tiny run, for the test to work in."""
+    return Path(shutil.copytree(tiny_run, tmp_path / "tiny"))

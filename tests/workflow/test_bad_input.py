@@ -1,7 +1,5 @@
 """What a user sees at the end of a run that cannot be: one sentence, no traceback, and nothing written."""
 
-import shutil
-
 import pytest
 
 from edgepress.metrics import from_csv
@@ -75,9 +73,8 @@ def test_an_override_of_what_the_run_has_not_is_warned_of_once(tmp_path):
     "damaged, job",
     [("data/prepared/breast_cancer_split0.safetensors", "train"), (f"{TRAINED}/model.safetensors", "nearest")],
 )
-def test_a_flipped_bit_in_what_is_kept_ends_in_one_sentence(tiny_run, tmp_path, damaged, job):
-    folder = tmp_path / "run"
-    shutil.copytree(tiny_run, folder)
+def test_a_flipped_bit_in_what_is_kept_ends_in_one_sentence(tiny_copy, damaged, job):
+    folder = tiny_copy
     content = bytearray((folder / damaged).read_bytes())
     content[-1] ^= 1
     (folder / damaged).write_bytes(content)

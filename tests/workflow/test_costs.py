@@ -41,10 +41,10 @@ def one(tmp_path):
     return write
 
 
-def test_accelerators_are_simulated_a_network_and_precision_and_nothing_is_trained_for_it(tiny_run, tmp_path):
+def test_accelerators_are_simulated_a_network_and_precision_and_nothing_is_trained_for_it(tiny_copy, tmp_path):
     config = tmp_path / "more.yaml"
     config.write_text(TINY.read_text() + "hardware: [w8a8, w4a4]\n")
-    jobs = planned(tiny_run, config=config)
+    jobs = planned(tiny_copy, config=config)
     assert {name: count for name, count in jobs.items() if not name.startswith("report_")} == {
         "all": 1,
         "simulate_hardware": 2 * 3,

@@ -29,8 +29,6 @@ CONFIG = {
 }
 RUN = Path("results/own")
 
-pytestmark = pytest.mark.xdist_group("own")
-
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:

@@ -124,17 +124,17 @@ def test_another_copy_on_one_core_gives_the_same_bytes(tiny_run, tmp_path, monke
     assert packed == files(tiny_run, f"{RUN}/*/*/seed1/*/*.safetensors")
 
 
-def test_nothing_is_left_to_do(tiny_run):
-    again = snakemake(tiny_run)
+def test_nothing_is_left_to_do(tiny_copy):
+    again = snakemake(tiny_copy)
     assert again.returncode == 0
     assert "Nothing to be done" in again.stderr
 
 
-def test_a_new_method_runs_its_own_job_alone(tiny_run, tmp_path):
+def test_a_new_method_runs_its_own_job_alone(tiny_copy, tmp_path):
     config = tmp_path / "more.yaml"
     text = (Path(__file__).parents[2] / "config/tiny.yaml").read_text()
     config.write_text(text.replace("methods: [nearest_uniform,", "methods: [nearest_uniform, midrise,"))
-    plan = snakemake(tiny_run, "--dry-run", f"{RUN}/metrics.csv", config=config)
+    plan = snakemake(tiny_copy, "--dry-run", f"{RUN}/metrics.csv", config=config)
     assert plan.returncode == 0, plan.stderr
     planned = {
         line.split()[0] for line in plan.stdout.splitlines() if line.startswith(("compress", "train", "prepare"))
@@ -167,9 +167,8 @@ def test_a_typo_in_a_target_dies_before_any_job(tmp_path):
     assert not (tmp_path / "results").exists()
 
 
-def test_a_failed_cell_is_a_row_and_the_rest_goes_on(tiny_run, tmp_path):
-    folder = tmp_path / "broken"
-    shutil.copytree(tiny_run, folder)
+def test_a_failed_cell_is_a_row_and_the_rest_goes_on(tiny_run, tiny_copy):
+    folder = tiny_copy
     model = folder / RUN / "mv_synthetic/dnn_complex/seed0/fp32/model.safetensors"
     healthy = model.read_bytes()
     for packed in (folder / RUN / "mv_synthetic/dnn_complex/seed0").glob("nearest_uniform/*"):
@@ -190,10 +189,10 @@ def test_a_failed_cell_is_a_row_and_the_rest_goes_on(tiny_run, tmp_path):
     assert files(folder, f"{RUN}/metrics.csv") == files(tiny_run, f"{RUN}/metrics.csv")
 
 
-def test_the_snakemake_report_bundle_is_made(tiny_run):
-    done = snakemake(tiny_run, "--report", "report.zip")
+def test_the_snakemake_report_bundle_is_made(tiny_copy):
+    done = snakemake(tiny_copy, "--report", "report.zip")
     assert done.returncode == 0, done.stderr[-3000:]
-    assert (tiny_run / "report.zip").stat().st_size > 100_000
+    assert (tiny_copy / "report.zip").stat().st_size > 100_000
 
 
 def test_an_interrupted_run_is_finished_by_the_same_command(tiny_run, tmp_path):
@@ -230,19 +229,19 @@ def wait_for(condition, process, seconds=600):
     raise AssertionError(f"not within {seconds} s")
 
 
-def test_what_is_deleted_is_made_again(tiny_run):
+def test_what_is_deleted_is_made_again(tiny_copy):
     lost = {
         "report_pruning": "figures/pruning_mv_synthetic.png",
         "report_full_precision": "tables/full_precision.tex",
         "report_size": "report/size.html",
     }
     for path in lost.values():
-        (tiny_run / RUN / path).unlink()
-    plan = snakemake(tiny_run, "--dry-run")
+        (tiny_copy / RUN / path).unlink()
+    plan = snakemake(tiny_copy, "--dry-run")
     assert plan.returncode == 0
     assert all(rule in plan.stdout for rule in lost) and "train_network" not in plan.stdout
-    again = snakemake(tiny_run)
-    assert again.returncode == 0 and all((tiny_run / RUN / path).exists() for path in lost.values())
+    again = snakemake(tiny_copy)
+    assert again.returncode == 0 and all((tiny_copy / RUN / path).exists() for path in lost.values())
 
 
 @pytest.mark.parametrize(
