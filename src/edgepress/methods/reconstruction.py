@@ -18,10 +18,10 @@ from torch.nn import functional as F
 
 from edgepress.codebooks import Symmetric, code_type, least_error_steps
 from edgepress.datasets import Prepared
-from edgepress.encodings import Dense, Encoding, PerChannel, Quantized
+from edgepress.encodings import Encoding, PerChannel, Quantized
 from edgepress.graph import Layer, UntraceableError, trace
 from edgepress.levels import Level, asked
-from edgepress.methods import Method, calibration_inputs
+from edgepress.methods import Method, calibration_inputs, must_come_first
 from edgepress.methods.layer_by_layer import LayerByLayer
 from edgepress.networks import compressible, layer_of
 from edgepress.packing import Compressed
@@ -235,8 +235,7 @@ class Reconstruction(Method):
     def apply(
         self, stored: Compressed, network: nn.Module, data: Prepared, level: Level, generator: torch.Generator
     ) -> Compressed:
-        if not all(isinstance(encoding, Dense) for encoding in stored.tensors.values()):
-            raise ValueError("a method that reconstructs layers comes before others that compress weights")
+        must_come_first(stored, "a method that reconstructs layers")
         bits = dict.fromkeys(compressible(network), asked(level.bits))
         inputs = calibration_inputs(data, self.rows)
         return reconstruct(stored, network, inputs, bits, ROUNDERS[self.rounding], self.granularity)
