@@ -31,9 +31,16 @@ from edgepress.own import OwnConfig
 from edgepress.sources import MIRROR_VARIABLE
 
 
-def _check_methods(names: list[str]) -> list[str]:
+def _check_steps(names: list[str]) -> list[str]:
     for name in names:
         known("method", name, registry.methods())
+    return names
+
+
+def _check_methods(names: list[str]) -> list[str]:
+    for name in _check_steps(names):
+        if not registry.methods()[name].sweeps:
+            raise wrong(f"'{name}' has no levels of its own; make it a step of one of the 'chains', after one that has")
     return names
 
 
@@ -41,6 +48,8 @@ def _check_chains(chains: dict[str, ChainConfig]) -> dict[str, ChainConfig]:
     for name, chain in chains.items():
         checks.new_name("chain", name, registry.methods() | {"fp32": None})
         sweeps = set().union(*(registry.methods()[step].sweeps for step in chain.steps))
+        if not sweeps:
+            raise wrong(f"none of the steps of '{name}' has levels; add one that quantizes or prunes")
         for swept in ("bits", "act_bits", "sparsity"):
             if getattr(chain, swept) is not None and swept not in sweeps:
                 raise wrong(f"none of the steps of '{name}' has {swept}; leave it out, or add a step that has")
@@ -88,7 +97,7 @@ class TrainingConfig(Settings):
 class ChainConfig(Settings):
     """Methods applied one after the other, each to what the one before it stores."""
 
-    steps: Annotated[Distinct[str], AfterValidator(_check_methods)] = Field(description="the methods, in order")
+    steps: Annotated[Distinct[str], AfterValidator(_check_steps)] = Field(description="the methods, in order")
     bits: Distinct[Bits] | None = Field(None, description="bits a weight; None takes those of the run")
     act_bits: Distinct[Bits] | None = Field(None, description="bits an activation; None takes those of the run")
     sparsity: Distinct[Share] | None = Field(None, description="shares removed; None takes those of the run")

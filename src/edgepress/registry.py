@@ -68,13 +68,14 @@ class NetworkEntry(Entry):
 @dataclass(frozen=True)
 class MethodEntry(Entry):
     """A way to compress. Methods of one family share a job; ``sweep`` names the config list, or lists, of their levels.
+    One that has none (``sweep`` is empty) is a step of chains, whose other steps have levels.
 
     One that ``retrains`` trains the network again, with labels: a job a level, and no fair comparison with methods
     that do not. It must be the ``first`` step of a chain, and so must others that change the weights they keep.
     """
 
     family: str = field(kw_only=True)
-    sweep: Literal["bits", "act_bits", "sparsity", "bits+sparsity"] = field(kw_only=True)
+    sweep: Literal["", "bits", "act_bits", "sparsity", "bits+sparsity"] = field(kw_only=True)
     stochastic: bool = field(default=False, kw_only=True)
     retrains: bool = field(default=False, kw_only=True)
     first: bool = field(default=False, kw_only=True)
@@ -82,7 +83,7 @@ class MethodEntry(Entry):
     @property
     def sweeps(self) -> list[str]:
         """The config lists whose values, in every combination, are its levels."""
-        return self.sweep.split("+")
+        return list(filter(None, self.sweep.split("+")))
 
 
 def _declared(path: Path, variable: str) -> dict[str, dict[str, Any]]:

@@ -84,12 +84,14 @@ def _facts(entry: Entry) -> Iterator[tuple[str, str]]:
     if isinstance(entry, MethodEntry):
         relatives = [name for name, method in registry.methods().items() if method.family == entry.family]
         yield "family", f"{entry.family}: {', '.join(relatives)}"
-        yield "levels", " × ".join(f"{_LEVELS[sweep][0]}, `{sweep}` of a config" for sweep in entry.sweeps)
+        levels = " × ".join(f"{_LEVELS[sweep][0]}, `{sweep}` of a config" for sweep in entry.sweeps)
+        yield "levels", levels or "those of the methods before it in a chain"
         yield "stochastic", "yes, a config draws it `draws` times" if entry.stochastic else "no"
         yield "trains again", "yes, as `retraining` of a config says" if entry.retrains else "no"
         if not entry.retrains:
-            options = " ".join(f"--{sweep.replace('_', '-')} {_LEVELS[sweep][1]}" for sweep in entry.sweeps)
-            yield "try", f"edgepress compress model.safetensors --method {entry.name} {options}"
+            chain = entry.name if entry.sweeps else f"nearest_uniform {entry.name}"
+            options = (f"--{sweep.replace('_', '-')} {_LEVELS[sweep][1]}" for sweep in entry.sweeps or ["bits"])
+            yield "try", f"edgepress compress model.safetensors --method {chain} {' '.join(options)}"
     args = {name: value for name, value in entry.args.items() if value not in (None, entry.name)}
     if args:
         yield "arguments", ", ".join(f"{name}={value!r}" for name, value in args.items())
