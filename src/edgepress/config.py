@@ -28,6 +28,7 @@ from edgepress.config_text import ConfigError, sentence
 from edgepress.jobs import Job
 from edgepress.levels import FULL_PRECISION, Level
 from edgepress.own import OwnConfig
+from edgepress.recipes import TrainingConfig
 from edgepress.sources import MIRROR_VARIABLE
 
 
@@ -72,26 +73,6 @@ def _check_networks(networks: dict[str, list[str]]) -> dict[str, list[str]]:
                 raise wrong(f"'{name}' takes {' or '.join(inputs)} inputs but '{dataset}' is a {kind} data set; "
                              f"give it another network")  # fmt: skip
     return networks
-
-
-class TrainingConfig(Settings):
-    """How networks are trained in full precision."""
-
-    lr: float = Field(0.01, gt=0, le=1, description="Adam's learning rate at the start; it falls to 0 along a cosine")
-    batch_size: Count = Field(128, description="examples a step")
-    max_epochs: Count = Field(40, description="passes over the training rows at most")
-    schedule: Literal["cosine", "onecycle"] = Field(
-        "cosine", description="`onecycle` first rises to `lr` over a third of the epochs"
-    )
-    weight_decay: float = Field(0.0, ge=0, lt=1, description="decoupled weight decay")
-    augment: Literal["none", "crop", "crop_flip"] = Field(
-        "none", description="random shifts of images by up to an eighth; `crop_flip` mirrors half of them, too"
-    )
-    label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of the target spread over all classes")
-    precision: Literal["auto", "float32", "bf16"] = Field(
-        "auto", description="arithmetic of a step; `auto` is bf16 on a GPU, twice as fast there and on recent CPUs"
-    )
-    patience: Count = Field(10, description="epochs without a better loss on val after which training ends")
 
 
 class ChainConfig(Settings):
@@ -330,6 +311,11 @@ class RunConfig(CellConfig, OwnConfig):
             if cell.frozen and cell.weights is None:
                 raise wrong(f"'frozen' is true for {dataset}/{network}, but 'weights' names no file to keep as it is; "
                              f"name one, or leave 'frozen' out")  # fmt: skip
+            for name in ("training", "retraining"):
+                settings = getattr(cell, name)
+                if settings and len(settings.resolutions) > 1 and registry.datasets()[dataset].input != "image":
+                    raise wrong(f"'{name}.resolutions' of {dataset}/{network} are for images, and '{dataset}' is a "
+                                f"table; set them under 'overrides' for images alone")  # fmt: skip
         return self
 
     @property
