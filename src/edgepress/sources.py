@@ -1,7 +1,7 @@
 """Where the files of data sets come from, and how they get to data/raw whole. Imports nothing heavy.
 
-datasets/sources.yaml says of each file what it must hold and where it may be. It is looked for on this machine first: where
-it belongs, in mirror folders, in a package of the system. Only then are its URLs asked, through pooch.
+datasets/sources.yaml says of each file what it must hold and where it may be. It is looked for on this machine first:
+where it belongs, in mirror folders, in a package of the system. Only then are its URLs asked, through pooch.
 """
 
 from __future__ import annotations
