@@ -60,7 +60,8 @@ def data(metrics: pd.DataFrame, run_folder: str | Path) -> dict[str, Any]:
     Where ``run_folder`` has latency.csv, hardware.csv or energy.csv, these costs are axes, too.
     """
     costs = {name: _table(Path(run_folder) / f"{name}.csv") for name in ("latency", "hardware", "energy")}
-    datasets, axes = [], {}
+    datasets: list[dict[str, Any]] = []
+    axes: dict[str, Any] = {}
     for name, rows in metrics.groupby("dataset", sort=False):
         found, of_set = _dataset(rows, costs)
         datasets.append({"name": name, "label": style.label(name), **found})
