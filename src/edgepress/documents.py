@@ -15,11 +15,12 @@ import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from edgepress.config import CellConfig, RunConfig, TrainingConfig
+from edgepress.config import CellConfig, RunConfig
 from edgepress.costs import latency
 from edgepress.files import write_atomically
 from edgepress.metrics import COLUMNS
 from edgepress.own import DATA_KINDS, OwnConfig
+from edgepress.recipes import TrainingConfig
 
 
 def _settings() -> dict[str, FieldInfo]:

@@ -90,7 +90,7 @@ def _home(package: str) -> Path | None:
     if package == "edgepress":
         return _SOURCE
     specification = find(package)
-    places = list(specification.submodule_search_locations or [specification.origin]) if specification else []
+    places = [*(specification.submodule_search_locations or ()), specification.origin] if specification else []
     home = Path(places[0]).parent if places and places[0] else Path(sysconfig.get_path("stdlib"))
     installed = {"site-packages", "dist-packages"} & set(home.parts)
     return None if installed or home.is_relative_to(sysconfig.get_path("stdlib")) else home

@@ -36,7 +36,7 @@ def metered(
     where codecarbon does not know the country.
     """
     noted = {"status": "ok"}
-    if not table:
+    if not table or not settings:
         yield noted
         return
     country = settings["country"]

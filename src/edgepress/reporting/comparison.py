@@ -65,16 +65,21 @@ def compare(before: str | Path, after: str | Path, split: str = "test") -> Compa
     return Comparison(str(before), str(after), split, cells, discovered or status_changed)
 
 
-def _chances(cells: pd.DataFrame) -> pd.Series:
+def _chances(cells: pd.DataFrame) -> np.ndarray:
     """The p-values of everything that moved at all."""
-    chances = cells.reindex(columns=["p_quality", "p_bytes"]).stack()
+    chances = cells.reindex(columns=["p_quality", "p_bytes"]).to_numpy(float)
     return chances[chances < 1]
 
 
 def _rows_as_text(path: str | Path) -> dict[tuple[str, ...], list[tuple[str, ...]]]:
     """The rows of each cell as they stand in the file."""
     table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    return {cell: list(rows.itertuples(index=False, name=None)) for cell, rows in table.groupby(IDENTITY, sort=False)}
+    groups = table.groupby(IDENTITY, sort=False)
+    return {_cell(key): list(rows.itertuples(index=False, name=None)) for key, rows in groups}
+
+
+def _cell(key: tuple[object, ...]) -> tuple[str, ...]:
+    return tuple(map(str, key))
 
 
 def _per_seed(path: str | Path, split: str) -> dict[tuple[str, ...], tuple[Quality, pd.DataFrame]]:
@@ -83,19 +88,23 @@ def _per_seed(path: str | Path, split: str) -> dict[tuple[str, ...], tuple[Quali
     found = {}
     for _, rows in metrics[metrics.split == split].groupby("dataset", sort=False):
         quality = results.quality_of(rows)
-        for cell, table in results.per_seed(rows).groupby(IDENTITY, sort=False):
-            found[cell] = quality, table.set_index("seed")[["quality", "bytes"]]
+        for key, table in results.per_seed(rows).groupby(IDENTITY, sort=False):
+            found[_cell(key)] = quality, table.set_index("seed")[["quality", "bytes"]]
     return found
 
 
-def _judged(texts: list[list | None], measured: list[tuple[Quality, pd.DataFrame] | None]) -> dict[str, object]:
+def _judged(
+    texts: list[list[tuple[str, ...]] | None], measured: list[tuple[Quality, pd.DataFrame] | None]
+) -> dict[str, object]:
     if None in texts:
         return {"verdict": ONLY_AFTER if texts[0] is None else ONLY_BEFORE}
-    if None in measured:
-        both = measured == [None, None]
-        return {"verdict": NO_RESULT if both else GAINED if measured[0] is None else LOST}
-    (quality, before), (_, after) = measured
-    row = {
+    before_and_quality, after_and_quality = measured
+    if before_and_quality is None:
+        return {"verdict": NO_RESULT if after_and_quality is None else GAINED}
+    if after_and_quality is None:
+        return {"verdict": LOST}
+    (quality, before), (_, after) = before_and_quality, after_and_quality
+    row: dict[str, object] = {
         "measure": quality.label,
         "quality_before": quality.mean(before.quality),
         "quality_after": quality.mean(after.quality),
@@ -220,6 +229,7 @@ def _changed(comparison: Comparison) -> pd.DataFrame:
 def readable(comparison: Comparison) -> pd.DataFrame:
     """The cells that changed or are missing, as one reads them."""
     rows = []
+    cell: Any
     for cell in _changed(comparison).itertuples():
         row = {name: getattr(cell, name) for name in [*IDENTITY, "verdict"]}
         for name in ("measure", "A", "B", "change", "bytes A", "bytes B"):
