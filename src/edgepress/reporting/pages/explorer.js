@@ -107,11 +107,7 @@ function pick(names) {
 }
 
 function picker(now, shown) {
-  const families = new Map();
-  for (const name of now.set.methods) {
-    const method = methods.get(name);
-    families.set(method.family, [...(families.get(method.family) ?? []), method]);
-  }
+  const families = Map.groupBy(now.set.methods.map((name) => methods.get(name)), (method) => method.family);
   const words = $("find").value.toLowerCase();
   const focused = document.activeElement?.dataset?.pick;
   const group = ([family, members]) => {
@@ -174,11 +170,7 @@ function hover(now, point) {
 // A line for each method, and network: its levels, from the cheapest on.
 function traces(now, points) {
   const { set, cost, quality } = now;
-  const lines = new Map();
-  for (const point of points) {
-    const key = `${set.method[point]} ${set.network[point]}`;
-    lines.set(key, [...(lines.get(key) ?? []), point]);
-  }
+  const lines = Map.groupBy(points, (point) => `${set.method[point]} ${set.network[point]}`);
   return [...lines.values()].map((line) => {
     line.sort((a, b) => cost[a] - cost[b]);
     const method = methodOf(set, line[0]);
@@ -237,13 +229,9 @@ function layout(now, points) {
 }
 
 function key(now, shown, open) {
-  const families = new Map();
-  for (const name of now.set.methods.filter((method) => shown.has(method))) {
-    const method = methods.get(name);
-    const entry = element("span", {}, swatch(method, now.network === ALL ? "square" : method.symbol), method.label);
-    families.set(method.family, [...(families.get(method.family) ?? []), entry]);
-  }
-  const groups = [...families.values()].map((entries) => element("div", {}, ...entries));
+  const drawn = now.set.methods.filter((name) => shown.has(name)).map((name) => methods.get(name));
+  const entry = (method) => element("span", {}, swatch(method, now.network === ALL ? "square" : method.symbol), method.label);
+  const groups = [...Map.groupBy(drawn, (method) => method.family).values()].map((family) => element("div", {}, ...family.map(entry)));
   if (now.network === ALL) {
     const grey = { colour: styled("--faint"), colour_on_dark: styled("--faint") };
     groups.push(element("div", {}, ...now.set.networks.map(({ label }, place) => element("span", {}, swatch(grey, NETWORK_SYMBOLS[place % NETWORK_SYMBOLS.length]), label))));
@@ -278,7 +266,7 @@ function rowsOf(now, points, marked) {
     const make = () => {
       const cells = texts.map((text, place) => element("td", typeof values[place] === "string" ? {} : { class: "number" }, text));
       cells[0].replaceChildren(element("button", { type: "button", onclick: () => look(point, false) }, texts[0]));
-      return element("tr", { "data-point": point, "aria-current": point === state.point }, ...cells);
+      return element("tr", { "data-point": point, "aria-current": `${point === state.point}` }, ...cells);
     };
     return { values, text: texts.join(" ").toLowerCase(), make };
   });
