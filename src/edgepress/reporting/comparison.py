@@ -183,7 +183,9 @@ def _told(value: object) -> str:
 def _cells(row: Mapping[Hashable, Any], cell: Any) -> list[tuple[str, float | None]]:
     """The texts of a row, each with the number that it is sorted by; None where the text serves."""
     numbers = {"A": "quality_before", "B": "quality_after", "bytes A": "bytes_before", "bytes B": "bytes_after"}
-    values = {name: getattr(cell, column, None) for name, column in (numbers | {"change": "change"}).items()}
+    values: dict[Hashable, Any] = {
+        name: getattr(cell, column, None) for name, column in (numbers | {"change": "change"}).items()
+    }
     return [(text, None if pd.isna(values.get(name)) else values[name]) for name, text in row.items()]
 
 
