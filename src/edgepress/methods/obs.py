@@ -28,7 +28,7 @@ from edgepress.datasets import Prepared
 from edgepress.encodings import Dense, Encoding
 from edgepress.graph import Layer, UntraceableError, trace
 from edgepress.levels import Level, asked
-from edgepress.methods import Method, calibration_inputs
+from edgepress.methods import Method, calibration_inputs, must_come_first
 from edgepress.methods.layer_by_layer import LayerByLayer
 from edgepress.methods.n_of_m import GROUP, in_groups, keep_two_of_four, why_not
 from edgepress.methods.pruning import keep_largest
@@ -196,8 +196,7 @@ class OptimalBrainSurgeon(Method):
     def apply(
         self, stored: Compressed, network: nn.Module, data: Prepared, level: Level, generator: torch.Generator
     ) -> Compressed:
-        if not all(isinstance(encoding, Dense) for encoding in stored.tensors.values()):
-            raise ValueError("a method that changes the weights it keeps must be the first step of a chain")
+        must_come_first(stored, "a method that changes the weights it keeps")
         names = in_groups(network) if self.pattern == "2:4" else compressible(network)[:-1]
         inputs = calibration_inputs(data, self.rows)
         sparsity = asked(level.sparsity)

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from edgepress.codebooks import Grid
 from edgepress.datasets import Prepared
-from edgepress.encodings import Dense, Quantized
+from edgepress.encodings import Quantized
 from edgepress.levels import Level, asked
+from edgepress.methods import must_come_first
 from edgepress.methods.retraining import Constraint, Retraining, straight_through
 from edgepress.methods.rounding import nearest, rounded
 from edgepress.networks import compressible
@@ -171,8 +172,7 @@ class _QuantizationAware(Retraining):
     def apply(
         self, stored: Compressed, network: nn.Module, data: Prepared, level: Level, generator: torch.Generator
     ) -> Compressed:
-        if not all(isinstance(encoding, Dense) for encoding in stored.tensors.values()):
-            raise ValueError("quantization-aware training must be the first step of a chain")
+        must_come_first(stored, "quantization-aware training")
         weights = {name: network.get_parameter(name) for name in compressible(network)}
         constraints = {name: self.constraint(weight, asked(level.bits), generator) for name, weight in weights.items()}
         return self.retrained(network, constraints, data, generator)

@@ -23,7 +23,7 @@ from edgepress.encodings.channels import in_eight_bits
 from edgepress.encodings.huffman import shortest
 from edgepress.graph import Layer, UntraceableError, trace
 from edgepress.levels import Level, asked
-from edgepress.methods import Method, calibration_inputs
+from edgepress.methods import Method, calibration_inputs, must_come_first
 from edgepress.methods.layer_by_layer import LayerByLayer
 from edgepress.methods.rounding import rounded
 from edgepress.networks import compressible, layer_of
@@ -257,8 +257,7 @@ class Reconstruction(Method):
     def apply(
         self, stored: Compressed, network: nn.Module, data: Prepared, level: Level, generator: torch.Generator
     ) -> Compressed:
-        if not all(isinstance(encoding, Dense) for encoding in stored.tensors.values()):
-            raise ValueError("a method that reconstructs layers comes before others that compress weights")
+        must_come_first(stored, "a method that reconstructs layers")
         bits = dict.fromkeys(compressible(network), asked(level.bits))
         inputs = calibration_inputs(data, self.rows)
         stored = reconstruct(stored, network, inputs, bits, ROUNDERS[self.rounding], self.granularity)
