@@ -6,6 +6,7 @@ TARGETS = [
     *([f"{RESULTS}/hardware.csv"] if SIMULATIONS else []),
     *([f"{RESULTS}/latency.csv"] if TIMED else []),
     *([f"{RESULTS}/energy.csv"] if CONFIG.energy else []),
+    *([f"{RESULTS}/recipes.csv"] if FOLLOWED else []),
 ]
 REPORT = f"{RESULTS}/report/index.html"
 
