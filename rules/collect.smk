@@ -1,6 +1,4 @@
-# The cells are targets, too: one that is missing is made although a metrics.csv, of a run that failed, is there.
-TARGETS = [
-    *[cell.metrics for cell in CELLS],
+COLLECTED = [
     f"{RESULTS}/metrics.csv",
     f"{RESULTS}/timings.csv",
     *([f"{RESULTS}/hardware.csv"] if SIMULATIONS else []),
@@ -8,6 +6,8 @@ TARGETS = [
     *([f"{RESULTS}/energy.csv"] if CONFIG.energy else []),
     *([f"{RESULTS}/recipes.csv"] if FOLLOWED else []),
 ]
+# The cells are targets, too: one that is missing is made although a metrics.csv, of a run that failed, is there.
+TARGETS = [*[cell.metrics for cell in CELLS], *COLLECTED]
 REPORT = f"{RESULTS}/report/index.html"
 
 

@@ -1,4 +1,5 @@
-TARGETS = [f"{RESULTS}/metrics.csv", f"{RESULTS}/tensors.csv"]
+COLLECTED = [f"{RESULTS}/metrics.csv", f"{RESULTS}/tensors.csv"]
+TARGETS = COLLECTED
 REPORT = f"{RESULTS}/report/replication.html"
 
 

@@ -12,7 +12,6 @@ REPORT_FILES = [f"{RESULTS}/{path}" for notebook in NOTEBOOKS for path in notebo
 PUBLISHED = f"{workflow.basedir}/results/reference/published.csv"
 REPORT_CODE = provenance.code_digest(
     SCRIPT.format("render_notebook"),
-    SCRIPT.format("write_index"),
     *[
         f"edgepress.reporting.{module}"
         for module in (
@@ -90,6 +89,7 @@ for notebook in NOTEBOOKS:
 rule report_index:
     input:
         metrics=f"{RESULTS}/metrics.csv",
+        others=COLLECTED[1:],
         notebooks=[notebook.path for notebook in NOTEBOOKS],
         pages=[f"{RESULTS}/report/{notebook.name}.html" for notebook in NOTEBOOKS],
     output:
@@ -109,7 +109,7 @@ rule report_index:
         ENVIRONMENT
     params:
         datasets=SHOWN,
-        code=REPORT_CODE,
+        code=provenance.code_digest(SCRIPT.format("write_index")),
     message:
         "Writing the report's first page"
     script:

@@ -6,9 +6,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
 
 from edgepress import checks, own, registry
 from edgepress.checks import (
@@ -32,9 +32,16 @@ from edgepress.recipes import RECIPES, Recipes, TrainingConfig
 from edgepress.sources import MIRROR_VARIABLE
 
 
-def _check_methods(names: list[str]) -> list[str]:
+def _check_steps(names: list[str]) -> list[str]:
     for name in names:
         known("method", name, registry.methods())
+    return names
+
+
+def _check_methods(names: list[str]) -> list[str]:
+    for name in _check_steps(names):
+        if not registry.methods()[name].sweeps:
+            raise wrong(f"'{name}' has no levels of its own; make it a step of one of the 'chains', after one that has")
     return names
 
 
@@ -42,6 +49,8 @@ def _check_chains(chains: dict[str, ChainConfig]) -> dict[str, ChainConfig]:
     for name, chain in chains.items():
         checks.new_name("chain", name, registry.methods() | {"fp32": None})
         sweeps = set().union(*(registry.methods()[step].sweeps for step in chain.steps))
+        if not sweeps:
+            raise wrong(f"none of the steps of '{name}' has levels; add one that quantizes or prunes")
         for swept in ("bits", "act_bits", "sparsity"):
             if getattr(chain, swept) is not None and swept not in sweeps:
                 raise wrong(f"none of the steps of '{name}' has {swept}; leave it out, or add a step that has")
@@ -69,7 +78,7 @@ def _check_networks(networks: dict[str, list[str]]) -> dict[str, list[str]]:
 class ChainConfig(Settings):
     """Methods applied one after the other, each to what the one before it stores."""
 
-    steps: Annotated[Distinct[str], AfterValidator(_check_methods)] = Field(description="the methods, in order")
+    steps: Annotated[Distinct[str], AfterValidator(_check_steps)] = Field(description="the methods, in order")
     bits: Distinct[Bits] | None = Field(None, description="bits a weight; None takes those of the run")
     act_bits: Distinct[Bits] | None = Field(None, description="bits an activation; None takes those of the run")
     sparsity: Distinct[Share] | None = Field(None, description="shares removed; None takes those of the run")
@@ -225,9 +234,12 @@ class CellConfig(Settings):
         return {*sweeps, *families, *(["recipes"] if self.recipes else [])}
 
 
-OverrideConfig = checks.optional(
-    CellConfig, "OverrideConfig", "Settings of one data set or network that differ from the rest."
-)
+if TYPE_CHECKING:
+    OverrideConfig = Settings  # a model that is made at run time is no type
+else:
+    OverrideConfig = checks.optional(
+        CellConfig, "OverrideConfig", "Settings of one data set or network that differ from the rest."
+    )
 
 
 def _check_overrides(overrides: dict[str, Any]) -> dict[str, Any]:
@@ -372,7 +384,8 @@ def parse(raw: Mapping[str, Any], source: str = "the config") -> RunConfig:
 
 
 def _told(error: Mapping[str, Any]) -> str:
-    first, name, kind, *others = [*error["loc"], "", "", ""]
+    place: tuple[str | int, ...] = (*error["loc"], "", "", "")
+    first, name, kind, *others = place
     if first != "own_data" or kind not in own.DATA_KINDS:
         return sentence(error, _settings_at)
     place = tuple(filter(None, (first, name, *others)))  # without the kind, which is no setting but decides on them
@@ -392,14 +405,15 @@ def check_paths(config: RunConfig, source: str = "the config") -> None:
 
 def _settings_at(place: Sequence[str | int]) -> Mapping[str, Any]:
     """The settings that there are at a place of the config."""
-    inner = {
+    inner: dict[str, type[BaseModel]] = {
         "training": TrainingConfig,
         "retraining": TrainingConfig,
         "energy": EnergyConfig,
         "replication": ReplicationConfig,
     }
-    named = {"overrides": CellConfig, "chains": ChainConfig, "own_networks": own.OwnNetwork}
-    parts, model = iter(place), RunConfig
+    named: dict[str, type[BaseModel]] = {"overrides": CellConfig, "chains": ChainConfig, "own_networks": own.OwnNetwork}
+    model: type[BaseModel] = RunConfig
+    parts = iter(place)
     for part in parts:
         model = {**inner, **named}[str(part)]
         if part in named:

@@ -20,7 +20,7 @@ def predict(network: nn.Module, inputs: Tensor) -> Tensor:
     network.eval()
     if inputs.dim() == 4:
         # Not in inference mode, where the weights would become tensors that cannot be trained on.
-        network.to(memory_format=torch.channels_last)
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # not in torch's types
     size = max(1, min(_BATCH, _BATCH_VALUES // inputs[0].numel()))
     with torch.inference_mode():
         return torch.cat([network(batch) for batch in inputs.split(size)]).to("cpu", torch.float64)

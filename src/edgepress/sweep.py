@@ -13,12 +13,12 @@ from torch import nn
 from edgepress import methods, packing, registry, tensor_files
 from edgepress.activations import input_bits
 from edgepress.checkpoints import Checkpoints
-from edgepress.costs.operations import FLOAT_BITS, bit_operations, layer_macs
+from edgepress.costs.operations import bit_operations, layer_macs
 from edgepress.datasets import Prepared
 from edgepress.encodings import Dense
 from edgepress.evaluation import evaluate
 from edgepress.graph import fold_batch_norm
-from edgepress.levels import Level
+from edgepress.levels import FLOAT_BITS, Level
 from edgepress.networks import compressible, inference_state, parameter_count
 from edgepress.packing import Compressed
 from edgepress.training import Training
@@ -102,7 +102,7 @@ class Bench:
         visible = self.trained.data.only("train", "val")
         for name in levels:
             level = Level.parse(name)
-            identity = {"method": method, "family": family, "level": name, "bits": level.bits}
+            identity: dict[str, Any] = {"method": method, "family": family, "level": name, "bits": level.bits}
             identity |= {"act_bits": level.act_bits, "sparsity_target": level.sparsity}
             reason = next(filter(None, (step.skip(network, visible, level) for step in chain)), None)
             if reason is not None:

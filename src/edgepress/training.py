@@ -132,7 +132,7 @@ def _descend(
     order = torch.Generator().manual_seed(seed)
     scale = _TargetScale.of(data, network)
     if data.inputs["train"].dim() == 4:
-        network.to(memory_format=torch.channels_last)
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # not in torch's types
     optimizer = torch.optim.AdamW(scale.groups(network, settings.lr), weight_decay=settings.weight_decay)
     schedule = _schedule(optimizer, settings, len(data.inputs["train"]))
     drawn_from = [*_generators_of(data.inputs["train"].device), order, *generators]
@@ -304,7 +304,7 @@ class _TargetScale:
     @classmethod
     def of(cls, data: Prepared, network: nn.Module) -> _TargetScale:
         targets, names = data.targets["train"], networks.compressible(network)
-        layer = network.get_submodule(names[-1].removesuffix("weight").removesuffix(".")) if names else None
+        layer = networks.layer_of(network, names[-1]) if names else None
         if not targets.is_floating_point() or not isinstance(layer, nn.Linear) or layer.bias is None:
             return cls()
         return cls(layer, float(targets.mean()), float(targets.std()) or 1.0)
@@ -323,7 +323,9 @@ class _TargetScale:
         """The parameters with their learning rates."""
         if self.layer is None:
             return [{"params": list(network.parameters()), "lr": lr}]
-        weight = self.layer.parametrizations.weight.original if is_parametrized(self.layer) else self.layer.weight
+        weight = self.layer.weight
+        if is_parametrized(self.layer):
+            weight = self.layer.get_parameter("parametrizations.weight.original")
         ends = {id(weight), id(self.layer.bias)}
         rest = [parameter for parameter in network.parameters() if id(parameter) not in ends]
         return [{"params": rest, "lr": lr}, {"params": [weight, self.layer.bias], "lr": lr * self.std}]

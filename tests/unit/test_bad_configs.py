@@ -244,6 +244,12 @@ BAD = {
         "first step of 'mine'",
     ),
     "shares of retraining out of range": ("retraining_sparsity: [1]", "'retraining_sparsity[0]' is 1", "less than 1"),
+    "a chain without levels": (
+        "chains: {mine: {steps: [huffman]}}",
+        "none of the steps of 'mine' has levels",
+        "add one",
+    ),
+    "a step of chains as a method": ("methods: [huffman]", "'huffman' has no levels of its own", "'chains'"),
     "bits of a chain that has none": (
         "chains: {mine: {steps: [random], bits: [4]}}",
         "none of the steps of 'mine' has bits",

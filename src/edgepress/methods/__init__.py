@@ -79,7 +79,9 @@ def create(name: str, retraining: Training | None = None, checkpoints: Checkpoin
     """
     entry = registry.methods()[name]
     if not entry.retrains:
-        return entry.load()(**entry.args)
+        plain: Method = entry.load()(**entry.args)
+        return plain
     if retraining is None:
         raise ValueError(f"'{name}' trains the network again; say how")
-    return entry.load()(**entry.args, training=retraining, checkpoints=checkpoints)
+    retrains: Method = entry.load()(**entry.args, training=retraining, checkpoints=checkpoints)
+    return retrains

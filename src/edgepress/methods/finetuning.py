@@ -63,6 +63,8 @@ _PRUNING: dict[str, Method] = {
 class _Masked(Constraint):
     """Weights of which those that a mask does not keep are 0, and stay so."""
 
+    mask: Tensor
+
     def __init__(self, mask: Tensor) -> None:
         super().__init__()
         self.register_buffer("mask", mask)

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from edgepress.codebooks import Grid
 from edgepress.datasets import Prepared
 from edgepress.encodings import Dense, Quantized
-from edgepress.levels import Level
-from edgepress.methods.retraining import Constraint, Retraining, StraightThrough
+from edgepress.levels import Level, asked
+from edgepress.methods.retraining import Constraint, Retraining, straight_through
 from edgepress.methods.rounding import nearest, rounded
 from edgepress.networks import compressible
 from edgepress.packing import Compressed
@@ -126,7 +126,7 @@ class _Rounded(Constraint):
         if not bool(weights.detach().isfinite().all()):
             raise ArithmeticError("training diverged: a weight is no longer finite; lower its lr")
         quantized = self.encoded(weights.detach().cpu()).decode()
-        return StraightThrough.apply(weights, quantized.to(weights.device))
+        return straight_through(weights, quantized.to(weights.device))
 
 
 def on_learned_grid(values: Tensor, log_step: Tensor, lowest: int, highest: int) -> Tensor:
@@ -138,7 +138,7 @@ def on_learned_grid(values: Tensor, log_step: Tensor, lowest: int, highest: int)
     """
     step = log_step.exp()
     position = (values / step).clamp(lowest, highest)
-    return step * StraightThrough.apply(position, position.detach().round())
+    return step * straight_through(position, position.detach().round())
 
 
 class _LearnedGrid(Constraint):
@@ -180,7 +180,7 @@ class _QuantizationAware(Retraining):
         if not all(isinstance(encoding, Dense) for encoding in stored.tensors.values()):
             raise ValueError("quantization-aware training must be the first step of a chain")
         weights = {name: network.get_parameter(name) for name in compressible(network)}
-        constraints = {name: self.constraint(weight, level.bits, generator) for name, weight in weights.items()}
+        constraints = {name: self.constraint(weight, asked(level.bits), generator) for name, weight in weights.items()}
         return self.retrained(network, constraints, data, generator)
 
 
@@ -200,7 +200,7 @@ class LearnedStepSize(_QuantizationAware):
     """LSQ (Esser et al. 2020, arXiv 1902.08153): the step of each layer's grid is learned with its weights."""
 
     def skip(self, network: nn.Module, data: Prepared, level: Level) -> str | None:
-        return "a learned step needs 2 bits or more" if level.bits < 2 else None
+        return "a learned step needs 2 bits or more" if asked(level.bits) < 2 else None
 
     def constraint(self, weights: Tensor, bits: int, generator: torch.Generator) -> Constraint:
         return _LearnedGrid(weights, bits)

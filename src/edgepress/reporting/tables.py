@@ -26,7 +26,7 @@ def full_precision(metrics: pd.DataFrame) -> pd.DataFrame:
         means = means.join(costs[["macs"]], on="network")
         parameters = (8 * costs.bytes / costs.bits_per_weight).round().astype(int)
         means["parameters"] = means.network.map(parameters)
-        tables.append(_table(means, dataset, quality_of(rows), ["parameters", "macs", "bytes"]))
+        tables.append(_table(means, str(dataset), quality_of(rows), ["parameters", "macs", "bytes"]))
     return pd.concat(tables, ignore_index=True)
 
 
@@ -104,8 +104,8 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
             ends = shown.pop(f"{name}_low"), shown.pop(f"{name}_high")
             compared = name in ("change", "difference")
             shown[name] = [
-                _with_interval(*values, signed=compared and not error, ratio=compared and error)
-                for *values, error in zip(shown[name], *ends, is_error, strict=True)
+                _with_interval(mean, low, high, signed=compared and not error, ratio=compared and error)
+                for mean, low, high, error in zip(shown[name], *ends, is_error, strict=True)
             ]
     for name in ("bytes", "parameters", "macs"):
         if name in shown:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import matplotlib.pyplot as plt
+from typing import Any
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, NullLocator
 
 from edgepress.reporting import style
 from edgepress.reporting.figures import panels
@@ -43,9 +44,9 @@ def pareto(metrics: pd.DataFrame, dataset: str) -> Figure:
 
 def _points(axes: Axes, points: pd.DataFrame, quality: Quality) -> None:
     for method, group in points.groupby("method", sort=False):
-        look = _point(method, group.family.iloc[0])
+        look = _point(str(method), group.family.iloc[0])
         hollow = retrained(group).all()
-        face = {"facecolors": "none", "linewidths": 0.9} if hollow else {"alpha": 0.85, "linewidths": 0}
+        face: style.Look = {"facecolors": "none", "linewidths": 0.9} if hollow else {"alpha": 0.85, "linewidths": 0}
         axes.scatter(
             group.bytes,
             quality.scale * group.quality,
@@ -57,12 +58,12 @@ def _points(axes: Axes, points: pd.DataFrame, quality: Quality) -> None:
         )
 
 
-def _front(axes: Axes, panel: pd.DataFrame, quality: Quality, **look: object) -> None:
+def _front(axes: Axes, panel: pd.DataFrame, quality: Quality, **look: Any) -> None:
     front = pareto_front(panel, quality)
     axes.plot(front.bytes, quality.scale * front.quality, zorder=2, **look)
 
 
-def _point(method: str, family: str) -> dict[str, object]:
+def _point(method: str, family: str) -> style.Look:
     """The look of a point: chains of methods share a marker."""
     look = style.look(method)
     return {"color": look["color"], "marker": _CHAIN_MARKER if "_then_" in family else look["marker"]}
@@ -70,8 +71,10 @@ def _point(method: str, family: str) -> dict[str, object]:
 
 def _entries(means: pd.DataFrame) -> list[Line2D]:
     """Colours of codebooks and markers of roundings apart: together they would be as many as there are methods."""
-    marks, colours, alone = {}, {}, {}
-    for method, family in means[["method", "family"]].drop_duplicates().itertuples(index=False):
+    marks: dict[str, style.Look] = {}
+    colours: dict[str, style.Look] = {}
+    alone: dict[str, style.Look] = {}
+    for method, family in means[["method", "family"]].drop_duplicates().itertuples(index=False, name=None):
         look = _point(method, family)
         if "_then_" in family:
             marks["a chain of methods"] = {"marker": _CHAIN_MARKER}
@@ -107,4 +110,4 @@ def _byte_ticks(axes: Axes) -> None:
             break
     axes.set_xticks(ticks)
     axes.xaxis.set_major_formatter(FuncFormatter(text))
-    axes.xaxis.set_minor_locator(plt.NullLocator())
+    axes.xaxis.set_minor_locator(NullLocator())
