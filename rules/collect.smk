@@ -4,6 +4,7 @@ COLLECTED = [
     *([f"{RESULTS}/hardware.csv"] if SIMULATIONS else []),
     *([f"{RESULTS}/latency.csv"] if TIMED else []),
     *([f"{RESULTS}/energy.csv"] if CONFIG.energy else []),
+    *([f"{RESULTS}/recipes.csv"] if FOLLOWED else []),
 ]
 # The cells are targets, too: one that is missing is made although a metrics.csv, of a run that failed, is there.
 TARGETS = [*[cell.metrics for cell in CELLS], *COLLECTED]

@@ -4,6 +4,7 @@ import sys
 
 from edgepress import config as run_config
 from edgepress import config_text, logs, metrics, provenance, registry, reporting, runs, sources
+from edgepress.recipes import RECIPES
 from snakemake.utils import update_config
 
 if not workflow.config_settings.configfiles:

@@ -14,7 +14,17 @@ REPORT_CODE = provenance.code_digest(
     SCRIPT.format("render_notebook"),
     *[
         f"edgepress.reporting.{module}"
-        for module in ("figures", "findings", "replication", "results", "selection", "style", "summary", "tables")
+        for module in (
+            "figures",
+            "findings",
+            "recipes",
+            "replication",
+            "results",
+            "selection",
+            "style",
+            "summary",
+            "tables",
+        )
     ],
 )
 
@@ -28,6 +38,7 @@ for notebook in NOTEBOOKS:
             metrics=f"{RESULTS}/metrics.csv",
             notebook=notebook.path,
             published=PUBLISHED if CONFIG.replication else [],
+            recipes=f"{RESULTS}/recipes.csv" if "recipes" in notebook.needs else [],
         output:
             page=report(
                 f"{RESULTS}/report/{notebook.name}.html",

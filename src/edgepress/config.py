@@ -28,7 +28,7 @@ from edgepress.config_text import ConfigError, sentence
 from edgepress.jobs import Job
 from edgepress.levels import FULL_PRECISION, Level
 from edgepress.own import OwnConfig
-from edgepress.recipes import TrainingConfig
+from edgepress.recipes import RECIPES, Recipes, TrainingConfig
 from edgepress.sources import MIRROR_VARIABLE
 
 
@@ -132,7 +132,8 @@ class CellConfig(Settings):
         description="parts of the data on which quality is measured; things are chosen on val and reported on test",
     )
     fold_bn: bool = Field(
-        True, description="make BatchNorm part of the layer before it, but for methods that train the network again"
+        True,
+        description="make BatchNorm part of the layer before it, but for methods that train the network again with it",
     )
     hardware: Annotated[list[Precision], AllDistinct] = Field(
         [],
@@ -154,6 +155,11 @@ class CellConfig(Settings):
         TrainingConfig(),
         description="how networks are trained; null trains none: `weights` hold all of the network, which is one seed",
     )
+    recipes: Annotated[Recipes, AllDistinct] = Field(
+        [],
+        description="ways to train that are compared, beside all else, in quality against steps, seconds and energy: "
+        "`[adam, early_stop, onecycle, progressive, bf16]`; the first is what the others are measured by",
+    )
     retraining: TrainingConfig = Field(
         TrainingConfig(lr=0.002, max_epochs=10), description="how the methods that train again do it"
     )
@@ -166,6 +172,10 @@ class CellConfig(Settings):
     def weights_of(self, seed: object) -> str | None:
         """The file that the training with this seed begins from."""
         return self.weights and self.weights.replace("{seed}", f"{seed}")
+
+    def trained_by(self, recipe: str) -> dict[str, Any]:
+        """The settings of a training by the recipe of that name."""
+        return {**self.training.model_dump(), **RECIPES[recipe]}
 
     def steps(self, method: str) -> list[str]:
         """The methods that ``method`` consists of: those of a chain, or itself."""
@@ -216,11 +226,12 @@ class CellConfig(Settings):
     @property
     def offers(self) -> set[str]:
         """What its results can show: the families of its methods, and for those that do not train the network again
-        what they are swept over, ``bits``, ``sparsity`` or ``act_bits+bits``, say.
+        what they are swept over, ``bits``, ``sparsity`` or ``act_bits+bits``, say; and recipes.
         """
         names = [*self.methods, *self.chains]
         sweeps = ("+".join(sorted(self._sweeps(name))) for name in names if not self.retrains(name))
-        return {*sweeps, *(registry.family(self.steps(name)) for name in names)}
+        families = (registry.family(self.steps(name)) for name in names)
+        return {*sweeps, *families, *(["recipes"] if self.recipes else [])}
 
 
 if TYPE_CHECKING:
@@ -311,6 +322,9 @@ class RunConfig(CellConfig, OwnConfig):
             if cell.frozen and cell.weights is None:
                 raise wrong(f"'frozen' is true for {dataset}/{network}, but 'weights' names no file to keep as it is; "
                              f"name one, or leave 'frozen' out")  # fmt: skip
+            if cell.training is None and cell.recipes:
+                raise wrong(f"'training' of {dataset}/{network} is None, so there is nothing to compare; "
+                            f"leave 'recipes' out, or say how it is trained")  # fmt: skip
             for name in ("training", "retraining"):
                 settings = getattr(cell, name)
                 if settings and len(settings.resolutions) > 1 and registry.datasets()[dataset].input != "image":

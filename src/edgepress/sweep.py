@@ -97,7 +97,8 @@ class Bench:
         family = registry.family([entry.name for entry in entries])
         draws = draws if any(entry.stochastic for entry in entries) else 1
         chain = [methods.create(entry.name, self.retraining, self.checkpoints) for entry in entries]
-        network = self.trained.network if any(entry.retrains for entry in entries) else self.shipped
+        as_trained = any(entry.retrains and not entry.folded for entry in entries)
+        network = self.trained.network if as_trained else self.shipped
         visible = self.trained.data.only("train", "val")
         for name in levels:
             level = Level.parse(name)

@@ -6,8 +6,19 @@ them.
 
 from edgepress.reporting.figures.claims import evidence
 from edgepress.reporting.figures.pairs import qat, quantize_prune
+from edgepress.reporting.figures.recipes import recipes
 from edgepress.reporting.figures.size import pareto
 from edgepress.reporting.figures.sweeps import change, precision, pruning
 from edgepress.reporting.figures.training import training_curves
 
-__all__ = ["change", "evidence", "pareto", "precision", "pruning", "qat", "quantize_prune", "training_curves"]
+__all__ = [
+    "change",
+    "evidence",
+    "pareto",
+    "precision",
+    "pruning",
+    "qat",
+    "quantize_prune",
+    "recipes",
+    "training_curves",
+]
