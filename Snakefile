@@ -20,6 +20,7 @@ else:
 
     include: "rules/train.smk"
     include: "rules/compress.smk"
+    include: "rules/peers.smk"
     include: "rules/hardware.smk"
     include: "rules/deploy.smk"
     include: "rules/collect.smk"

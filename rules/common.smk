@@ -52,6 +52,7 @@ SOURCES = {
 # What is done to each network, and the jobs that compress it.
 SETTINGS = {} if CONFIG.replication else CONFIG.cells()
 JOBS = {place: cell.jobs() for place, cell in SETTINGS.items()}
+PEER_JOBS = {place: cell.peer_jobs() for place, cell in SETTINGS.items()}
 TRAININGS = [
     {"dataset": dataset, "network": network, "seed": seed}
     for (dataset, network), cell in SETTINGS.items()
@@ -72,7 +73,7 @@ CELLS = [
     for training in TRAININGS
     for cell in metrics.cells(
         training,
-        JOBS[training["dataset"], training["network"]],
+        JOBS[training["dataset"], training["network"]] + PEER_JOBS[training["dataset"], training["network"]],
         results=f"{RESULTS}/{TRAINED}".format(**training),
         log_folder=f"{LOGS}/{TRAINED}".format(**training),
         data=WAY_TO_DATA[training["dataset"]],
