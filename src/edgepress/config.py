@@ -195,7 +195,7 @@ class CellConfig(Settings):
 
     def trained_by(self, recipe: str) -> dict[str, Any]:
         """The settings of a training by the recipe of that name."""
-        return {**self.training.model_dump(), **RECIPES[recipe]}
+        return {**(self.training or TrainingConfig()).model_dump(), **RECIPES[recipe]}
 
     def steps(self, method: str) -> list[str]:
         """The methods that ``method`` consists of: those of a chain, or itself."""

@@ -42,9 +42,9 @@ def to_onnx(network: nn.Module, input_shape: tuple[int, ...]) -> bytes:
         dynamo=True,
         verbose=False,
     )
+    assert program is not None  # which only the exporter that dynamo replaces gives
     ClearMetadataAndDocStringPass()(program.model)
     file = io.BytesIO()
-    assert program is not None  # which only the exporter that dynamo replaces gives
     program.save(file)  # type: ignore[arg-type] # a file is as good as a path to onnx.save, which it calls
     return file.getvalue()
 
