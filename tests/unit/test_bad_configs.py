@@ -309,6 +309,7 @@ BAD = {
     "a bracket left open": ("bits: [4", "cannot be read as YAML", "expected", "mend the file"),
     "a quote left open": ("run: 'a\n", "cannot be read as YAML", "quoted", "mend the file"),
     "a tab": ("run: a\n\tbits: [4]\n", "cannot be read as YAML", "line 2", "mend the file"),
+    "a value of no type": ("overrides: {digits: !mine {draws: 2}}\n", "has a value tagged '!mine'", "plain one"),
     "an anchor of nowhere": ("run: *nowhere\n", "cannot be read as YAML", "nowhere", "mend the file"),
     "two documents": ("run: a\n---\nrun: b\n", "cannot be read as YAML", "single document", "mend the file"),
     "a NUL": ("run: \x00\n", "cannot be read as YAML", "mend the file"),
@@ -327,7 +328,7 @@ BAD = {
     "text": ("accuracy,loss", "it is 'accuracy,loss'", NAMES),
     "nothing": ("", "it is None", NAMES),
     "templates": ("__use_yte__: true\nrun: ?1 + 1\n", "line 1 has '__use_yte__'", "write out the values"),
-    "code": ("run: !!python/object/apply:os.getcwd []", "could not determine a constructor", "python/object"),
+    "code": ("run: !!python/object/apply:os.getcwd []", "line 1 has a value tagged", "python/object", "plain one"),
 }
 
 
