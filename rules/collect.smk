@@ -1,11 +1,14 @@
+COSTS = {
+    **({"hardware": f"{RESULTS}/hardware.csv"} if SIMULATIONS else {}),
+    **({"latency": f"{RESULTS}/latency.csv"} if TIMED else {}),
+    **({"energy": f"{RESULTS}/energy.csv"} if CONFIG.energy else {}),
+}
 # The cells are targets, too: one that is missing is made although a metrics.csv, of a run that failed, is there.
 TARGETS = [
     *[cell.metrics for cell in CELLS],
     f"{RESULTS}/metrics.csv",
     f"{RESULTS}/timings.csv",
-    *([f"{RESULTS}/hardware.csv"] if SIMULATIONS else []),
-    *([f"{RESULTS}/latency.csv"] if TIMED else []),
-    *([f"{RESULTS}/energy.csv"] if CONFIG.energy else []),
+    *COSTS.values(),
 ]
 REPORT = f"{RESULTS}/report/index.html"
 

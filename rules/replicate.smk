@@ -1,4 +1,5 @@
 TARGETS = [f"{RESULTS}/metrics.csv", f"{RESULTS}/tensors.csv"]
+COSTS = {}
 REPORT = f"{RESULTS}/report/replication.html"
 
 

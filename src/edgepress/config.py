@@ -226,11 +226,12 @@ class CellConfig(Settings):
     @property
     def offers(self) -> set[str]:
         """What its results can show: the families of its methods, and for those that do not train the network again
-        what they are swept over, ``bits``, ``sparsity`` or ``act_bits+bits``, say.
+        what they are swept over, ``bits``, ``sparsity`` or ``act_bits+bits``, say; and the costs that are taken.
         """
         names = [*self.methods, *self.chains]
         sweeps = ("+".join(sorted(self._sweeps(name))) for name in names if not self.retrains(name))
-        return {*sweeps, *(registry.family(self.steps(name)) for name in names)}
+        families = (registry.family(self.steps(name)) for name in names)
+        return {*sweeps, *families, *(cost for cost in ("hardware", "latency") if getattr(self, cost))}
 
 
 OverrideConfig = checks.optional(

@@ -6,11 +6,13 @@ import json
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import jinja2
 import nbconvert
 import nbformat
+import pandas as pd
 import papermill
 from markupsafe import Markup, escape
 
@@ -35,9 +37,9 @@ def execute(notebook: str | Path, executed: str | Path, page: str | Path, **para
     write_atomically(page, body)
 
 
-def index(notebooks: Mapping[Notebook, Sequence[str]], run_folder: str | Path, page: str | Path) -> None:
-    """Write the page that leads to the pages of notebooks, each with the data sets that it shows, with what the run
-    found in words.
+def index(notebooks: Mapping[Notebook, Mapping[str, Sequence[str]]], run_folder: str | Path, page: str | Path) -> None:
+    """Write the page that leads to the pages of notebooks, each with the data sets that it shows and what they offer,
+    with what the run found in words.
     """
     run_folder = Path(run_folder)
     rows = from_csv(run_folder / "metrics.csv")
@@ -51,7 +53,11 @@ def index(notebooks: Mapping[Notebook, Sequence[str]], run_folder: str | Path, p
         methods=measured.method.nunique() - 1,
         findings=[_emphasis(sentence) for sentence in summary.sentences(measured)],
         smallest=tables.readable(tables.smallest_within_one_percent(measured)),
-        notebooks=[(notebook, notebook.figure_names(datasets)) for notebook, datasets in notebooks.items()],
+        decided=tables.glance(pd.read_csv(run_folder / "tables/decide.csv")),
+        notebooks=[
+            (replace(notebook, tables=notebook.table_names(shown)), notebook.figure_names(shown))
+            for notebook, shown in notebooks.items()
+        ],
         claims=findings.all_findings(measured),
     )
     write_atomically(page, text)
