@@ -124,14 +124,14 @@ def test_a_level_costs_what_its_arithmetic_does(joined, method, level, latency, 
 @pytest.mark.parametrize(
     ("method", "level", "cost", "why"),
     [
-        ("gptq", "w8", "energy_uj", "w8a32 was not asked for"),
+        ("gptq", "w8", "energy_uj", "`hardware` in the config does not name"),
         ("mixed", "w4", "energy_uj", "other bits than the level says"),
         ("channels_l1", "s50", "energy_uj", "without the channels"),
         ("channels_l1", "s50", "latency_ms", "without the channels"),
         ("gptq_activations", "w4a8", "latency_ms", NO_KERNEL),
-        ("gptq_activations", "w4a8", "energy_uj", "w4a8 was not asked for"),
-        ("normal_activations", "w8a8", "latency_ms", "no multiples of a step"),
-        ("normal_activations", "w8a8", "energy_uj", "no multiples of a step"),
+        ("gptq_activations", "w4a8", "energy_uj", "`hardware` in the config does not name"),
+        ("normal_activations", "w8a8", "latency_ms", "multiples of a step"),
+        ("normal_activations", "w8a8", "energy_uj", "multiples of a step"),
         ("their_int8", "w8a8", "latency_ms", "other libraries"),
     ],
 )

@@ -20,6 +20,7 @@ from edgepress.reporting import style
 
 BATCH = 1  # examples of the inference whose latency counts: a device answers one at a time
 PEER = "peer"  # the family of methods that are other libraries'
+_MOST_NAMES = 4  # of methods in a sentence
 _KEY = ["dataset", "network", "method", "level"]
 _TABLES = {"latency": ("level", "batch", "status"), "hardware": ("level", "energy_uj", "status"), "energy": ()}
 
@@ -88,7 +89,7 @@ class CostTables:
     def _timed(self, row: Any, macs: float) -> Level | str:
         """The level of latency.csv at which the runtime computes a row, or why there is none."""
         if row.family == PEER:
-            return "other libraries run their networks in their own way, which was not timed"
+            return "other libraries run networks in their own way, which was not timed"
         if row.macs < macs:
             return "a network without the channels that were removed was not timed"
         if pd.isna(row.act_bits):
@@ -110,7 +111,7 @@ class CostTables:
         """Why integer kernels do not compute a row with quantized activations, or ''."""
         if row.family == PEER or tuple(getattr(row, name) for name in _KEY) in self.on_steps:
             return ""
-        return "its weights are no multiples of a step in equal bits, so integer kernels do not compute it"
+        return "integer kernels take only weights that are multiples of a step, in equal bits"
 
 
 def _empty(name: str) -> pd.DataFrame:
@@ -124,7 +125,7 @@ def _look_up(cost: Cost, known: Mapping[tuple[str, ...], Any], row: Any, level: 
         return math.nan, "unavailable", level
     found = known.get((row.dataset, row.network, str(level)))
     if found is None:
-        return math.nan, "unavailable", f"{level} was not asked for"
+        return math.nan, "unavailable", f"`{cost.table}` in the config does not name the precision"
     if found.status != "ok":
         return math.nan, "unavailable", found.reason
     return getattr(found, cost.column), found.source, ""
@@ -142,11 +143,20 @@ def remarks(joined: pd.DataFrame, tables: CostTables) -> Iterator[str]:
         if getattr(tables, cost.table).empty:
             yield NOT_ASKED[cost.table]
             continue
-        rows = joined[(joined.split == "test") & joined[cost.column].isna()]
-        for reason, unknown in rows.groupby(f"{cost.column}_reason", sort=False):
-            levels = unknown.groupby("method", sort=False)["level"].agg(lambda names: ", ".join(dict.fromkeys(names)))
-            who = "; ".join(f"{style.label(method)} at {names}" for method, names in levels.items())
-            yield f"Without {cost.label.split(' (')[0]}: {who}: {reason}."
+        unknown = joined[(joined.split == "test") & joined[cost.column].isna()]
+        for reason, rows in unknown.groupby(f"{cost.column}_reason", sort=False):
+            networks: dict[str, list[str]] = {}
+            for network, of_network in rows.groupby("network", sort=False):
+                networks.setdefault(_told(of_network), []).append(style.label(network))
+            who = "; ".join(f"{told} of {', '.join(names)}" for told, names in networks.items())
+            yield f"No {cost.label.split(' (')[0]}, because {reason}: {who}."
+
+
+def _told(rows: pd.DataFrame) -> str:
+    """Methods and levels in few words."""
+    methods, levels = (list(rows[name].unique()) for name in ("method", "level"))
+    names = ", ".join(map(style.label, methods)) if len(methods) <= _MOST_NAMES else f"{len(methods)} methods"
+    return f"{names} at {', '.join(levels)}"
 
 
 def bill(trainings: pd.DataFrame) -> str:

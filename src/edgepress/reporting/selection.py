@@ -64,17 +64,18 @@ def best_within(means: pd.DataFrame, quality: Quality, cost: str, shares: Sequen
     the cheapest of equals; with the ``share`` and the ``limit`` that it is.
 
     ``means`` are those of ``over_seeds`` with a column ``cost``. Where nothing is within a limit, only network, share
-    and limit are there; a network whose cost in full precision is unknown is left out.
+    and limit are there. A network with nothing to choose from, or whose cost in full precision is unknown, is left out.
     """
     points = val_beside_test(means).dropna(subset=cost)
     points["gain"] = quality.gain(points.val)
     points = points.sort_values(["gain", cost], ascending=[False, True], kind="stable")
     found = []
     for network, rows in points.groupby("network", sort=False):
-        for limit_of in rows[cost][rows.method == "fp32"]:
+        choice = rows[rows.method != "fp32"]
+        for whole in [] if choice.empty else rows[cost][rows.method == "fp32"]:
             for share in shares:
-                row = {"network": network, "share": share, "limit": share * limit_of}
-                within = rows[(rows[cost] <= row["limit"]) & (rows.method != "fp32")]
+                row = {"network": network, "share": share, "limit": share * whole}
+                within = choice[choice[cost] <= row["limit"]]
                 found.append(row if within.empty else {**within.iloc[0].to_dict(), **row})
     return pd.DataFrame(found, columns=[*points.columns, "share", "limit"])
 

@@ -78,9 +78,7 @@ def decide(metrics: pd.DataFrame, costs: CostTables) -> pd.DataFrame:
         joined = costs.join(over_seeds(rows))
         again = retrained(joined)
         for division, of_division in (("closed", ~again), ("open", again | (joined.method == "fp32"))):
-            points = joined[of_division]
-            points = points[points.groupby("network").method.transform("nunique") > 1]
-            tables += [_within(points, cost, division, quality_of(rows)) for cost in taken(joined)]
+            tables += [_within(joined[of_division], cost, division, quality_of(rows)) for cost in taken(joined)]
     return pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True)
 
 
@@ -94,8 +92,7 @@ def _within(points: pd.DataFrame, cost: Cost, division: str, quality: Quality) -
     best["level"] = best.level.where(best.method.notna(), "").astype("string")
     best["method"] = best.method.where(best.method.notna(), NONE).astype("string")
     best = best.assign(division=division, cost=cost.name, spent=best[cost.column], seeds=best.seeds.astype("Int64"))
-    dataset = points.dataset.iloc[0] if len(points) else ""
-    return _table(best, dataset, quality, _DECIDED, changed=True)
+    return _table(best, points.dataset.iloc[0], quality, _DECIDED, changed=True)
 
 
 def glance(decided: pd.DataFrame) -> pd.DataFrame:

@@ -15,12 +15,13 @@ from edgepress.levels import Level
 from edgepress.reporting import style
 from edgepress.reporting.costs import CostTables, taken
 from edgepress.reporting.figures import panels, size
-from edgepress.reporting.results import over_seeds, quality_of
+from edgepress.reporting.results import Quality, over_seeds, quality_of
 
 _ROW_HEIGHT = 1.7  # inches
+_FAR_POINTS, _FAR_RATIO = 10, 3  # of accuracy below full precision, times its error
 _LAYER_HEIGHT = 0.17
 _BAR_HEIGHT = 0.2
-_MOST_TICKS = {1: 6, 2: 6, 3: 5, 4: 4}  # by the number of columns
+_MOST_TICKS = {1: 6, 2: 6, 3: 4, 4: 3}  # by the number of columns
 _BITS_MAP = "PuOr"  # told apart with every kind of colour vision
 _PARTS = {
     "compute": "#D55E00",
@@ -35,7 +36,7 @@ _FURTHER = ("#009E73", "#CC79A7", "#999999")  # parts of another accelerator
 
 def gains(metrics: pd.DataFrame, tables: CostTables, dataset: str) -> Figure:
     """Quality on test against every cost that the run took: a row a network, a column a cost, and in each panel the
-    points and fronts of ``size.pareto``.
+    points and fronts of ``size.pareto``, as far as networks have not broken.
     """
     rows = metrics[metrics.dataset == dataset]
     quality, means = quality_of(rows), tables.join(over_seeds(rows))
@@ -50,14 +51,28 @@ def gains(metrics: pd.DataFrame, tables: CostTables, dataset: str) -> Figure:
     )
     for line, network in zip(grid, networks, strict=True):
         for axes, cost in zip(line, costs, strict=True):
-            size.panel(axes, means[means.network == network], quality, cost)
+            axes.tick_params(labelsize=7)
+            shown = means[(means.network == network) & means[cost.column].notna()]
+            if shown.empty:
+                panels.blank(axes, "not taken")
+                continue
+            size.panel(axes, shown, quality, cost)
             size.ticks(axes, cost, _MOST_TICKS[len(costs)])
             axes.set_xlabel(cost.label, fontsize=8)
-            axes.tick_params(labelsize=7)
+        _end_where_networks_broke(line[0], means[means.network == network], quality)
         line[0].set_ylabel(f"{style.label(network)}\ntest {quality.axis_label}", fontsize=8)
     figure.suptitle(style.label(dataset), fontsize=10, fontweight="bold")
     panels.finish(figure, size.entries(means))
     return figure
+
+
+def _end_where_networks_broke(axes: Axes, means: pd.DataFrame, quality: Quality) -> None:
+    """Leave out what is far from full precision, which would take the room of what is near."""
+    test = means[means.split == "test"]
+    shown = quality.scale * test.quality
+    whole = shown[test.method == "fp32"].iloc[0]
+    near = shown[shown <= _FAR_RATIO * whole if quality.is_error else shown >= whole - _FAR_POINTS]
+    panels.fill_with_means(axes, quality, near)
 
 
 def layer_bits(bits: pd.DataFrame, dataset: str) -> Figure:

@@ -54,7 +54,7 @@ def panel(axes: Axes, means: pd.DataFrame, quality: Quality, cost: Cost) -> None
 
 
 def _points(axes: Axes, points: pd.DataFrame, quality: Quality, cost: Cost) -> None:
-    for method, group in points.dropna(subset=cost.column).groupby("method", sort=False):
+    for method, group in points.groupby("method", sort=False):
         look = _point(method, group.family.iloc[0])
         hollow = retrained(group).all()
         face = {"facecolors": "none", "linewidths": 0.9} if hollow else {"alpha": 0.85, "linewidths": 0}
@@ -62,7 +62,7 @@ def _points(axes: Axes, points: pd.DataFrame, quality: Quality, cost: Cost) -> N
             group[cost.column],
             quality.scale * group.quality,
             s=60 if method == "fp32" else 14,
-            zorder=3,
+            zorder=4 if method == "fp32" else 3,
             marker=look["marker"],
             **({"edgecolors": look["color"]} if hollow else {"color": look["color"]}),
             **face,
