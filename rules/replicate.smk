@@ -1,5 +1,6 @@
-TARGETS = [f"{RESULTS}/metrics.csv", f"{RESULTS}/tensors.csv"]
-COSTS = {}
+COLLECTED = [f"{RESULTS}/metrics.csv", f"{RESULTS}/tensors.csv"]
+TARGETS = COLLECTED
+OPTIONAL = {}
 REPORT = f"{RESULTS}/report/replication.html"
 
 

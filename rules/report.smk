@@ -12,7 +12,6 @@ REPORT_FILES = [f"{RESULTS}/{path}" for notebook in NOTEBOOKS for path in notebo
 PUBLISHED = f"{workflow.basedir}/results/reference/published.csv"
 REPORT_CODE = provenance.code_digest(
     SCRIPT.format("render_notebook"),
-    SCRIPT.format("write_index"),
     *[
         f"edgepress.reporting.{module}"
         for module in (
@@ -20,6 +19,7 @@ REPORT_CODE = provenance.code_digest(
             "figures",
             "findings",
             "packed",
+            "recipes",
             "replication",
             "results",
             "selection",
@@ -40,7 +40,7 @@ for notebook in NOTEBOOKS:
             metrics=f"{RESULTS}/metrics.csv",
             notebook=notebook.path,
             published=PUBLISHED if CONFIG.replication else [],
-            costs=[COSTS[name] for name in notebook.reads if name in COSTS],
+            reads=[OPTIONAL[name] for name in notebook.reads if name in OPTIONAL],
         output:
             page=report(
                 f"{RESULTS}/report/{notebook.name}.html",
@@ -95,6 +95,7 @@ for notebook in NOTEBOOKS:
 rule report_index:
     input:
         metrics=f"{RESULTS}/metrics.csv",
+        others=COLLECTED[1:],
         notebooks=[notebook.path for notebook in NOTEBOOKS],
         pages=[f"{RESULTS}/report/{notebook.name}.html" for notebook in NOTEBOOKS],
     output:
@@ -114,7 +115,7 @@ rule report_index:
         ENVIRONMENT
     params:
         shown=SHOWN,
-        code=REPORT_CODE,
+        code=provenance.code_digest(SCRIPT.format("write_index")),
     message:
         "Writing the report's first page"
     script:

@@ -31,7 +31,7 @@ def optional(model: type[BaseModel], name: str, about: str) -> Any:
     """The same model with every field left out unless it is named."""
     fields: dict[str, Any] = {}
     for field, info in model.model_fields.items():
-        kind = Annotated[(info.annotation, *info.metadata)] if info.metadata else info.annotation  # type: ignore[index]
+        kind = Annotated[(info.annotation, *info.metadata)] if info.metadata else info.annotation
         fields[field] = (kind, Field(None, description=info.description))
     return create_model(name, __base__=Settings, __doc__=about, **fields)
 

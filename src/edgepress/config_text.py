@@ -55,7 +55,7 @@ def check_keys(path: str | Path) -> None:
 def _reason(error: Exception) -> str:
     if not isinstance(error, yaml.MarkedYAMLError):
         return " ".join(str(error).split())
-    line = error.problem_mark and f"in line {error.problem_mark.line + 1}"
+    line = f"in line {error.problem_mark.line + 1}" if error.problem_mark else None
     return " ".join(
         filter(None, (error.context, error.problem, line))
     )  # without the lines of the file, which it quotes

@@ -72,5 +72,5 @@ def _crc32(tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> int:
     shapes = [[name, str(tensors[name].dtype), list(tensors[name].shape)] for name in sorted(tensors)]
     total = zlib.crc32(json.dumps([shapes, about], sort_keys=True).encode("utf-8"))
     for name in sorted(tensors):
-        total = zlib.crc32(tensors[name].reshape(-1).view(torch.uint8).numpy(), total)
+        total = zlib.crc32(tensors[name].reshape(-1).view(torch.uint8).numpy().data, total)
     return total

@@ -38,7 +38,8 @@ def to_onnx(network: nn.Module, input_shape: tuple[int, ...]) -> bytes:
         verbose=False,
     )
     file = io.BytesIO()
-    program.save(file)
+    assert program is not None  # which only the exporter that dynamo replaces gives
+    program.save(file)  # type: ignore[arg-type] # a file is as good as a path to onnx.save, which it calls
     return file.getvalue()
 
 
@@ -63,7 +64,7 @@ def in_integers(architecture: nn.Module, stored: Compressed) -> nn.Module:
 
 def _onnx(kind: str, *inputs: Tensor, dtype: torch.dtype = torch.float32, **attributes: int) -> Tensor:
     """The node ``kind`` of ONNX; for torch, a tensor of that type and the shape of the first input."""
-    return torch.onnx.ops.symbolic(kind, inputs, attributes, dtype=dtype, shape=inputs[0].shape, version=OPSET)
+    return torch.onnx.ops.symbolic(kind, inputs, dict(attributes), dtype=dtype, shape=inputs[0].shape, version=OPSET)
 
 
 class _Average(nn.Module):
@@ -76,6 +77,9 @@ class _Average(nn.Module):
 
 class _Codes(nn.Module):
     """Puts values on a grid, by way of its codes."""
+
+    step: Tensor
+    zero_point: Tensor
 
     def __init__(self, grid: ActivationGrid) -> None:
         super().__init__()
@@ -90,6 +94,12 @@ class _Codes(nn.Module):
 class _Layer(nn.Module):
     """A Linear or Conv layer whose weights and biases are integers."""
 
+    weight: Tensor
+    bias: Tensor
+    steps: Tensor
+    zeros: Tensor
+    bias_steps: Tensor
+
     def __init__(self, layer: nn.Module, integers: IntegerLayer) -> None:
         super().__init__()
         self.layer = layer
@@ -102,4 +112,5 @@ class _Layer(nn.Module):
     def forward(self, values: Tensor) -> Tensor:
         weight = _onnx("DequantizeLinear", self.weight, self.steps, self.zeros, axis=0)
         bias = _onnx("DequantizeLinear", self.bias, self.bias_steps, axis=0)
-        return functional_call(self.layer, {"weight": weight, "bias": bias}, (values,))
+        outputs: Tensor = functional_call(self.layer, {"weight": weight, "bias": bias}, (values,))
+        return outputs

@@ -73,7 +73,7 @@ def measure(trained: Trained, levels: Sequence[str], batches: Sequence[int] = BA
     identity |= {"runtime": RUNTIME, "runtime_version": version(RUNTIME), "threads": _THREADS, "cpu": cpu_model()}
     missing = [package for package in PACKAGES if find_spec(package) is None]
     found: dict[str, dict[str, Any]] = {}
-    sessions = {}
+    sessions: dict[str, Any] = {}
     for level in levels:
         reason = without_kernel(Level.parse(level))
         if reason:

@@ -113,4 +113,5 @@ def _one_hot(table: Table, column: str, train: np.ndarray) -> np.ndarray:
     if len(values) > MOST_VALUES:
         raise DataError(f"{table.file}: {column} is text with {len(values):,} values, more than {MOST_VALUES}; make "
                         f"numbers of it, or name it under `ignore`")  # fmt: skip
-    return (table.fields[column][:, None] == values).astype(np.float64)
+    one_hot: np.ndarray = table.fields[column][:, None] == values
+    return one_hot.astype(np.float64)

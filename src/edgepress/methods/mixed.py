@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from edgepress.codebooks import least_error_steps
 from edgepress.datasets import Prepared
 from edgepress.evaluation import predict
-from edgepress.levels import Level
+from edgepress.levels import Level, asked
 from edgepress.methods import Method, calibration_inputs
 from edgepress.methods.reconstruction import ROUNDERS, needs_plain_layers, reconstruct
 from edgepress.networks import compressible
@@ -91,7 +91,7 @@ class MixedPrecision(Method):
     rows: int = 256
 
     def skip(self, network: nn.Module, data: Prepared, level: Level) -> str | None:
-        if level.bits < 2:
+        if asked(level.bits) < 2:
             return "at 1 bit a symmetric grid has no positive level, so there is nothing to choose"
         return needs_plain_layers(network)
 
@@ -99,7 +99,8 @@ class MixedPrecision(Method):
         self, stored: Compressed, network: nn.Module, data: Prepared, level: Level, generator: torch.Generator
     ) -> Compressed:
         inputs = calibration_inputs(data, self.rows)
-        choices = [bits for bits in _CHOICES if level.bits / 2 <= bits <= 2 * level.bits]
+        mean = asked(level.bits)
+        choices = [bits for bits in _CHOICES if mean / 2 <= bits <= 2 * mean]
         sizes = {name: network.get_parameter(name).numel() for name in compressible(network)}
-        bits = allocate(sizes, output_errors(network, inputs, choices), level.bits * sum(sizes.values()))
+        bits = allocate(sizes, output_errors(network, inputs, choices), mean * sum(sizes.values()))
         return reconstruct(stored, network, inputs, bits, ROUNDERS["gptq"], "channel")

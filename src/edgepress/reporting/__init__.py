@@ -25,7 +25,7 @@ class Notebook:
     order: int
     figures: tuple[str, ...]
     tables: tuple[str, ...]
-    of: str = "run"  # the kind of results that it shows: those of a run, or of the replication
+    of: str = "run"  # the kind of results that it shows: those of a run, or of the replication; the tutorial, neither
     needs: tuple[str, ...] = ()
     reads: tuple[str, ...] = ()
     only_with: Mapping[str, str] = field(default_factory=dict, compare=False)

@@ -126,12 +126,12 @@ def artefacts(cells: pd.DataFrame, run_folder: str | Path) -> pd.DataFrame:
     """A row a data set, network and method at 4 bits: quality on test published, and in the sound definition."""
     sound = results.load(Path(run_folder) / "default.csv")
     sound = sound[(sound.split == "test") & (sound.bits == 4)]
-    sound = sound.groupby(["dataset", "network", "method"], sort=False).quality.mean().rename("sound")
+    means = sound.groupby(["dataset", "network", "method"], sort=False).quality.mean().rename("sound")
     rows = cells[(cells.split == "test") & (cells.level == "w4")].copy()
     rows["published"] = rows.published_accuracy.astype(float).fillna(rows.published_loss)
     rows["measure"] = np.where(rows.published_accuracy.isna(), "MSE", "accuracy")
     return rows[["dataset", "network", "method", "measure", "published"]].join(
-        sound, on=["dataset", "network", "method"], how="inner"
+        means, on=["dataset", "network", "method"], how="inner"
     )
 
 

@@ -70,6 +70,8 @@ class Quality:
 ACCURACY = Quality("accuracy", "accuracy", "%", 100.0, False)
 MSE = Quality("mse", "MSE", "", 1.0, True)
 CROSS_ENTROPY = Quality("loss", "cross-entropy", "nats", 1.0, True)
+TOP5 = Quality("top5", "top-5 accuracy", "%", 100.0, False)
+MAE = Quality("mae", "MAE", "", 1.0, True)
 
 
 def t_interval(values: pd.Series) -> tuple[float, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import seaborn as sns
@@ -12,7 +13,8 @@ from edgepress import registry
 
 PANEL = (3.5, 2.7)  # inches; a panel is a column of a two-column paper wide
 PAGE = 7.2  # inches, the width of both columns
-FULL_PRECISION = {"color": "black", "linewidth": 1, "linestyle": ":"}
+Look = dict[str, Any]  # what matplotlib takes, by keyword
+FULL_PRECISION: Look = {"color": "black", "linewidth": 1, "linestyle": ":"}
 
 # Okabe and Ito's colour-blind-safe palette, a colour a codebook; the rounding shows in line and marker.
 _COLOURS = {
@@ -96,15 +98,15 @@ def colour(method: str) -> str:
     return mpl.colors.to_hex(sns.husl_palette(len(others) + 1, s=0.7, l=0.45)[place])
 
 
-def look(method: str) -> dict[str, object]:
+def look(method: str) -> Look:
     """Colour, marker and line of a method: the codebook decides the first, the rounding the others."""
     way = rounding(method)
     return {"color": colour(method), "marker": _MARKERS.get(way, "8"), "linestyle": _LINES.get(way, "-")}
 
 
-def label(name: str) -> str:
+def label(name: object) -> str:
     """A name as it is written in figures and tables."""
-    return name.replace("_", " ")
+    return str(name).replace("_", " ")
 
 
 def save(figure: Figure, path: str | Path) -> None:

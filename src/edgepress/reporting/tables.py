@@ -34,7 +34,7 @@ def full_precision(metrics: pd.DataFrame) -> pd.DataFrame:
         means["macs"] = means.network.map(costs.macs)
         parameters = (8 * costs.bytes / costs.bits_per_weight).round().astype(int)
         means["parameters"] = means.network.map(parameters)
-        tables.append(_table(means, dataset, quality_of(rows), ["parameters", "macs", "bytes"]))
+        tables.append(_table(means, str(dataset), quality_of(rows), ["parameters", "macs", "bytes"]))
     return pd.concat(tables, ignore_index=True)
 
 
@@ -99,7 +99,7 @@ def glance(decided: pd.DataFrame) -> pd.DataFrame:
     """``decide`` as people look at it: a row a network, cost and division, a column a budget, and in it method and
     level over the quality on test.
     """
-    shown = readable(decided.assign(level=decided.level.fillna("")))
+    shown = readable(decided)
     chosen = [f"{row.method} {row.level}\n{row.test}".strip() for row in shown.itertuples()]
     place = ["dataset", "network", "division", "cost", "measure"]
     wide = shown.assign(chosen=chosen).pivot_table(
@@ -180,22 +180,29 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
             ends = shown.pop(f"{name}_low"), shown.pop(f"{name}_high")
             compared = name in ("change", "difference")
             shown[name] = [
-                _with_interval(*values, signed=compared and not error, ratio=compared and error)
-                for *values, error in zip(shown[name], *ends, is_error, strict=True)
+                _with_interval(mean, low, high, signed=compared and not error, ratio=compared and error)
+                for mean, low, high, error in zip(shown[name], *ends, is_error, strict=True)
             ]
     for name in ("bytes", "parameters", "macs"):
         if name in shown:
             shown[name] = shown[name].map("{:,.0f}".format)
-    for name in ("limit", "spent", "seconds", "kwh", "co2e_g", "inferences"):
+    for name in ("limit", "spent", "co2e_g", "inferences"):
         if name in shown:
             shown[name] = [_plain(value) for value in shown[name]]
     if "compression_ratio" in shown:
         shown["compression_ratio"] = shown.compression_ratio.map("{:.1f} ×".format)
     if "bits_per_weight" in shown:
         shown["bits_per_weight"] = shown.bits_per_weight.map("{:.2f}".format)
+    for name in ("target", "test_quality", "steps", "seconds", "kwh"):
+        if name in shown:
+            shown[name] = ["" if pd.isna(value) else f"{value:,.4g}" for value in shown[name]]
     if "bits" in shown:
         shown["bits"] = shown.bits.astype(int)
-    for name in ("dataset", "network", "method", "against", "chosen"):
+    if "seeds" in shown:
+        shown["seeds"] = ["" if pd.isna(count) else f"{count:.0f}" for count in shown.seeds]
+    if "level" in shown:
+        shown["level"] = shown.level.fillna("")
+    for name in ("dataset", "network", "method", "against", "chosen", "recipe"):
         if name in shown:
             shown[name] = shown[name].str.replace("_", " ")
     return shown.rename(columns=lambda name: _HEADINGS.get(name, name.replace("_", " ")))

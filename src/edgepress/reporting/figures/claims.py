@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
+from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import NullLocator
 
 from edgepress.reporting import style
@@ -63,9 +65,10 @@ def _cases(finding: Finding) -> Figure:
     names = [f"{_network(row)}{_of_method(row)}" for row in evidence.itertuples()]
     rows, bits = list(dict.fromkeys(names)), sorted(evidence.bits.unique(), reverse=True)
     figure, axes = plt.subplots(figsize=(style.PAGE, _ROW * 1.5 * len(rows) + 0.5), layout="constrained")
+    case: Any
     for name, case in zip(names, evidence.itertuples(), strict=True):
         x, y = bits.index(case.bits), rows.index(name)
-        axes.add_patch(plt.Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=_FILLS[case.verdict], edgecolor="white", lw=2))
+        axes.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=_FILLS[case.verdict], edgecolor="white", lw=2))
         axes.text(x, y, _cell(case), ha="center", va="center", fontsize=6, linespacing=1.25)
     axes.set(xlim=(-0.5, len(bits) - 0.5), ylim=(len(rows) - 0.5, -0.5), xlabel="bits a weight")
     axes.set_xticks(range(len(bits)), [f"{bit:g}" for bit in bits])
@@ -83,19 +86,19 @@ def _words(finding: Finding) -> dict[str, str]:
     return dict(zip((HOLDS, FAILS, OPEN), (*finding.words, OPEN), strict=True))
 
 
-def _case(row: tuple) -> str:
+def _case(row: Any) -> str:
     return f"{_network(row)}: {style.label(row.method)} against {style.label(row.against)}"
 
 
-def _network(row: tuple) -> str:
+def _network(row: Any) -> str:
     return f"{style.label(row.dataset)} {style.label(row.network)}"
 
 
-def _of_method(row: tuple) -> str:
+def _of_method(row: Any) -> str:
     return f", {style.label(row.method)}" if hasattr(row, "method") else ""
 
 
-def _cell(case: tuple) -> str:
+def _cell(case: Any) -> str:
     """The difference over its interval: points, or the ratio of errors."""
     ends = case.difference, case.difference_low, case.difference_high
     if case.measure == MSE.axis_label:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -79,8 +80,8 @@ def _by_codebook(
     """A column a codebook, with full precision and the methods ``everywhere`` in each."""
     quality = quality_of(rows)
     means = over_seeds(rows)
-    places = [(network, split) for network in means.network.unique() for split in ("train", "test")]
-    means = pd.concat(means[(means.network == network) & (means.split == split)] for network, split in places)
+    cells = [(network, split) for network in means.network.unique() for split in ("train", "test")]
+    means = pd.concat(means[(means.network == network) & (means.split == split)] for network, split in cells)
     means["network"] = means.network + ", " + means.split
     common = means.method.isin(["fp32", *everywhere])
     codebooks = means.method.map(style.codebook)
@@ -94,12 +95,12 @@ def _by_codebook(
         places = panels.bit_places(axes, all_bits)
         panels.full_precision(axes, quality, shown)
         for method, line in shown[shown.method != "fp32"].groupby("method", sort=False):
-            draw(axes, line.bits.map(places), line, method, quality.scale)
+            draw(axes, line.bits.map(places), line, str(method), quality.scale)
     panels.finish(figure, entries)
     return figure
 
 
-def _roundings(methods: pd.Series, **changes: object) -> list[Line2D]:
+def _roundings(methods: pd.Series, **changes: Any) -> list[Line2D]:
     """What the legend shows of the ways to round, where a codebook has several."""
     ways = {style.rounding(name): style.look(name) for name in methods.unique()}
     return [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -138,7 +139,7 @@ def _log_ticks(axes: Axes) -> None:
         axes.yaxis.set_major_formatter("{x:,g}")
 
 
-def line(axes: Axes, x: pd.Series, means: pd.DataFrame, column: str, scale: float = 1.0, **look: object) -> None:
+def line(axes: Axes, x: pd.Series, means: pd.DataFrame, column: str, scale: float = 1.0, **look: Any) -> None:
     """Means joined by a line, over the band of their intervals."""
     order = x.argsort()
     x, means = x.iloc[order], means.iloc[order]
@@ -162,7 +163,7 @@ def bit_places(axes: Axes, all_bits: Iterable[float]) -> dict[float, int]:
     return {bit: place for place, bit in enumerate(bits)}
 
 
-def handles(methods: Iterable[str], **changes: object) -> list[Line2D]:
+def handles(methods: Iterable[str], **changes: Any) -> list[Line2D]:
     """What the legend shows of these methods."""
     return [Line2D([], [], label=style.label(method), **{**style.look(method), **changes}) for method in methods]
 

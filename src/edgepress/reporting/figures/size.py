@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, NullLocator
 
 from edgepress.reporting import style
 from edgepress.reporting.costs import BYTES, PEER, Cost
@@ -55,9 +55,9 @@ def panel(axes: Axes, means: pd.DataFrame, quality: Quality, cost: Cost) -> None
 
 def _points(axes: Axes, points: pd.DataFrame, quality: Quality, cost: Cost) -> None:
     for method, group in points.groupby("method", sort=False):
-        look = _point(method, group.family.iloc[0])
+        look = _point(str(method), group.family.iloc[0])
         hollow = retrained(group).all()
-        face = {"facecolors": "none", "linewidths": 0.9} if hollow else {"alpha": 0.85, "linewidths": 0}
+        face: style.Look = {"facecolors": "none", "linewidths": 0.9} if hollow else {"alpha": 0.85, "linewidths": 0}
         axes.scatter(
             group[cost.column],
             quality.scale * group.quality,
@@ -69,12 +69,12 @@ def _points(axes: Axes, points: pd.DataFrame, quality: Quality, cost: Cost) -> N
         )
 
 
-def _front(axes: Axes, means: pd.DataFrame, quality: Quality, cost: Cost, **look: object) -> None:
+def _front(axes: Axes, means: pd.DataFrame, quality: Quality, cost: Cost, **look: Any) -> None:
     front = pareto_front(means, quality, cost.column)
     axes.plot(front[cost.column], quality.scale * front.quality, zorder=2, **look)
 
 
-def _point(method: str, family: str) -> dict[str, object]:
+def _point(method: str, family: str) -> style.Look:
     """The look of a point: chains of methods share a marker, and so do other libraries."""
     look = style.look(method)
     marker = _PEER_MARKER if family == PEER else _CHAIN_MARKER if "_then_" in family else look["marker"]
@@ -86,8 +86,10 @@ def entries(means: pd.DataFrame) -> list[Line2D]:
 
     Colours of codebooks and markers of roundings apart: together they would be as many as there are methods.
     """
-    marks, colours, alone = {}, {}, {}
-    for method, family in means[["method", "family"]].drop_duplicates().itertuples(index=False):
+    marks: dict[str, style.Look] = {}
+    colours: dict[str, style.Look] = {}
+    alone: dict[str, style.Look] = {}
+    for method, family in means[["method", "family"]].drop_duplicates().itertuples(index=False, name=None):
         look = _point(method, family)
         if "_then_" in family:
             marks["a chain of methods"] = {"marker": _CHAIN_MARKER}
@@ -130,4 +132,4 @@ def ticks(axes: Axes, cost: Cost, most: int) -> None:
     units = _BYTE_UNITS if cost is BYTES else _UNITS
     axes.set_xticks(places[:: -(-len(places) // most)])
     axes.xaxis.set_major_formatter(FuncFormatter(lambda number, _: short(number, units)))
-    axes.xaxis.set_minor_locator(plt.NullLocator())
+    axes.xaxis.set_minor_locator(NullLocator())

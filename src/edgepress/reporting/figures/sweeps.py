@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import matplotlib.pyplot as plt
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MultipleLocator, PercentFormatter
@@ -44,7 +45,7 @@ def precision(metrics: pd.DataFrame, dataset: str) -> Figure:
         places = panels.bit_places(axes, rows[rows.method != "fp32"].bits)
         panels.full_precision(axes, column.quality, means)
         for method, line in means[means.method != "fp32"].groupby("method", sort=False):
-            panels.line(axes, line.bits.map(places), line, "quality", column.quality.scale, **style.look(method))
+            panels.line(axes, line.bits.map(places), line, "quality", column.quality.scale, **style.look(str(method)))
     panels.finish(figure, [*panels.handles(methods), panels.full_precision_handle()])
     return figure
 
@@ -69,7 +70,7 @@ def pruning(metrics: pd.DataFrame, dataset: str) -> Figure:
         axes.set_xlabel("weights removed (%)")
         panels.full_precision(axes, column.quality, means)
         for method, line in means[means.method != "fp32"].groupby("method", sort=False):
-            panels.line(axes, line.sparsity_target, line, "quality", column.quality.scale, **style.look(method))
+            panels.line(axes, line.sparsity_target, line, "quality", column.quality.scale, **style.look(str(method)))
     methods = dict.fromkeys(rows.method[rows.method != "fp32"])
     panels.finish(figure, [*panels.handles(methods), panels.full_precision_handle()])
     return figure
@@ -137,11 +138,11 @@ def _splits(rows: pd.DataFrame, quality: Quality | None = None) -> Iterator[tupl
 
 def _lines(measured: dict[str, pd.DataFrame], method: str) -> Iterator[tuple[str, tuple[str, pd.DataFrame]]]:
     for split, means in measured.items():
-        for group in means[means.method == method].groupby("network", sort=False):
-            yield split, group
+        for network, line in means[means.method == method].groupby("network", sort=False):
+            yield split, (str(network), line)
 
 
-def _small_panels(count: int) -> tuple[Figure, list[plt.Axes]]:
+def _small_panels(count: int) -> tuple[Figure, list[Axes]]:
     """Panels that share both axes, some in a row; those left over in the last row do not show."""
     columns = max(1, min(_CHANGE_COLUMNS, count))
     rows = max(1, -(-count // columns))
