@@ -66,10 +66,9 @@ class CostTables:
         """Those in the folder of a run, whose ``metrics`` say which packed files there are."""
         from edgepress.reporting.packed import on_steps  # torch, which the tables alone do not need
 
-        tables = {name: Path(run_folder) / f"{name}.csv" for name in _TABLES}
-        tables = {name: pd.read_csv(path) if path.exists() else _empty(name) for name, path in tables.items()}
         quantized = metrics[metrics.act_bits.notna() & (metrics.family != PEER)]
-        return cls(**tables, on_steps=on_steps(run_folder, quantized))
+        latency, hardware, energy = (_table(Path(run_folder), name) for name in ("latency", "hardware", "energy"))
+        return cls(latency, hardware, energy, on_steps(run_folder, quantized))
 
     def join(self, means: pd.DataFrame) -> pd.DataFrame:
         """The rows of ``over_seeds`` with ``latency_ms`` and ``energy_uj``; beside each of the four costs its
@@ -79,7 +78,8 @@ class CostTables:
         timed = self.latency[self.latency.batch == BATCH].rename(columns={"median_ms": LATENCY.column})
         joined = means.assign(bytes_source="measured", bops_source="modelled")
         for cost, table, level_of in ((LATENCY, timed, self._timed), (ENERGY, self.hardware, self._simulated)):
-            known = {(row.dataset, row.network, row.level): row for row in table.itertuples()}
+            rows: Iterator[Any] = table.itertuples()
+            known: dict[tuple[str, ...], Any] = {(row.dataset, row.network, row.level): row for row in rows}
             levels = map(level_of, means.itertuples(), whole)
             found = [_look_up(cost, known, *pair) for pair in zip(means.itertuples(), levels, strict=True)]
             for place, name in enumerate(("", "_source", "_reason")):
@@ -114,9 +114,11 @@ class CostTables:
         return "integer kernels take only weights that are multiples of a step, in equal bits"
 
 
-def _empty(name: str) -> pd.DataFrame:
-    """A table of costs that the run did not take."""
-    return pd.DataFrame(columns=["dataset", "network", *_TABLES[name]], dtype=float)
+def _table(run_folder: Path, name: str) -> pd.DataFrame:
+    """A table of costs, without rows where the run did not take them."""
+    path = run_folder / f"{name}.csv"
+    none = pd.DataFrame(columns=["dataset", "network", *_TABLES[name]], dtype=float)
+    return pd.read_csv(path) if path.exists() else none
 
 
 def _look_up(cost: Cost, known: Mapping[tuple[str, ...], Any], row: Any, level: Level | str) -> tuple[float, str, str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Mapping
 from math import prod
 from pathlib import Path
+from typing import Any, cast
 
 import pandas as pd
 
@@ -18,11 +20,11 @@ def layer_bits(run_folder: str | Path, metrics: pd.DataFrame) -> pd.DataFrame:
     """The bits of a weight in each compressed layer, from the files of the rows of ``metrics``, draw 0: a row a data
     set, network, seed, method, level and ``layer``, in the order in which layers compute, with its ``weights``.
     """
-    rows = []
-    for place in metrics[[*_LEVEL, "seed"]].drop_duplicates().itertuples(index=False):
+    rows: list[dict[Hashable, Any]] = []
+    for place in metrics[[*_LEVEL, "seed"]].drop_duplicates().to_dict("records"):
         for name, encoding in _layers(_load(run_folder, place)):
-            layer = {"layer": name.removesuffix(".weight"), "weights": prod(encoding.shape), "bits": encoding.bits}
-            rows.append({**place._asdict(), **layer})
+            layer = name.removesuffix(".weight")
+            rows.append(place | {"layer": layer, "weights": prod(encoding.shape), "bits": encoding.bits})
     return pd.DataFrame(rows, columns=[*_LEVEL, "seed", "layer", "weights", "bits"])
 
 
@@ -30,18 +32,17 @@ def on_steps(run_folder: str | Path, metrics: pd.DataFrame) -> set[tuple[str, ..
     """The data sets, networks, methods and levels of ``metrics`` whose files hold all weights as multiples of a step,
     in as many bits as the level says; judged by the first seed.
     """
-    places = metrics.drop_duplicates(_LEVEL)[[*_LEVEL, "seed", "bits"]]
     return {
-        tuple(getattr(place, name) for name in _LEVEL)
-        for place in places.itertuples(index=False)
+        tuple(place[name] for name in _LEVEL)
+        for place in metrics.drop_duplicates(_LEVEL).to_dict("records")
         if (layers := _layers(_load(run_folder, place)))
-        and all(_kinds(encoding) == {_STEPS} and encoding.bits == place.bits for _, encoding in layers)
+        and all(_kinds(encoding) == {_STEPS} and encoding.bits == place["bits"] for _, encoding in layers)
     }
 
 
-def _load(run_folder: str | Path, place: tuple) -> Compressed:
-    folder = Path(run_folder) / f"{place.dataset}/{place.network}/seed{place.seed}"
-    return Compressed.load(folder / f"{place.method}/{place.level}.safetensors")
+def _load(run_folder: str | Path, place: Mapping[Hashable, Any]) -> Compressed:
+    path = "{dataset}/{network}/seed{seed}/{method}/{level}.safetensors".format_map(cast(dict[str, Any], place))
+    return Compressed.load(Path(run_folder) / path)
 
 
 def _layers(stored: Compressed) -> list[tuple[str, Encoding]]:

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
+from matplotlib.patches import Patch, Rectangle
 
 from edgepress.levels import Level
 from edgepress.reporting import style
@@ -98,12 +98,12 @@ def layer_bits(bits: pd.DataFrame, dataset: str) -> Figure:
 
 
 def _bits_of_layers(axes: Axes, panel: pd.DataFrame, colours: ScalarMappable) -> None:
-    average = panel.level.map(lambda name: Level.parse(name).bits)
-    layers, levels = list(dict.fromkeys(panel.layer)), sorted(average.unique(), reverse=True)
-    for (layer, level), cell in panel.groupby([panel.layer, average]):
-        x, y = levels.index(level), layers.index(layer)
-        least, most, shade = cell.bits.min(), cell.bits.max(), np.log2(cell.bits.mean() / level)
-        axes.add_patch(plt.Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=colours.to_rgba(shade), edgecolor="white"))
+    panel = panel.assign(average=panel.level.map(lambda name: Level.parse(name).bits))
+    layers, levels = list(dict.fromkeys(panel.layer)), sorted(panel.average.unique(), reverse=True)
+    for _, cell in panel.groupby(["layer", "average"]):
+        x, y = levels.index(cell.average.iloc[0]), layers.index(cell.layer.iloc[0])
+        least, most, shade = cell.bits.min(), cell.bits.max(), np.log2(cell.bits.mean() / cell.average.iloc[0])
+        axes.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=colours.to_rgba(shade), edgecolor="white"))
         text = f"{least:g}" if least == most else f"{least:g}–{most:g}"
         dark = abs(shade) > 0.7
         axes.text(x, y, text, ha="center", va="center", fontsize=6, color="white" if dark else "black")
