@@ -58,7 +58,11 @@ rule collect_timings:
         jobs=lambda wildcards: [
             {**training, "job": job, "benchmark": f"{BENCHMARKS}/{TRAINED}/{job}.tsv".format(**training)}
             for training in TRAININGS
-            for job in ["train", *[job.name for job in JOBS[training["dataset"], training["network"]]]]
+            for job in [
+                "train",
+                *[job.name for job in JOBS[training["dataset"], training["network"]]],
+                *[job.name for job in PEER_JOBS[training["dataset"], training["network"]]],
+            ]
         ],
     message:
         "Collecting what the jobs took"

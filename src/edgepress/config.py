@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
 from edgepress import checks, own, registry
 from edgepress.checks import (
@@ -45,9 +45,19 @@ def _check_methods(names: list[str]) -> list[str]:
     return names
 
 
+def _all_or_named(peers: Any) -> Any:
+    return (list(registry.peers()) if peers else []) if isinstance(peers, bool) else peers
+
+
+def _check_peers(names: list[str]) -> list[str]:
+    for name in names:
+        known("peer", name, registry.peers())
+    return names
+
+
 def _check_chains(chains: dict[str, ChainConfig]) -> dict[str, ChainConfig]:
     for name, chain in chains.items():
-        checks.new_name("chain", name, registry.methods() | {"fp32": None})
+        checks.new_name("chain", name, registry.methods() | registry.peers() | {"fp32": None})
         sweeps = set().union(*(registry.methods()[step].sweeps for step in chain.steps))
         if not sweeps:
             raise wrong(f"none of the steps of '{name}' has levels; add one that quantizes or prunes")
@@ -108,6 +118,16 @@ class CellConfig(Settings):
     chains: Annotated[dict[str, ChainConfig], AfterValidator(_check_chains)] = Field(
         {},
         description="further methods by name, each a chain: `{steps: [nearest_uniform, magnitude], sparsity: [0.2]}`",
+    )
+    peers: Annotated[
+        list[str],
+        AllDistinct,
+        AfterValidator(_check_peers),
+        BeforeValidator(_all_or_named, json_schema_input_type=bool | list[str]),
+    ] = Field(
+        [],
+        description="other libraries that compress each network, too: names, `[onnxruntime, torchao]` say, or true for "
+        "all that `edgepress list peers` tells; needs the extra `peers`",
     )
     bits: Distinct[Bits] = Field(
         [16, 12, 10, 8, 6, 4, 3, 2], description="bits a weight, 1–16, for the methods that quantize"
@@ -175,7 +195,7 @@ class CellConfig(Settings):
 
     def trained_by(self, recipe: str) -> dict[str, Any]:
         """The settings of a training by the recipe of that name."""
-        return {**self.training.model_dump(), **RECIPES[recipe]}
+        return {**(self.training or TrainingConfig()).model_dump(), **RECIPES[recipe]}
 
     def steps(self, method: str) -> list[str]:
         """The methods that ``method`` consists of: those of a chain, or itself."""
@@ -222,6 +242,10 @@ class CellConfig(Settings):
             for level in levels:
                 jobs.setdefault((family, level), {})[method] = [level]
         return [Job(family, level, methods) for (family, level), methods in jobs.items()]
+
+    def peer_jobs(self) -> list[Job]:
+        """The jobs in which peers compress a trained network, one each."""
+        return [Job(peer, "", {peer: list(registry.peers()[peer].levels)}) for peer in self.peers]
 
     @property
     def offers(self) -> set[str]:
