@@ -32,6 +32,7 @@ LEVELS = [
     ("normal_activations", "activations_then_nearest", "w8a8", 1150, 0.2, 8 * 8, MACS),
     ("lsq", "qat", "w4", 590, 0.2, 4 * 32, MACS),
     ("their_int8", "peer", "w8a8", 1300, 0.4, 8 * 8, MACS),
+    ("their_int4", "peer", "w4a8", 900, 2.0, 4 * 32, MACS),
 ]
 STEPPED = {("toy", "net", "gptq_activations", level) for level in ("w8a8", "w4a8")}
 
@@ -52,8 +53,8 @@ def metrics(levels=LEVELS) -> pd.DataFrame:
     return frame.assign(dataset="toy", network="net", quality=frame.accuracy, **constant)
 
 
-def timed(level, batch, median, status="ok", reason=None):
-    row = {"dataset": "toy", "network": "net", "level": level, "batch": batch, "median_ms": median}
+def timed(level, batch, median, status="ok", reason=None, peer=None):
+    row = {"dataset": "toy", "network": "net", "peer": peer, "level": level, "batch": batch, "median_ms": median}
     row |= {"q1_ms": median, "q3_ms": median, "source": "measured" if status == "ok" else None}
     return {**row, "status": status, "reason": reason}
 
@@ -64,12 +65,15 @@ def simulated(level, energy, status="ok", reason=None):
     return {**row, **parts, "status": status, "reason": reason}
 
 
+THEIR_FILE = "no runtime computes its file"
 NO_KERNEL = "onnxruntime has no kernel for 4-bit weights and 8-bit activations"
 LATENCY = pd.DataFrame(
     [
         *(timed("w32", batch, median) for batch, median in ((1, 8.0), (128, 90.0))),
         *(timed("w8a8", batch, median) for batch, median in ((1, 2.0), (128, 30.0))),
         timed("w4a8", 1, math.nan, "unavailable", NO_KERNEL),
+        timed("w8a8", 1, 2.5, peer="their_int8"),
+        timed("w4a8", 1, math.nan, "unavailable", THEIR_FILE, peer="their_int4"),
     ]
 )
 HARDWARE = pd.DataFrame([simulated("w32a32", 100.0), simulated("w8a8", 20.0), simulated("w4a32", 40.0)])
@@ -112,6 +116,7 @@ def nothing_taken(tmp_path) -> CostTables:
         ("magnitude", "s50", 8.0, 100.0),  # zeros are multiplied like others
         ("lsq", "w4", 8.0, 40.0),
         ("gptq_activations", "w8a8", 2.0, 20.0),
+        ("their_int8", "w8a8", 2.5, 20.0),  # of its own file, on its own runtime
     ],
 )
 def test_a_level_costs_what_its_arithmetic_does(joined, method, level, latency, energy):
@@ -132,7 +137,8 @@ def test_a_level_costs_what_its_arithmetic_does(joined, method, level, latency, 
         ("gptq_activations", "w4a8", "energy_uj", "`hardware` in the config does not name"),
         ("normal_activations", "w8a8", "latency_ms", "multiples of a step"),
         ("normal_activations", "w8a8", "energy_uj", "multiples of a step"),
-        ("their_int8", "w8a8", "latency_ms", "other libraries"),
+        ("their_int4", "w4a8", "latency_ms", THEIR_FILE),
+        ("their_int4", "w4a8", "energy_uj", "in more bits than the level says"),
     ],
 )
 def test_what_was_not_taken_is_unavailable_and_says_why(joined, method, level, cost, why):
@@ -204,7 +210,7 @@ def test_points_peers_and_fronts_are_drawn_against_each_cost():
     assert [axes.get_xlabel() for axes in figure.axes] == [cost.label for cost in costs.COSTS]
     latency = figure.axes[2]
     points = {tuple(point) for group in latency.collections for point in np.round(group.get_offsets(), 6)}
-    assert (2.0, 90.7) in points and (8.0, 91.0) in points and {x for x, _ in points} == {2.0, 8.0}
+    assert {(2.0, 90.7), (2.5, 90.6), (8.0, 91.0)} <= points and {x for x, _ in points} == {2.0, 2.5, 8.0}
     front = latency.lines[0].get_xydata()
     assert front.tolist() == [pytest.approx([2.0, 90.7]), pytest.approx([8.0, 91.0])]
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
@@ -280,7 +286,10 @@ def test_the_bill_of_trainings_and_when_they_are_paid_back(nothing_taken):
 
 
 def test_latency_is_told_with_what_has_no_kernel():
-    table = tables.latency(TAKEN).set_index(["level", "batch"])
+    table = tables.latency(TAKEN)
+    theirs = table[table.peer == "their int8"].iloc[0]
+    assert (theirs.level, theirs.times) == ("w8a8", "3.20 ×")
+    table = table[table.peer == ""].set_index(["level", "batch"])
     assert table.times["w8a8", 1] == "4.00 ×" and table.times["w8a8", 128] == "3.00 ×"
     assert table.ms["w8a8", 1] == "2.00 [2.00, 2.00]"
     assert (table.source["w4a8", 1], table.reason["w4a8", 1]) == ("unavailable", NO_KERNEL)

@@ -15,14 +15,15 @@ from typing import Any
 
 import pandas as pd
 
+from edgepress import registry
 from edgepress.levels import FLOAT_BITS, Level
 from edgepress.reporting import style
 
 BATCH = 1  # examples of the inference whose latency counts: a device answers one at a time
-PEER = "peer"  # the family of methods that are other libraries'
+_INPUT_BITS = 8  # that the input of a network keeps
 _MOST_NAMES = 4  # of methods in a sentence
 _KEY = ["dataset", "network", "method", "level"]
-_TABLES = {"latency": ("level", "batch", "status"), "hardware": ("level", "energy_uj", "status"), "energy": ()}
+_TABLES = {"latency": ("peer", "level", "batch", "status"), "hardware": ("level", "energy_uj", "status"), "energy": ()}
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class CostTables:
         """Those in the folder of a run, whose ``metrics`` say which packed files there are."""
         from edgepress.reporting.packed import on_steps  # torch, which the tables alone do not need
 
-        quantized = metrics[metrics.act_bits.notna() & (metrics.family != PEER)]
+        quantized = metrics[metrics.act_bits.notna() & (metrics.family != registry.PEER)]
         latency, hardware, energy = (_table(Path(run_folder), name) for name in ("latency", "hardware", "energy"))
         return cls(latency, hardware, energy, on_steps(run_folder, quantized))
 
@@ -76,10 +77,11 @@ class CostTables:
         """
         whole = means.network.map(means[means.method == "fp32"].groupby("network").macs.first())
         timed = self.latency[self.latency.batch == BATCH].rename(columns={"median_ms": LATENCY.column})
+        timed = timed.assign(peer=timed.peer.fillna(""))
         joined = means.assign(bytes_source="measured", bops_source="modelled")
         for cost, table, level_of in ((LATENCY, timed, self._timed), (ENERGY, self.hardware, self._simulated)):
             rows: Iterator[Any] = table.itertuples()
-            known: dict[tuple[str, ...], Any] = {(row.dataset, row.network, row.level): row for row in rows}
+            known = {(row.dataset, row.network, getattr(row, "peer", ""), row.level): row for row in rows}
             levels = map(level_of, means.itertuples(), whole)
             found = [_look_up(cost, known, *pair) for pair in zip(means.itertuples(), levels, strict=True)]
             for place, name in enumerate(("", "_source", "_reason")):
@@ -88,30 +90,36 @@ class CostTables:
 
     def _timed(self, row: Any, macs: float) -> Level | str:
         """The level of latency.csv at which the runtime computes a row, or why there is none."""
-        if row.family == PEER:
-            return "other libraries run networks in their own way, which was not timed"
+        if row.family == registry.PEER:
+            return Level.parse(row.level)  # its own file
         if row.macs < macs:
             return "a network without the channels that were removed was not timed"
         if pd.isna(row.act_bits):
             return Level(FLOAT_BITS)  # weights are decoded, zeros multiplied like others
-        return self._integers(row) or Level(int(row.bits or FLOAT_BITS), int(row.act_bits))
+        return self._integers(row) or Level(_bits(row), int(row.act_bits))
 
     def _simulated(self, row: Any, macs: float) -> Level | str:
         """The precision at which the accelerator computes a row, or why there is none."""
         if row.macs < macs:
             return "a network without the channels that were removed was not simulated"
-        bits = FLOAT_BITS if pd.isna(row.bits) else int(row.bits)
         if pd.notna(row.act_bits):
-            return self._integers(row) or Level(bits, int(row.act_bits))
-        if not math.isclose(row.bops, row.macs * bits * FLOAT_BITS):
+            return self._integers(row) or Level(_bits(row), int(row.act_bits))
+        if not math.isclose(row.bops, row.macs * _bits(row) * FLOAT_BITS):
             return "layers whose weights have other bits than the level says were not simulated"
-        return Level(bits, FLOAT_BITS)
+        return Level(_bits(row), FLOAT_BITS)
 
     def _integers(self, row: Any) -> str:
         """Why integer kernels do not compute a row with quantized activations, or ''."""
-        if row.family == PEER or tuple(getattr(row, name) for name in _KEY) in self.on_steps:
+        if row.family == registry.PEER:
+            most = row.macs * row.bits * max(row.act_bits, _INPUT_BITS)
+            return "" if row.bops <= most else "some of its layers are computed in more bits than the level says"
+        if tuple(getattr(row, name) for name in _KEY) in self.on_steps:
             return ""
         return "integer kernels take only weights that are multiples of a step, in equal bits"
+
+
+def _bits(row: Any) -> int:
+    return FLOAT_BITS if pd.isna(row.bits) else int(row.bits)
 
 
 def _table(run_folder: Path, name: str) -> pd.DataFrame:
@@ -121,11 +129,12 @@ def _table(run_folder: Path, name: str) -> pd.DataFrame:
     return pd.read_csv(path) if path.exists() else none
 
 
-def _look_up(cost: Cost, known: Mapping[tuple[str, ...], Any], row: Any, level: Level | str) -> tuple[float, str, str]:
+def _look_up(cost: Cost, known: Mapping[Any, Any], row: Any, level: Level | str) -> tuple[float, str, str]:
     """The cost of a row at a level, its source, and why it is unknown; in place of the level there may be a reason."""
     if isinstance(level, str):
         return math.nan, "unavailable", level
-    found = known.get((row.dataset, row.network, str(level)))
+    peer = row.method if cost is LATENCY and row.family == registry.PEER else ""
+    found = known.get((row.dataset, row.network, peer, str(level)))
     if found is None:
         return math.nan, "unavailable", f"`{cost.table}` in the config does not name the precision"
     if found.status != "ok":

@@ -111,10 +111,13 @@ def glance(decided: pd.DataFrame) -> pd.DataFrame:
 def latency(costs: CostTables) -> pd.DataFrame:
     """The times of inferences as people read them, and how many times faster than float32 a level is."""
     table = costs.latency
-    float32 = table[table.level == "w32"].set_index(["dataset", "network", "batch"]).median_ms
+    ours = table.peer.isna()
+    float32 = table[ours & (table.level == "w32")].set_index(["dataset", "network", "batch"]).median_ms
     times = table.join(float32.rename("float32_ms"), on=["dataset", "network", "batch"])
     ratio = times.float32_ms / times.median_ms
     shown = table[["dataset", "network", "level", "batch"]].copy()
+    if not ours.all():
+        shown.insert(2, "peer", table.peer.fillna(""))
     ends = zip(table.median_ms, table.q1_ms, table.q3_ms, strict=True)
     shown["ms"] = [_with_interval(*values, signed=False, ratio=False) for values in ends]
     shown["times"] = ["" if pd.isna(value) else f"{value:.2f} ×" for value in ratio]
@@ -202,7 +205,7 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
         shown["seeds"] = ["" if pd.isna(count) else f"{count:.0f}" for count in shown.seeds]
     if "level" in shown:
         shown["level"] = shown.level.fillna("")
-    for name in ("dataset", "network", "method", "against", "chosen", "recipe"):
+    for name in ("dataset", "network", "method", "against", "chosen", "recipe", "peer"):
         if name in shown:
             shown[name] = shown[name].str.replace("_", " ")
     return shown.rename(columns=lambda name: _HEADINGS.get(name, name.replace("_", " ")))

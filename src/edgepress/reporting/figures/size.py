@@ -11,8 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullLocator
 
+from edgepress import registry
 from edgepress.reporting import style
-from edgepress.reporting.costs import BYTES, PEER, Cost
+from edgepress.reporting.costs import BYTES, Cost
 from edgepress.reporting.figures import panels
 from edgepress.reporting.results import Quality, over_seeds, quality_of, retrained
 from edgepress.reporting.selection import pareto_front
@@ -77,7 +78,7 @@ def _front(axes: Axes, means: pd.DataFrame, quality: Quality, cost: Cost, **look
 def _point(method: str, family: str) -> style.Look:
     """The look of a point: chains of methods share a marker, and so do other libraries."""
     look = style.look(method)
-    marker = _PEER_MARKER if family == PEER else _CHAIN_MARKER if "_then_" in family else look["marker"]
+    marker = _PEER_MARKER if family == registry.PEER else _CHAIN_MARKER if "_then_" in family else look["marker"]
     return {"color": look["color"], "marker": marker}
 
 
@@ -93,7 +94,7 @@ def entries(means: pd.DataFrame) -> list[Line2D]:
         look = _point(method, family)
         if "_then_" in family:
             marks["a chain of methods"] = {"marker": _CHAIN_MARKER}
-        elif family == PEER:
+        elif family == registry.PEER:
             marks["another library"] = {"marker": _PEER_MARKER}
         elif style.rounding(method) in style.ROUNDINGS:
             marks[style.rounding(method)] = {"marker": look["marker"]}
