@@ -250,12 +250,14 @@ class CellConfig(Settings):
     @property
     def offers(self) -> set[str]:
         """What its results can show: the families of its methods, and for those that do not train the network again
-        what they are swept over, ``bits``, ``sparsity`` or ``act_bits+bits``, say; and recipes.
+        what they are swept over, ``bits``, ``sparsity`` or ``act_bits+bits``, say; recipes; and costs
+        that are taken.
         """
         names = [*self.methods, *self.chains]
         sweeps = ("+".join(sorted(self._sweeps(name))) for name in names if not self.retrains(name))
         families = (registry.family(self.steps(name)) for name in names)
-        return {*sweeps, *families, *(["recipes"] if self.recipes else [])}
+        costs = (name for name in ("recipes", "hardware", "latency") if getattr(self, name))
+        return {*sweeps, *families, *costs}
 
 
 if TYPE_CHECKING:
