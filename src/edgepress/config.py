@@ -17,10 +17,13 @@ from edgepress.checks import (
     Count,
     Distinct,
     LevelName,
+    MethodNames,
+    Networks,
     Precision,
     Seed,
     Settings,
     Share,
+    StepNames,
     known,
     wrong,
 )
@@ -30,19 +33,6 @@ from edgepress.levels import FULL_PRECISION, Level
 from edgepress.own import OwnConfig
 from edgepress.recipes import RECIPES, Recipes, TrainingConfig
 from edgepress.sources import MIRROR_VARIABLE
-
-
-def _check_steps(names: list[str]) -> list[str]:
-    for name in names:
-        known("method", name, registry.methods())
-    return names
-
-
-def _check_methods(names: list[str]) -> list[str]:
-    for name in _check_steps(names):
-        if not registry.methods()[name].sweeps:
-            raise wrong(f"'{name}' has no levels of its own; make it a step of one of the 'chains', after one that has")
-    return names
 
 
 def _check_chains(chains: dict[str, ChainConfig]) -> dict[str, ChainConfig]:
@@ -62,23 +52,10 @@ def _check_chains(chains: dict[str, ChainConfig]) -> dict[str, ChainConfig]:
     return chains
 
 
-def _check_networks(networks: dict[str, list[str]]) -> dict[str, list[str]]:
-    for dataset, names in networks.items():
-        known("data set", dataset, registry.datasets())
-        kind = registry.datasets()[dataset].input
-        for name in names:
-            known("network", name, registry.networks())
-            inputs = registry.networks()[name].inputs
-            if kind not in inputs:
-                raise wrong(f"'{name}' takes {' or '.join(inputs)} inputs but '{dataset}' is a {kind} data set; "
-                             f"give it another network")  # fmt: skip
-    return networks
-
-
 class ChainConfig(Settings):
     """Methods applied one after the other, each to what the one before it stores."""
 
-    steps: Annotated[Distinct[str], AfterValidator(_check_steps)] = Field(description="the methods, in order")
+    steps: StepNames = Field(description="the methods, in order")
     bits: Distinct[Bits] | None = Field(None, description="bits a weight; None takes those of the run")
     act_bits: Distinct[Bits] | None = Field(None, description="bits an activation; None takes those of the run")
     sparsity: Distinct[Share] | None = Field(None, description="shares removed; None takes those of the run")
@@ -88,7 +65,7 @@ class CellConfig(Settings):
     """What is done to one network on one data set: its trainings, and how each of them is compressed."""
 
     seeds: Distinct[Seed] = Field([0, 1, 2], description="trainings of each network; intervals are over them")
-    methods: Annotated[Distinct[str], AfterValidator(_check_methods)] = Field(
+    methods: MethodNames = Field(
         [
             "midrise",
             "nearest_uniform",
@@ -175,7 +152,7 @@ class CellConfig(Settings):
 
     def trained_by(self, recipe: str) -> dict[str, Any]:
         """The settings of a training by the recipe of that name."""
-        return {**self.training.model_dump(), **RECIPES[recipe]}
+        return {**(self.training or TrainingConfig()).model_dump(), **RECIPES[recipe]}
 
     def steps(self, method: str) -> list[str]:
         """The methods that ``method`` consists of: those of a chain, or itself."""
@@ -296,7 +273,7 @@ class RunConfig(CellConfig, OwnConfig):
         "needs the extra `energy`",
     )
     split_seed: Seed = Field(0, description="decides which rows are train, val and test (60/20/20)")
-    networks: Annotated[dict[str, Distinct[str]], Field(min_length=1), AfterValidator(_check_networks)] = Field(
+    networks: Networks = Field(
         {
             "digits": ["dnn_simple", "cnn"],
             "breast_cancer": ["dnn_simple", "dnn_complex"],

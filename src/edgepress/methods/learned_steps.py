@@ -11,7 +11,7 @@ from edgepress.activations import ActivationGrid, with_quantized_activations
 from edgepress.codebooks import Symmetric, least_error_steps
 from edgepress.datasets import Prepared
 from edgepress.encodings import Dense, PerChannel
-from edgepress.levels import Level
+from edgepress.levels import Level, asked
 from edgepress.methods.activations import QuantizedActivations
 from edgepress.methods.qat import on_learned_grid
 from edgepress.methods.retraining import Constraint, Retraining
@@ -36,7 +36,7 @@ class _LearnedChannels(Constraint):
 
     def __init__(self, weights: Tensor, bits: int) -> None:
         super().__init__()
-        self.bits, self.half = bits, 1 << bits - 1
+        self.bits, self.levels = bits, (-(1 << bits - 1), (1 << bits - 1) - 1)
         steps = least_error_steps(weights.detach().flatten(1), bits)
         sides = [-1, *[1] * (weights.dim() - 1)]
         self.log_steps = nn.Parameter(steps.clamp_min(torch.finfo(torch.float32).tiny).log().reshape(sides))
@@ -49,7 +49,7 @@ class _LearnedChannels(Constraint):
         return f"bits={self.bits}"
 
     def forward(self, weights: Tensor) -> Tensor:
-        return on_learned_grid(weights, self.log_steps, -self.half, self.half - 1)
+        return on_learned_grid(weights, self.log_steps, *self.levels)
 
 
 class _LearnedActivation(nn.Module):
@@ -80,7 +80,7 @@ class LearnedSteps(Retraining):
     """
 
     def skip(self, network: nn.Module, data: Prepared, level: Level) -> str | None:
-        if min(level.bits, level.act_bits) < 2:
+        if min(asked(level.bits), asked(level.act_bits)) < 2:
             return "a learned step needs 2 bits or more"
         return _CALIBRATION.skip(network, data, level)
 
@@ -93,9 +93,8 @@ class LearnedSteps(Retraining):
         learning = with_quantized_activations(network, grids)
         for point, grid in grids.items():
             learning.set_submodule(f"quantize_{point}", _LearnedActivation(grid))
-        constraints = {
-            name: _LearnedChannels(network.get_parameter(name), level.bits) for name in compressible(network)
-        }
+        bits = asked(level.bits)
+        constraints = {name: _LearnedChannels(network.get_parameter(name), bits) for name in compressible(network)}
         trained = self.retrained(learning, constraints, data, generator).tensors
         steps = {point: trained[f"quantize_{point}.log_step"].decode().exp() for point in grids}
         return Compressed(
