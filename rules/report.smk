@@ -22,6 +22,7 @@ REPORT_CODE = provenance.code_digest(
             "recipes",
             "replication",
             "results",
+            "retraining",
             "selection",
             "style",
             "summary",

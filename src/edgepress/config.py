@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
 
 from edgepress import checks, own, registry
 from edgepress.checks import (
@@ -17,10 +17,14 @@ from edgepress.checks import (
     Count,
     Distinct,
     LevelName,
+    MethodNames,
+    Networks,
+    PeerNames,
     Precision,
     Seed,
     Settings,
     Share,
+    StepNames,
     known,
     wrong,
 )
@@ -30,29 +34,6 @@ from edgepress.levels import FULL_PRECISION, Level
 from edgepress.own import OwnConfig
 from edgepress.recipes import RECIPES, Recipes, TrainingConfig
 from edgepress.sources import MIRROR_VARIABLE
-
-
-def _check_steps(names: list[str]) -> list[str]:
-    for name in names:
-        known("method", name, registry.methods())
-    return names
-
-
-def _check_methods(names: list[str]) -> list[str]:
-    for name in _check_steps(names):
-        if not registry.methods()[name].sweeps:
-            raise wrong(f"'{name}' has no levels of its own; make it a step of one of the 'chains', after one that has")
-    return names
-
-
-def _all_or_named(peers: Any) -> Any:
-    return (list(registry.peers()) if peers else []) if isinstance(peers, bool) else peers
-
-
-def _check_peers(names: list[str]) -> list[str]:
-    for name in names:
-        known("peer", name, registry.peers())
-    return names
 
 
 def _check_chains(chains: dict[str, ChainConfig]) -> dict[str, ChainConfig]:
@@ -72,23 +53,10 @@ def _check_chains(chains: dict[str, ChainConfig]) -> dict[str, ChainConfig]:
     return chains
 
 
-def _check_networks(networks: dict[str, list[str]]) -> dict[str, list[str]]:
-    for dataset, names in networks.items():
-        known("data set", dataset, registry.datasets())
-        kind = registry.datasets()[dataset].input
-        for name in names:
-            known("network", name, registry.networks())
-            inputs = registry.networks()[name].inputs
-            if kind not in inputs:
-                raise wrong(f"'{name}' takes {' or '.join(inputs)} inputs but '{dataset}' is a {kind} data set; "
-                             f"give it another network")  # fmt: skip
-    return networks
-
-
 class ChainConfig(Settings):
     """Methods applied one after the other, each to what the one before it stores."""
 
-    steps: Annotated[Distinct[str], AfterValidator(_check_steps)] = Field(description="the methods, in order")
+    steps: StepNames = Field(description="the methods, in order")
     bits: Distinct[Bits] | None = Field(None, description="bits a weight; None takes those of the run")
     act_bits: Distinct[Bits] | None = Field(None, description="bits an activation; None takes those of the run")
     sparsity: Distinct[Share] | None = Field(None, description="shares removed; None takes those of the run")
@@ -98,7 +66,7 @@ class CellConfig(Settings):
     """What is done to one network on one data set: its trainings, and how each of them is compressed."""
 
     seeds: Distinct[Seed] = Field([0, 1, 2], description="trainings of each network; intervals are over them")
-    methods: Annotated[Distinct[str], AfterValidator(_check_methods)] = Field(
+    methods: MethodNames = Field(
         [
             "midrise",
             "nearest_uniform",
@@ -119,12 +87,7 @@ class CellConfig(Settings):
         {},
         description="further methods by name, each a chain: `{steps: [nearest_uniform, magnitude], sparsity: [0.2]}`",
     )
-    peers: Annotated[
-        list[str],
-        AllDistinct,
-        AfterValidator(_check_peers),
-        BeforeValidator(_all_or_named, json_schema_input_type=bool | list[str]),
-    ] = Field(
+    peers: PeerNames = Field(
         [],
         description="other libraries that compress each network, too: names, `[onnxruntime, torchao]` say, or true for "
         "all that `edgepress list peers` tells; needs the extra `peers`",
@@ -322,7 +285,7 @@ class RunConfig(CellConfig, OwnConfig):
         "needs the extra `energy`",
     )
     split_seed: Seed = Field(0, description="decides which rows are train, val and test (60/20/20)")
-    networks: Annotated[dict[str, Distinct[str]], Field(min_length=1), AfterValidator(_check_networks)] = Field(
+    networks: Networks = Field(
         {
             "digits": ["dnn_simple", "cnn"],
             "breast_cancer": ["dnn_simple", "dnn_complex"],

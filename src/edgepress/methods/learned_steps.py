@@ -36,7 +36,7 @@ class _LearnedChannels(Constraint):
 
     def __init__(self, weights: Tensor, bits: int) -> None:
         super().__init__()
-        self.bits, self.reach = bits, 1 << bits - 1
+        self.bits, self.levels = bits, (-(1 << bits - 1), (1 << bits - 1) - 1)
         steps = least_error_steps(weights.detach().flatten(1), bits)
         sides = [-1, *[1] * (weights.dim() - 1)]
         self.log_steps = nn.Parameter(steps.clamp_min(torch.finfo(torch.float32).tiny).log().reshape(sides))
@@ -49,7 +49,7 @@ class _LearnedChannels(Constraint):
         return f"bits={self.bits}"
 
     def forward(self, weights: Tensor) -> Tensor:
-        return on_learned_grid(weights, self.log_steps, -self.reach, self.reach - 1)
+        return on_learned_grid(weights, self.log_steps, *self.levels)
 
 
 class _LearnedActivation(nn.Module):
@@ -93,9 +93,8 @@ class LearnedSteps(Retraining):
         learning = with_quantized_activations(network, grids)
         for point, grid in grids.items():
             learning.set_submodule(f"quantize_{point}", _LearnedActivation(grid))
-        constraints = {
-            name: _LearnedChannels(network.get_parameter(name), asked(level.bits)) for name in compressible(network)
-        }
+        bits = asked(level.bits)
+        constraints = {name: _LearnedChannels(network.get_parameter(name), bits) for name in compressible(network)}
         trained = self.retrained(learning, constraints, data, generator).tensors
         steps = {point: trained[f"quantize_{point}.log_step"].decode().exp() for point in grids}
         return Compressed(
