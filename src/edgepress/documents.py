@@ -15,11 +15,12 @@ import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from edgepress.config import CellConfig, RunConfig, TrainingConfig
-from edgepress.costs import latency
+from edgepress.config import CellConfig, RunConfig
+from edgepress.costs import latency, progress
 from edgepress.files import write_atomically
 from edgepress.metrics import COLUMNS
 from edgepress.own import DATA_KINDS, OwnConfig
+from edgepress.recipes import RECIPES, TrainingConfig
 
 
 def _settings() -> dict[str, FieldInfo]:
@@ -62,6 +63,14 @@ def _table() -> str:
                 yield f"| `{prefix}{name}` | {_flow_short(default)} | {field.description} |"
 
     return "\n".join(["| setting | default | meaning |", "|---|---|---|", *rows(_settings(), RunConfig())])
+
+
+def _recipes_table() -> str:
+    rows = (
+        f"| `{name}` | {', '.join(f'`{setting}: {_flow(value)}`' for setting, value in settings.items())} |"
+        for name, settings in RECIPES.items()
+    )
+    return "\n".join(["| recipe | settings of `training` |", "|---|---|", *rows])
 
 
 def _flow_short(value: Any) -> str:
@@ -107,9 +116,14 @@ def documents(root: Path) -> dict[Path, str]:
     return {
         root / "config" / "config.yaml": _default_yaml(),
         root / "config" / "schema.json": json.dumps(schema, indent=2) + "\n",
-        settings: _between_marks(settings, {"settings": _table()}),
+        settings: _between_marks(settings, {"settings": _table(), "recipes": _recipes_table()}),
         columns: _between_marks(
-            columns, {"columns": _columns_table(COLUMNS), "latency": _columns_table(latency.COLUMNS)}
+            columns,
+            {
+                "columns": _columns_table(COLUMNS),
+                "latency": _columns_table(latency.COLUMNS),
+                "recipes": _columns_table(progress.COLUMNS),
+            },
         ),
         own: _between_marks(own, {"own": _own_table()}),
     }

@@ -199,6 +199,19 @@ BAD = {
     "endless epochs": ("training: {max_epochs: .inf}", "'training.max_epochs' is inf", "must be"),
     "no patience": ("training: {patience: 0}", "'training.patience' is 0", "at least 1"),
     "a schedule unknown": ("training: {schedule: step}", "'training.schedule' is 'step'", "'cosine' or 'onecycle'"),
+    "no resolution": ("training: {resolutions: []}", "'training.resolutions' is empty", "at least one"),
+    "a resolution of 0": ("training: {resolutions: [0, 1]}", "'training.resolutions[0]' is 0", "more than 0"),
+    "resolutions that end small": (
+        "training: {resolutions: [0.5]}",
+        "'training.resolutions' lists [0.5]",
+        "rise to 1.0",
+    ),
+    "resolutions that fall": ("training: {resolutions: [1, 0.5, 1]}", "'training.resolutions' lists", "rise to 1.0"),
+    "resolutions of a table": (
+        "networks: {breast_cancer: [dnn_simple]}\ntraining: {resolutions: [0.5, 1]}",
+        "'training.resolutions' of breast_cancer/dnn_simple",
+        "'breast_cancer' is a table",
+    ),
     "a schedule YAML takes for false": ("training: {schedule: off}", "'training.schedule' is False", "'cosine'"),
     "decay of 1": ("training: {weight_decay: 1}", "'training.weight_decay' is 1", "less than 1"),
     "decay below 0": ("training: {weight_decay: -1}", "'training.weight_decay' is -1", "at least 0"),
@@ -231,6 +244,12 @@ BAD = {
         "first step of 'mine'",
     ),
     "shares of retraining out of range": ("retraining_sparsity: [1]", "'retraining_sparsity[0]' is 1", "less than 1"),
+    "a chain without levels": (
+        "chains: {mine: {steps: [huffman]}}",
+        "none of the steps of 'mine' has levels",
+        "add one",
+    ),
+    "a step of chains as a method": ("methods: [huffman]", "'huffman' has no levels of its own", "'chains'"),
     "bits of a chain that has none": (
         "chains: {mine: {steps: [random], bits: [4]}}",
         "none of the steps of 'mine' has bits",

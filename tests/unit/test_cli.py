@@ -151,7 +151,7 @@ def test_progress_counts_the_layers(model):
 OPTIONS = {"bits": ("--bits", "4"), "act_bits": ("--act-bits", "8"), "sparsity": ("--sparsity", "0.5")}
 
 
-@pytest.mark.parametrize("method", sorted(registry.methods()))
+@pytest.mark.parametrize("method", sorted(name for name, entry in registry.methods().items() if entry.sweeps))
 def test_every_method_takes_a_bare_file_or_says_what_it_lacks(capsys, folder, model, method):
     entry = registry.methods()[method]
     code, _, said = run(
@@ -172,6 +172,15 @@ def test_every_method_takes_a_bare_file_or_says_what_it_lacks(capsys, folder, mo
         assert Compressed.load("out.st").state_dict().keys() == model.keys()
 
 
+def test_a_step_without_levels_takes_those_of_the_method_before_it(capsys, folder, model):
+    for chain, output in ((["midrise"], "plain.st"), (["midrise", "huffman"], "coded.st")):
+        assert (
+            run(capsys, "compress", "model.safetensors", "--method", *chain, "--bits", "8", "--output", output)[0] == 0
+        )
+    plain, coded = Compressed.load("plain.st").state_dict(), Compressed.load("coded.st").state_dict()
+    assert all(torch.equal(coded[name], tensor) for name, tensor in plain.items())
+
+
 def test_a_plugin_serves_here_too(capsys, folder, model):
     words = ["compress", "model.safetensors", "--method", "signs", "--bits", "1", "--plugin", "my_method.py"]
     assert run(capsys, *words)[0] == 0
@@ -185,6 +194,7 @@ WRONG = [
     (["list", "--config", "none.yaml"], "none.yaml"),
     ([*COMPRESS, "--method", "midris", "--bits", "4"], "did you mean 'midrise'?"),
     ([*COMPRESS, "--method", "midrise"], "midrise needs --bits"),
+    ([*COMPRESS, "--method", "huffman", "--bits", "4"], "huffman has no levels of its own; name a method before it"),
     ([*COMPRESS, "--method", "magnitude", "--bits", "4"], "magnitude takes no --bits"),
     ([*COMPRESS, "--method", "midrise", "--bits", "17"], "--bits is 17 but must be 1 to 16"),
     ([*COMPRESS, "--method", "random", "--sparsity", "1"], "--sparsity is 1 but must be 0 to below 1"),

@@ -144,6 +144,8 @@ def _level(asked: argparse.Namespace) -> Level:
             raise UserError(f"'{name}' trains the network again, which takes a config: see README.md")
     given = {"bits": asked.bits, "act_bits": asked.act_bits, "sparsity": asked.sparsity}
     sweeps = set().union(*(registry.methods()[name].sweeps for name in asked.method))
+    if not sweeps:
+        raise UserError(f"{' and '.join(asked.method)} has no levels of its own; name a method before it")
     for option, value in given.items():
         flag = f"--{option.replace('_', '-')}"
         if (value is None) == (option in sweeps):

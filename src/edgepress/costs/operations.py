@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -61,7 +62,9 @@ def layer_macs(network: nn.Module, input_shape: tuple[int, ...]) -> dict[str, in
     return macs
 
 
-def bit_operations(macs: dict[str, int], weight_bits: dict[str, float], act_bits: dict[str, int] | None = None) -> int:
+def bit_operations(
+    macs: Mapping[str, int], weight_bits: Mapping[str, float], act_bits: Mapping[str, int] | None = None
+) -> int:
     """BOPs: Σ over layers of MACs × bits a weight × bits an activation (van Baalen et al. 2020, arXiv 2005.07093).
 
     ``act_bits`` are those of a layer's input; a layer not in it reads float32.
