@@ -68,6 +68,7 @@ for notebook in NOTEBOOKS:
         params:
             about=notebook.about,
             datasets=SHOWN[notebook.name],
+            style=CONFIG.figures.style,
             code=REPORT_CODE,
         message:
             f"Rendering the notebook {notebook.name}"

@@ -20,7 +20,6 @@ from edgepress.costs import latency
 from edgepress.files import write_atomically
 from edgepress.metrics import COLUMNS
 from edgepress.own import DATA_KINDS, OwnConfig
-from edgepress.recipes import TrainingConfig
 
 
 def _settings() -> dict[str, FieldInfo]:
@@ -57,8 +56,8 @@ def _table() -> str:
     def rows(fields: Mapping[str, FieldInfo], defaults: BaseModel, prefix: str = "") -> Iterator[str]:
         for name, field in fields.items():
             default = getattr(defaults, name)
-            if isinstance(default, TrainingConfig):
-                yield from rows(TrainingConfig.model_fields, default, f"{name}.")
+            if isinstance(default, BaseModel):
+                yield from rows(type(default).model_fields, default, f"{name}.")
             else:
                 yield f"| `{prefix}{name}` | {_flow_short(default)} | {field.description} |"
 
