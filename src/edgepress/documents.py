@@ -20,7 +20,7 @@ from edgepress.costs import latency, progress
 from edgepress.files import write_atomically
 from edgepress.metrics import COLUMNS
 from edgepress.own import DATA_KINDS, OwnConfig
-from edgepress.recipes import RECIPES, TrainingConfig
+from edgepress.recipes import RECIPES
 
 
 def _settings() -> dict[str, FieldInfo]:
@@ -57,8 +57,8 @@ def _table() -> str:
     def rows(fields: Mapping[str, FieldInfo], defaults: BaseModel, prefix: str = "") -> Iterator[str]:
         for name, field in fields.items():
             default = getattr(defaults, name)
-            if isinstance(default, TrainingConfig):
-                yield from rows(TrainingConfig.model_fields, default, f"{name}.")
+            if isinstance(default, BaseModel):
+                yield from rows(type(default).model_fields, default, f"{name}.")
             else:
                 yield f"| `{prefix}{name}` | {_flow_short(default)} | {field.description} |"
 

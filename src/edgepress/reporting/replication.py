@@ -90,7 +90,7 @@ def replication(cells: pd.DataFrame, run_folder: str | Path, dataset: str) -> Fi
     rows[column] = rows[column].astype(float)
     methods = list(dict.fromkeys(rows.method))
     lines = -(-len(methods) // _COLUMNS)
-    width, height = style.PANEL
+    width, height = style.inches(*style.PANEL)
     figure, grid = plt.subplots(
         lines, _COLUMNS, figsize=(0.75 * width * _COLUMNS, 0.75 * height * lines), sharex=True, sharey=True
     )
@@ -110,7 +110,7 @@ def replication(cells: pd.DataFrame, run_folder: str | Path, dataset: str) -> Fi
         if quality.is_error:
             axes.set_yscale("log")
     grid.flat[0].set_xticks(sorted(rows.bits.unique()))
-    figure.supylabel(f"{style.label(dataset)}: test {quality.axis_label}", fontsize=9)
+    figure.supylabel(f"{style.label(dataset)}: test {quality.axis_label}")
     handles = [
         Line2D([], [], color="black", marker="x", linestyle="none", label="published"),
         Line2D([], [], color="#0072B2", label="recomputed, as published"),
