@@ -22,7 +22,7 @@ SPLITS = ["val", "test"]
 CPU = torch.device("cpu")
 PLUGIN = {"plugins": [__file__.replace("test_peers", "small_peer")]}
 BUILT_IN = sorted(registry.built_in("peers"))
-CASES = [(name, network) for name in BUILT_IN for network in ("resnet8", "ds_cnn", "dnn_complex")]
+CASES = [(name, network) for name in BUILT_IN for network in ("resnet8", "ds_cnn")]
 # How far outputs may be from those in full precision, as a share of their range: a level's noise, not its quality.
 NEAR = {"w8a8": 0.1, "w8": 0.05, "w4": 0.5, "w4a8": 0.5, "w4a4": 1.0}
 
@@ -182,7 +182,7 @@ def test_removed_channels_are_removed_operations(compressed):
 
 def test_a_runtime_s_file_is_timed_beside_ours(compressed):
     name, rows, bench, folder = compressed
-    if bench.trained.network_name != "dnn_complex" or not registry.peers()[name].runtime:
+    if bench.trained.network_name != "ds_cnn" or not registry.peers()[name].runtime:
         pytest.skip("one network is enough, and torch is no runtime")
     timed = latency.measure(bench.trained, ["w32"], (1, 8), {name: folder})
     assert [row["peer"] for row in timed] == ["", "", *[name] * 2 * len(rows)]
