@@ -22,7 +22,8 @@ from edgepress.files import write_atomically
 
 _SOURCE = Path(__file__).parent.parent
 _RECORDED = ("edgepress", "snakemake", "torch", "numpy", "pandas", "scipy", "scikit-learn", "seaborn", "safetensors",
-             "papermill", "pydantic", "zigzag-dse", "codecarbon", "onnxruntime")  # fmt: skip
+             "papermill", "pydantic", "zigzag-dse", "codecarbon", "onnxruntime",
+             "nncf", "openvino", "brevitas", "torchao", "torch-pruning")  # fmt: skip
 
 
 @cache
