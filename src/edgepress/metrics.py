@@ -31,7 +31,7 @@ COLUMNS: dict[str, str] = {
     "mse": "mean squared error, in the squared unit of the target",
     "mae": "mean absolute error, in the unit of the target",
     "r2": "coefficient of determination R², 1 is perfect",
-    "bytes": "size of the network's file: codes, codebooks, masks, what stays float32, and the header; of a peer, of all its "
+    "bytes": "size of the network's file: codes, codebooks, masks, what stays float32, the header; of a peer, of all its "
     "files",
     "bits_per_weight": "8 × bytes / number of parameters",
     "compression_ratio": "bytes of the float32 file / bytes",
