@@ -86,6 +86,7 @@ for notebook in NOTEBOOKS:
         params:
             about=notebook.about,
             datasets=list(SHOWN[notebook.name]),
+            style=CONFIG.figures.style,
             code=REPORT_CODE,
         message:
             f"Rendering the notebook {notebook.name}"

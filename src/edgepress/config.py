@@ -53,6 +53,14 @@ class EnergyConfig(Settings):
     country: str = Field(pattern="^[A-Z]{3}$", description="country of the machine, three letters (ISO 3166)")
 
 
+class FiguresConfig(Settings):
+    """What the figures of the report are made for."""
+
+    style: Literal["ieee", "neurips", "talk"] = Field(
+        "ieee", description="what figures are made for: a paper of two columns, one of one column, or slides"
+    )
+
+
 class RunConfig(CellConfig, OwnConfig):
     """Everything that one config file asks for."""
 
@@ -79,6 +87,7 @@ class RunConfig(CellConfig, OwnConfig):
         description="take the energy of each training, as in `{country: DEU}`, whose mix of electricity gives its CO2; "
         "needs the extra `energy`",
     )
+    figures: FiguresConfig = Field(FiguresConfig(), description="how figures are drawn")
     split_seed: Seed = Field(0, description="decides which rows are train, val and test (60/20/20)")
     networks: Networks = Field(
         {
@@ -193,6 +202,7 @@ def _settings_at(place: Sequence[str | int]) -> Mapping[str, Any]:
         "training": TrainingConfig,
         "retraining": TrainingConfig,
         "energy": EnergyConfig,
+        "figures": FiguresConfig,
         "replication": ReplicationConfig,
     }
     named: dict[str, type[BaseModel]] = {"overrides": CellConfig, "chains": ChainConfig, "own_networks": own.OwnNetwork}

@@ -44,6 +44,12 @@ BAD = {
     "run is a date": ("run: 2020-01-01", "'run' is datetime.date(2020, 1, 1)", STRING, "quotes"),
     "run is what YAML takes for false": ("run: no", "'run' is False", STRING, "quotes"),
     "run is a list": ("run: [a]", "'run' is ['a']", STRING),
+    # peers
+    "a peer misspelt": ("peers: [torchoa]", "'peers'", "no peer 'torchoa'", "did you mean 'torchao'?"),
+    "a peer alone": ("peers: torchao", "'peers' is 'torchao'", LIST),
+    "a peer twice": ("peers: [torchao, torchao]", "'peers' lists 'torchao' more than once"),
+    "peers a number": ("peers: 1", "'peers' is 1", LIST),
+    "a chain named like a peer": ("chains: {torchao: {steps: [magnitude]}}", "'torchao' cannot be the name of a chain"),
     # hardware, energy
     "hardware is one word": ("hardware: w8a8", "'hardware' is 'w8a8'", LIST),
     "hardware without bits of activations": ("hardware: [w8]", "'hardware[0]'", "'w8' is no precision", "w4a8"),
