@@ -16,7 +16,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from edgepress import registry
-from edgepress.config import CellConfig, RunConfig
+from edgepress.cells import CellConfig
+from edgepress.config import RunConfig
 from edgepress.costs import latency, progress
 from edgepress.files import write_atomically
 from edgepress.metrics import COLUMNS
