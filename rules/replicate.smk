@@ -1,5 +1,6 @@
 COLLECTED = [f"{RESULTS}/metrics.csv", f"{RESULTS}/tensors.csv"]
 TARGETS = COLLECTED
+OPTIONAL = {}
 REPORT = f"{RESULTS}/report/replication.html"
 
 

@@ -7,5 +7,5 @@ from edgepress.reporting import declared, index
 
 with job(snakemake.log[0]):
     notebooks = map(declared, snakemake.input.notebooks)
-    shown = {notebook: snakemake.params.datasets[notebook.name] for notebook in notebooks}
+    shown = {notebook: snakemake.params.shown[notebook.name] for notebook in notebooks}
     index.write(shown, Path(snakemake.input.metrics).parent, snakemake.output[0])

@@ -17,10 +17,14 @@ from edgepress.checks import (
     Count,
     Distinct,
     LevelName,
+    MethodNames,
+    Networks,
+    PeerNames,
     Precision,
     Seed,
     Settings,
     Share,
+    StepNames,
     known,
     wrong,
 )
@@ -28,26 +32,13 @@ from edgepress.config_text import ConfigError, sentence
 from edgepress.jobs import Job
 from edgepress.levels import FULL_PRECISION, Level
 from edgepress.own import OwnConfig
-from edgepress.recipes import TrainingConfig
+from edgepress.recipes import RECIPES, Recipes, TrainingConfig
 from edgepress.sources import MIRROR_VARIABLE
-
-
-def _check_steps(names: list[str]) -> list[str]:
-    for name in names:
-        known("method", name, registry.methods())
-    return names
-
-
-def _check_methods(names: list[str]) -> list[str]:
-    for name in _check_steps(names):
-        if not registry.methods()[name].sweeps:
-            raise wrong(f"'{name}' has no levels of its own; make it a step of one of the 'chains', after one that has")
-    return names
 
 
 def _check_chains(chains: dict[str, ChainConfig]) -> dict[str, ChainConfig]:
     for name, chain in chains.items():
-        checks.new_name("chain", name, registry.methods() | {"fp32": None})
+        checks.new_name("chain", name, registry.methods() | registry.peers() | {"fp32": None})
         sweeps = set().union(*(registry.methods()[step].sweeps for step in chain.steps))
         if not sweeps:
             raise wrong(f"none of the steps of '{name}' has levels; add one that quantizes or prunes")
@@ -62,23 +53,10 @@ def _check_chains(chains: dict[str, ChainConfig]) -> dict[str, ChainConfig]:
     return chains
 
 
-def _check_networks(networks: dict[str, list[str]]) -> dict[str, list[str]]:
-    for dataset, names in networks.items():
-        known("data set", dataset, registry.datasets())
-        kind = registry.datasets()[dataset].input
-        for name in names:
-            known("network", name, registry.networks())
-            inputs = registry.networks()[name].inputs
-            if kind not in inputs:
-                raise wrong(f"'{name}' takes {' or '.join(inputs)} inputs but '{dataset}' is a {kind} data set; "
-                             f"give it another network")  # fmt: skip
-    return networks
-
-
 class ChainConfig(Settings):
     """Methods applied one after the other, each to what the one before it stores."""
 
-    steps: Annotated[Distinct[str], AfterValidator(_check_steps)] = Field(description="the methods, in order")
+    steps: StepNames = Field(description="the methods, in order")
     bits: Distinct[Bits] | None = Field(None, description="bits a weight; None takes those of the run")
     act_bits: Distinct[Bits] | None = Field(None, description="bits an activation; None takes those of the run")
     sparsity: Distinct[Share] | None = Field(None, description="shares removed; None takes those of the run")
@@ -88,7 +66,7 @@ class CellConfig(Settings):
     """What is done to one network on one data set: its trainings, and how each of them is compressed."""
 
     seeds: Distinct[Seed] = Field([0, 1, 2], description="trainings of each network; intervals are over them")
-    methods: Annotated[Distinct[str], AfterValidator(_check_methods)] = Field(
+    methods: MethodNames = Field(
         [
             "midrise",
             "nearest_uniform",
@@ -108,6 +86,11 @@ class CellConfig(Settings):
     chains: Annotated[dict[str, ChainConfig], AfterValidator(_check_chains)] = Field(
         {},
         description="further methods by name, each a chain: `{steps: [nearest_uniform, magnitude], sparsity: [0.2]}`",
+    )
+    peers: PeerNames = Field(
+        [],
+        description="other libraries that compress each network, too: names, `[onnxruntime, torchao]` say, or true for "
+        "all that `edgepress list peers` tells; needs the extra `peers`",
     )
     bits: Distinct[Bits] = Field(
         [16, 12, 10, 8, 6, 4, 3, 2], description="bits a weight, 1–16, for the methods that quantize"
@@ -132,7 +115,8 @@ class CellConfig(Settings):
         description="parts of the data on which quality is measured; things are chosen on val and reported on test",
     )
     fold_bn: bool = Field(
-        True, description="make BatchNorm part of the layer before it, but for methods that train the network again"
+        True,
+        description="make BatchNorm part of the layer before it, but for methods that train the network again with it",
     )
     hardware: Annotated[list[Precision], AllDistinct] = Field(
         [],
@@ -154,6 +138,11 @@ class CellConfig(Settings):
         TrainingConfig(),
         description="how networks are trained; null trains none: `weights` hold all of the network, which is one seed",
     )
+    recipes: Annotated[Recipes, AllDistinct] = Field(
+        [],
+        description="ways to train that are compared, beside all else, in quality against steps, seconds and energy: "
+        "`[adam, early_stop, onecycle, progressive, bf16]`; the first is what the others are measured by",
+    )
     retraining: TrainingConfig = Field(
         TrainingConfig(lr=0.002, max_epochs=10), description="how the methods that train again do it"
     )
@@ -166,6 +155,10 @@ class CellConfig(Settings):
     def weights_of(self, seed: object) -> str | None:
         """The file that the training with this seed begins from."""
         return self.weights and self.weights.replace("{seed}", f"{seed}")
+
+    def trained_by(self, recipe: str) -> dict[str, Any]:
+        """The settings of a training by the recipe of that name."""
+        return {**(self.training or TrainingConfig()).model_dump(), **RECIPES[recipe]}
 
     def steps(self, method: str) -> list[str]:
         """The methods that ``method`` consists of: those of a chain, or itself."""
@@ -213,14 +206,21 @@ class CellConfig(Settings):
                 jobs.setdefault((family, level), {})[method] = [level]
         return [Job(family, level, methods) for (family, level), methods in jobs.items()]
 
+    def peer_jobs(self) -> list[Job]:
+        """The jobs in which peers compress a trained network, one each."""
+        return [Job(peer, "", {peer: list(registry.peers()[peer].levels)}) for peer in self.peers]
+
     @property
     def offers(self) -> set[str]:
         """What its results can show: the families of its methods, and for those that do not train the network again
-        what they are swept over, ``bits``, ``sparsity`` or ``act_bits+bits``, say.
+        what they are swept over, ``bits``, ``sparsity`` or ``act_bits+bits``, say; recipes; and costs
+        that are taken.
         """
         names = [*self.methods, *self.chains]
         sweeps = ("+".join(sorted(self._sweeps(name))) for name in names if not self.retrains(name))
-        return {*sweeps, *(registry.family(self.steps(name)) for name in names)}
+        families = (registry.family(self.steps(name)) for name in names)
+        costs = (name for name in ("recipes", "hardware", "latency") if getattr(self, name))
+        return {*sweeps, *families, *costs}
 
 
 if TYPE_CHECKING:
@@ -294,7 +294,7 @@ class RunConfig(CellConfig, OwnConfig):
     )
     figures: FiguresConfig = Field(FiguresConfig(), description="how figures are drawn")
     split_seed: Seed = Field(0, description="decides which rows are train, val and test (60/20/20)")
-    networks: Annotated[dict[str, Distinct[str]], Field(min_length=1), AfterValidator(_check_networks)] = Field(
+    networks: Networks = Field(
         {
             "digits": ["dnn_simple", "cnn"],
             "breast_cancer": ["dnn_simple", "dnn_complex"],
@@ -320,6 +320,9 @@ class RunConfig(CellConfig, OwnConfig):
             if cell.frozen and cell.weights is None:
                 raise wrong(f"'frozen' is true for {dataset}/{network}, but 'weights' names no file to keep as it is; "
                              f"name one, or leave 'frozen' out")  # fmt: skip
+            if cell.training is None and cell.recipes:
+                raise wrong(f"'training' of {dataset}/{network} is None, so there is nothing to compare; "
+                            f"leave 'recipes' out, or say how it is trained")  # fmt: skip
             for name in ("training", "retraining"):
                 settings = getattr(cell, name)
                 if settings and len(settings.resolutions) > 1 and registry.datasets()[dataset].input != "image":

@@ -35,9 +35,14 @@ def trace(network: nn.Module) -> fx.GraphModule:
     Raises UntraceableError where the network branches on values, say.
     """
     try:
-        return fx.symbolic_trace(copy.deepcopy(network).eval())
+        traced = fx.symbolic_trace(copy.deepcopy(network).eval())
     except (TraceError, TypeError, ValueError, RuntimeError, NotImplementedError, AttributeError) as error:
         raise UntraceableError(f"its computation is no fixed graph: {error}") from error
+    for node in traced.graph.nodes:
+        if node.op == "call_module" and "input" in node.kwargs:  # layer(input=x) is layer(x)
+            node.args, node.kwargs = (node.kwargs["input"],), {}
+    traced.recompile()
+    return traced
 
 
 def fold_batch_norm(network: nn.Module) -> nn.Module:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
-from edgepress.checks import Count, Settings, wrong
+from edgepress.checks import Count, Settings, known, wrong
 
 
 def _rise_to_full_size(resolutions: list[float]) -> list[float]:
@@ -62,7 +62,7 @@ _ADAM = {
 }
 _ONECYCLE = {"schedule": "onecycle", "precision": "float32", "resolutions": [1.0], "patience": None}
 
-# What a recipe sets; the rest is as in ``training``.
+# What each recipe sets; the rest is as in the settings that it is applied to.
 RECIPES: dict[str, dict[str, Any]] = {
     "adam": _ADAM,
     "early_stop": _ADAM | {"patience": 3},
@@ -70,3 +70,12 @@ RECIPES: dict[str, dict[str, Any]] = {
     "progressive": _ONECYCLE | {"resolutions": [0.5, 0.75, 1.0]},
     "bf16": _ONECYCLE | {"precision": "bf16"},
 }
+
+
+def _check_recipes(names: list[str]) -> list[str]:
+    for name in names:
+        known("recipe", name, RECIPES)
+    return names
+
+
+Recipes = Annotated[list[str], AfterValidator(_check_recipes)]

@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrize import is_parametrized
 
+from edgepress import networks
 from edgepress.checkpoints import Checkpoints, TrainingState
 from edgepress.datasets import Prepared
-from edgepress.evaluation import evaluate
-from edgepress.networks import compressible, layer_of
+from edgepress.evaluation import evaluate, quality
 
-HISTORY = ("epoch", "lr", "train_loss", "val_loss")  # what is known of an epoch
+HISTORY = ("epoch", "lr", "train_loss", "val_loss", "val_quality")  # what is known of an epoch
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,18 @@ def choose_device(name: str) -> torch.device:
     return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
 
 
+def begun(name: str, data: Prepared, seed: int, weights: str | None, frozen: bool) -> nn.Module:
+    """The network called ``name`` as its training begins, on the CPU; says what of it is new.
+
+    Tensors of the file ``weights`` that fit are put in and, where ``frozen``, stay as they are in training.
+    """
+    network = networks.build(name, data, seed)
+    loaded = networks.begin_from(network, weights) if weights else []
+    print(f"{len(loaded)} tensors are those of {weights}" if weights else "all weights are trained from scratch")
+    freeze(network, loaded if frozen else [])
+    return network
+
+
 def train(
     network: nn.Module,
     data: Prepared,
@@ -76,9 +88,9 @@ def train(
 
     Parameters that require no gradient stay as they are. ``seed`` decides the order of the examples and dropout.
     Returns the history, a row an epoch: epoch, lr, train_loss, val_loss (cross-entropy in nats, or mean squared error
-    in the target's squared unit); ``on_epoch`` gets each row as it comes. With ``checkpoints``, the same training that
-    was killed goes on where it was. Raises ArithmeticError where the loss is no longer finite, and ValueError where the
-    network takes no images of a resolution asked for.
+    in the target's squared unit), val_quality (accuracy, or R²); ``on_epoch`` gets each row as it comes. With
+    ``checkpoints``, the same training that was killed goes on where it was. Raises ArithmeticError where the loss is no
+    longer finite, and ValueError where the network takes no images of a resolution asked for.
     """
     _TargetScale.of(data, network).apply_to_outputs()
     return _descend(network, data, settings, seed, on_epoch, math.inf, checkpoints)
@@ -132,9 +144,10 @@ def _descend(
     while not _ended(state, settings):
         lr = schedule.get_last_lr()[0]
         train_loss = _epoch(state, data, settings, scale, order)
-        val_loss = evaluate(network, data, "val")["loss"]
-        epoch = len(state.history) + 1
-        state.history.append({"epoch": epoch, "lr": lr, "train_loss": train_loss, "val_loss": val_loss})
+        val = evaluate(network, data, "val")
+        epoch, val_loss = len(state.history) + 1, val["loss"]
+        known = (epoch, lr, train_loss, val_loss, quality(val))
+        state.history.append(dict(zip(HISTORY, known, strict=True)))
         on_epoch(state.history[-1])
         if epoch > settings.small_epochs and val_loss < state.best_loss:
             state.best, state.best_loss, state.best_epoch = copy.deepcopy(network.state_dict()), val_loss, epoch
@@ -202,7 +215,7 @@ def _to_training_mode(network: nn.Module) -> None:
 
 def _schedule(optimizer: torch.optim.Optimizer, settings: Training, rows: int) -> torch.optim.lr_scheduler.LRScheduler:
     """The learning rate of each step, over all epochs."""
-    steps = settings.max_epochs * len(_batches(torch.arange(rows), settings.batch_size))
+    steps = settings.max_epochs * steps_an_epoch(rows, settings.batch_size)
     if settings.schedule == "constant":
         return torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
     if settings.schedule == "onecycle":
@@ -230,9 +243,8 @@ def _telling_of(resolution: float, images: Tensor) -> Iterator[None]:
     except RuntimeError as error:
         if resolution == 1:
             raise
-        raise ValueError(
-            f"the network takes no images of {images.shape[2]}×{images.shape[3]}, its resolution {resolution}: {error}"
-        ) from error
+        size = f"{images.shape[2]}×{images.shape[3]}"
+        raise ValueError(f"the network takes no images of {size}, its resolution {resolution}") from error
 
 
 def augmented(images: Tensor, how: str, generator: torch.Generator) -> Tensor:
@@ -270,6 +282,11 @@ def _batches(rows: Tensor, size: int) -> list[Tensor]:
     return batches
 
 
+def steps_an_epoch(rows: int, batch_size: int) -> int:
+    """The steps in which a training passes over ``rows`` examples."""
+    return len(_batches(torch.arange(rows), batch_size))
+
+
 @dataclass(frozen=True)
 class _TargetScale:
     """What makes the training of a regression the same in every unit of the target.
@@ -286,8 +303,8 @@ class _TargetScale:
 
     @classmethod
     def of(cls, data: Prepared, network: nn.Module) -> _TargetScale:
-        targets, names = data.targets["train"], compressible(network)
-        layer = layer_of(network, names[-1]) if names else None
+        targets, names = data.targets["train"], networks.compressible(network)
+        layer = networks.layer_of(network, names[-1]) if names else None
         if not targets.is_floating_point() or not isinstance(layer, nn.Linear) or layer.bias is None:
             return cls()
         return cls(layer, float(targets.mean()), float(targets.std()) or 1.0)

@@ -81,7 +81,7 @@ def report(tmp_path_factory) -> Path:
     """The first page of a generated run."""
     folder = generated.write(tmp_path_factory.mktemp("run") / "generated")
     page = folder / "report/index.html"
-    index.write({generated.NOTEBOOK: ["digits"]}, folder, page)
+    index.write({generated.NOTEBOOK: {"digits": []}}, folder, page)
     return page
 
 

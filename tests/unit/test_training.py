@@ -185,7 +185,7 @@ def test_history_is_told_as_it_comes_and_in_the_targets_unit(amounts):
     trained = network(3, 1)
     before = evaluate(trained, amounts, "val")["mse"]
     history = train(trained, amounts, QUICK, 0, on_epoch=lambda row: told.append(dict(row)))
-    assert told == history and list(history[0]) == ["epoch", "lr", "train_loss", "val_loss"]
+    assert told == history and list(history[0]) == ["epoch", "lr", "train_loss", "val_loss", "val_quality"]
     assert before > 900_000  # the targets lie around 1000
     deviation = float(amounts.targets["train"].var())
     assert 0.05 * deviation < history[0]["train_loss"] < 3 * deviation

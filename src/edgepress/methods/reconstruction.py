@@ -23,7 +23,7 @@ from edgepress.encodings.channels import in_eight_bits
 from edgepress.encodings.huffman import shortest
 from edgepress.graph import Layer, UntraceableError, trace
 from edgepress.levels import Level, asked
-from edgepress.methods import Method, calibration_inputs
+from edgepress.methods import Method, calibration_inputs, must_come_first
 from edgepress.methods.layer_by_layer import LayerByLayer
 from edgepress.methods.rounding import rounded
 from edgepress.networks import compressible, layer_of
@@ -121,9 +121,9 @@ def gptq(position: Tensor, hessian: Tensor, lowest: int, highest: int) -> Tensor
 def adaround(position: Tensor, hessian: Tensor, lowest: int, highest: int) -> Tensor:
     """Learn whether each weight goes down or up, by gradient descent on ΔW H ΔWᵀ.
 
-    A weight is ⌊w⌋ + h with h = clamp(1.2·σ(v) − 0.1, 0, 1); a penalty 1 − |2h − 1|^β, β falling from 20 to 2, drives h
-    to 0 or 1 (Nagel et al. 2020, arXiv 2004.10568). The paper draws batches of inputs; here H has them all, so each
-    step is exact. The error is counted in that of rounding to the nearest.
+    A weight is ⌊w⌋ + h with h = clamp(1.2·σ(v) − 0.1, 0, 1); a penalty ``1 − |2h − 1|^β``, β falling from 20 to 2,
+    drives h to 0 or 1 (Nagel et al. 2020, arXiv 2004.10568). The paper draws batches of inputs; here H has them all,
+    so each step is exact. The error is counted in that of rounding to the nearest.
     """
     floor = position.floor()
     start = ((position - floor).clamp(0.01, 0.99) + 0.1) / 1.2
@@ -257,8 +257,7 @@ class Reconstruction(Method):
     def apply(
         self, stored: Compressed, network: nn.Module, data: Prepared, level: Level, generator: torch.Generator
     ) -> Compressed:
-        if not all(isinstance(encoding, Dense) for encoding in stored.tensors.values()):
-            raise ValueError("a method that reconstructs layers comes before others that compress weights")
+        must_come_first(stored, "a method that reconstructs layers")
         bits = dict.fromkeys(compressible(network), asked(level.bits))
         inputs = calibration_inputs(data, self.rows)
         stored = reconstruct(stored, network, inputs, bits, ROUNDERS[self.rounding], self.granularity)

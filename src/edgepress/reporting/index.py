@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,13 @@ TABLES: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
     "Best method at each precision": tables.best_at_each_precision,
     "Full precision": tables.full_precision,
 }
-_DATA = ("metrics.csv", "timings.csv", "latency.csv", "hardware.csv", "energy.csv")
+_DATA = ("metrics.csv", "timings.csv", "latency.csv", "hardware.csv", "energy.csv", "recipes.csv")
 
 
-def write(notebooks: Mapping[Notebook, Sequence[str]], run_folder: str | Path, page: str | Path) -> None:
-    """Write the page; ``notebooks`` are those whose pages it leads to, each with the data sets that it shows."""
+def write(notebooks: Mapping[Notebook, Mapping[str, Sequence[str]]], run_folder: str | Path, page: str | Path) -> None:
+    """Write the page; ``notebooks`` are those whose pages it leads to, each with the data sets that it shows and what
+    these offer.
+    """
     run_folder = Path(run_folder)
     rows = from_csv(run_folder / "metrics.csv")
     measured = results.load(run_folder / "metrics.csv")
@@ -43,10 +45,18 @@ def write(notebooks: Mapping[Notebook, Sequence[str]], run_folder: str | Path, p
         findings=[_emphasis(sentence) for sentence in summary.sentences(measured)],
         claims=findings.all_findings(measured),
         explorer=explorer.data(measured, run_folder),
-        tables=[_table(title, make(measured)) for title, make in TABLES.items()],
-        notebooks=[_card(notebook, datasets, run_folder) for notebook, datasets in notebooks.items()],
+        tables=[_table(title, table) for title, table in _tables(measured, run_folder)],
+        notebooks=[_card(notebook, shown, run_folder) for notebook, shown in notebooks.items()],
     )
     write_atomically(page, text)
+
+
+def _tables(metrics: pd.DataFrame, run_folder: Path) -> Iterator[tuple[str, pd.DataFrame]]:
+    """The tables of the page by title; what is best within a budget is as its notebook decided it."""
+    decided = run_folder / "tables/decide.csv"
+    if decided.exists():
+        yield "Best method within a budget", pd.read_csv(decided, keep_default_na=False, na_values=[""])
+    yield from ((title, make(metrics)) for title, make in TABLES.items())
 
 
 def _table(title: str, table: pd.DataFrame) -> dict[str, Any]:
@@ -64,15 +74,15 @@ def _table(title: str, table: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _card(notebook: Notebook, datasets: Sequence[str], run_folder: Path) -> dict[str, Any]:
-    figures = notebook.figure_names(datasets)
+def _card(notebook: Notebook, shown: Mapping[str, Sequence[str]], run_folder: Path) -> dict[str, Any]:
+    figures = notebook.figure_names(shown)
     image = run_folder / f"figures/{figures[0]}.png" if figures else None
     return {
         "name": notebook.name,
         "title": notebook.title,
         "about": notebook.about,
         "figures": figures,
-        "tables": notebook.tables,
+        "tables": notebook.table_names(shown),
         "image": pages.thumbnail(image) if image else None,
     }
 

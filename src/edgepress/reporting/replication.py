@@ -139,7 +139,7 @@ def multipoint(cells: pd.DataFrame, run_folder: str | Path) -> pd.DataFrame:
     """A row a precision of multi-point quantization of the demo network: accuracy on test ``published``,
     ``recomputed``, and in the sound definitions, a column a method.
 
-    ``error`` is the mean over weights of |w − ŵ|, as published, in the one tensor that the study quantized.
+    ``error`` is the mean over weights of ``|w − ŵ|``, as published, in the one tensor that the study quantized.
     """
     told = cells[(cells.network == DEMO) & (cells.method == "multipoint") & (cells.split == "test")]
     told = told.set_index("level")[["published_accuracy", "accuracy"]].set_axis(["published", "recomputed"], axis=1)

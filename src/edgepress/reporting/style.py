@@ -98,7 +98,7 @@ def _style_of(run_folder: str | Path | None) -> str:
 
 
 def inches(width: float, height: float) -> tuple[float, float]:
-    """A size that is written down for the first style, in inches of the style in use: it is as high as its text asks."""
+    """A size that is written down for the first style, in inches of the style in use: as high as its text asks."""
     in_use = mpl.rcParams["figure.figsize"][0] / PANEL[0], mpl.rcParams["font.size"] / STYLES["ieee"].text
     return in_use[0] * width, in_use[1] * height
 
@@ -158,5 +158,6 @@ def save(figure: Figure, path: str | Path) -> None:
     figure.draw_without_rendering()
     drawn = figure.get_tightbbox()
     ends = min(0, drawn.x0), drawn.y0 - _MARGIN, max(figure.get_figwidth(), drawn.x1), drawn.y1 + _MARGIN
-    for ending, options in (("pdf", {"metadata": {"CreationDate": None}}), ("png", {})):
-        figure.savefig(f"{path}.{ending}", bbox_inches=Bbox.from_extents(*ends), **options)
+    box = Bbox.from_extents(*ends)
+    figure.savefig(f"{path}.pdf", bbox_inches=box, metadata={"CreationDate": None})
+    figure.savefig(f"{path}.png", bbox_inches=box)

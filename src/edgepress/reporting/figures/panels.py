@@ -57,10 +57,7 @@ def page(dataset: str, columns: Sequence[Column]) -> tuple[Figure, list[tuple[Ax
             axes = grid[row][place]
             means = column.means[column.means.network == network]
             if means.empty:
-                axes.set_xticks([])
-                axes.text(
-                    0.5, 0.5, "not measured", ha="center", color="#777777", transform=axes.transAxes, fontsize="small"
-                )
+                blank(axes, "not measured")
             else:
                 panels.append((axes, column, means))
             if row == 0:
@@ -95,6 +92,12 @@ def note(dataset: str, text: str) -> Figure:
     axes.set_axis_off()
     axes.text(0.5, 0.5, text, ha="center", color="#777777", transform=axes.transAxes)
     return figure
+
+
+def blank(axes: Axes, text: str) -> None:
+    """Leave a panel of a page without points, and say why."""
+    axes.set_xticks([])
+    axes.text(0.5, 0.5, text, ha="center", color="#777777", transform=axes.transAxes, fontsize=7)
 
 
 def _share_measures(row: Sequence[Axes], network: str, columns: Sequence[Column]) -> None:

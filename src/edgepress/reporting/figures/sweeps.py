@@ -14,7 +14,7 @@ from matplotlib.ticker import MultipleLocator, PercentFormatter
 from edgepress.reporting import style
 from edgepress.reporting.figures import panels
 from edgepress.reporting.figures.panels import Column
-from edgepress.reporting.results import CROSS_ENTROPY, Quality, over_seeds, quality_of, retrained
+from edgepress.reporting.results import CROSS_ENTROPY, Quality, over_seeds, quality_of, retrained, weights_alone
 
 _CHANGE_COLUMNS = 4
 _SPLITS = ("train", "test")
@@ -112,10 +112,11 @@ def change(metrics: pd.DataFrame, dataset: str) -> Figure:
 
 def of_sweep(metrics: pd.DataFrame, dataset: str, sweep: str) -> pd.DataFrame:
     """The rows of a data set that belong to a sweep, over ``bits`` or over ``sparsity_target``, and those of full
-    precision; without methods that train the network again, and without networks that have no such row.
+    precision; without those that quantize activations, too, without methods that train the network again, and without
+    networks that have no such row.
     """
     other = {"bits": "sparsity_target", "sparsity_target": "bits"}[sweep]
-    rows = metrics[metrics.dataset == dataset]
+    rows = weights_alone(metrics[metrics.dataset == dataset])
     swept = rows[sweep].notna() & rows[other].isna() & (rows.method != "fp32") & ~retrained(rows)
     return with_full_precision(rows, swept)
 
