@@ -4,6 +4,7 @@
 # make test-peers: other libraries (`peers` in a config) for real; installs some 230 MB.
 # make test-kill: a run killed at two dozen random moments; minutes.
 # make test-cluster: the run through a private SLURM on this host; needs root, and slurm-wlm and munge of Debian.
+# make test-browser: the report's pages in a browser; needs chromium and chromium-driver of Debian.
 # make lint: what CI refuses.    make bench: the speed of what is ours, against copying memory.
 # CONFIG=config/mine.yaml make run: another run.
 
@@ -12,7 +13,7 @@ CONFIG ?= config/config.yaml
 BIN := .venv/bin
 EXTRAS := dev hardware energy deploy
 
-.PHONY: run study replicate test test-peers test-kill test-cluster lint bench clean
+.PHONY: run study replicate test test-peers test-kill test-cluster test-browser lint bench clean
 
 run: .venv/installed
 	$(BIN)/snakemake --cores all --configfile $(CONFIG)
@@ -37,9 +38,13 @@ test-kill: .venv/installed-dev
 test-cluster: .venv/installed-dev .venv/installed-cluster
 	$(BIN)/pytest -ra tests/cluster
 
+test-browser: .venv/installed-dev
+	$(BIN)/pytest -ra tests/browser
+
 lint: .venv/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 	$(BIN)/snakefmt --check Snakefile rules
 	$(BIN)/snakemake --lint
 

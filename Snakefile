@@ -19,6 +19,7 @@ if CONFIG.replication:
 else:
 
     include: "rules/train.smk"
+    include: "rules/recipes.smk"
     include: "rules/compress.smk"
     include: "rules/peers.smk"
     include: "rules/hardware.smk"

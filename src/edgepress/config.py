@@ -6,9 +6,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
 
 from edgepress import checks, own, registry
 from edgepress.checks import (
@@ -17,10 +17,14 @@ from edgepress.checks import (
     Count,
     Distinct,
     LevelName,
+    MethodNames,
+    Networks,
+    PeerNames,
     Precision,
     Seed,
     Settings,
     Share,
+    StepNames,
     known,
     wrong,
 )
@@ -28,29 +32,16 @@ from edgepress.config_text import ConfigError, sentence
 from edgepress.jobs import Job
 from edgepress.levels import FULL_PRECISION, Level
 from edgepress.own import OwnConfig
+from edgepress.recipes import RECIPES, Recipes, TrainingConfig
 from edgepress.sources import MIRROR_VARIABLE
-
-
-def _check_methods(names: list[str]) -> list[str]:
-    for name in names:
-        known("method", name, registry.methods())
-    return names
-
-
-def _all_or_named(peers: Any) -> Any:
-    return (list(registry.peers()) if peers else []) if isinstance(peers, bool) else peers
-
-
-def _check_peers(names: list[str]) -> list[str]:
-    for name in names:
-        known("peer", name, registry.peers())
-    return names
 
 
 def _check_chains(chains: dict[str, ChainConfig]) -> dict[str, ChainConfig]:
     for name, chain in chains.items():
         checks.new_name("chain", name, registry.methods() | registry.peers() | {"fp32": None})
         sweeps = set().union(*(registry.methods()[step].sweeps for step in chain.steps))
+        if not sweeps:
+            raise wrong(f"none of the steps of '{name}' has levels; add one that quantizes or prunes")
         for swept in ("bits", "act_bits", "sparsity"):
             if getattr(chain, swept) is not None and swept not in sweeps:
                 raise wrong(f"none of the steps of '{name}' has {swept}; leave it out, or add a step that has")
@@ -62,43 +53,10 @@ def _check_chains(chains: dict[str, ChainConfig]) -> dict[str, ChainConfig]:
     return chains
 
 
-def _check_networks(networks: dict[str, list[str]]) -> dict[str, list[str]]:
-    for dataset, names in networks.items():
-        known("data set", dataset, registry.datasets())
-        kind = registry.datasets()[dataset].input
-        for name in names:
-            known("network", name, registry.networks())
-            inputs = registry.networks()[name].inputs
-            if kind not in inputs:
-                raise wrong(f"'{name}' takes {' or '.join(inputs)} inputs but '{dataset}' is a {kind} data set; "
-                             f"give it another network")  # fmt: skip
-    return networks
-
-
-class TrainingConfig(Settings):
-    """How networks are trained in full precision."""
-
-    lr: float = Field(0.01, gt=0, le=1, description="Adam's learning rate at the start; it falls to 0 along a cosine")
-    batch_size: Count = Field(128, description="examples a step")
-    max_epochs: Count = Field(40, description="passes over the training rows at most")
-    schedule: Literal["cosine", "onecycle"] = Field(
-        "cosine", description="`onecycle` first rises to `lr` over a third of the epochs"
-    )
-    weight_decay: float = Field(0.0, ge=0, lt=1, description="decoupled weight decay")
-    augment: Literal["none", "crop", "crop_flip"] = Field(
-        "none", description="random shifts of images by up to an eighth; `crop_flip` mirrors half of them, too"
-    )
-    label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of the target spread over all classes")
-    precision: Literal["auto", "float32", "bf16"] = Field(
-        "auto", description="arithmetic of a step; `auto` is bf16 on a GPU, twice as fast there and on recent CPUs"
-    )
-    patience: Count = Field(10, description="epochs without a better loss on val after which training ends")
-
-
 class ChainConfig(Settings):
     """Methods applied one after the other, each to what the one before it stores."""
 
-    steps: Annotated[Distinct[str], AfterValidator(_check_methods)] = Field(description="the methods, in order")
+    steps: StepNames = Field(description="the methods, in order")
     bits: Distinct[Bits] | None = Field(None, description="bits a weight; None takes those of the run")
     act_bits: Distinct[Bits] | None = Field(None, description="bits an activation; None takes those of the run")
     sparsity: Distinct[Share] | None = Field(None, description="shares removed; None takes those of the run")
@@ -108,7 +66,7 @@ class CellConfig(Settings):
     """What is done to one network on one data set: its trainings, and how each of them is compressed."""
 
     seeds: Distinct[Seed] = Field([0, 1, 2], description="trainings of each network; intervals are over them")
-    methods: Annotated[Distinct[str], AfterValidator(_check_methods)] = Field(
+    methods: MethodNames = Field(
         [
             "midrise",
             "nearest_uniform",
@@ -129,12 +87,7 @@ class CellConfig(Settings):
         {},
         description="further methods by name, each a chain: `{steps: [nearest_uniform, magnitude], sparsity: [0.2]}`",
     )
-    peers: Annotated[
-        list[str],
-        AllDistinct,
-        AfterValidator(_check_peers),
-        BeforeValidator(_all_or_named, json_schema_input_type=bool | list[str]),
-    ] = Field(
+    peers: PeerNames = Field(
         [],
         description="other libraries that compress each network, too: names, `[onnxruntime, torchao]` say, or true for "
         "all that `edgepress list peers` tells; needs the extra `peers`",
@@ -162,7 +115,8 @@ class CellConfig(Settings):
         description="parts of the data on which quality is measured; things are chosen on val and reported on test",
     )
     fold_bn: bool = Field(
-        True, description="make BatchNorm part of the layer before it, but for methods that train the network again"
+        True,
+        description="make BatchNorm part of the layer before it, but for methods that train the network again with it",
     )
     hardware: Annotated[list[Precision], AllDistinct] = Field(
         [],
@@ -184,6 +138,11 @@ class CellConfig(Settings):
         TrainingConfig(),
         description="how networks are trained; null trains none: `weights` hold all of the network, which is one seed",
     )
+    recipes: Annotated[Recipes, AllDistinct] = Field(
+        [],
+        description="ways to train that are compared, beside all else, in quality against steps, seconds and energy: "
+        "`[adam, early_stop, onecycle, progressive, bf16]`; the first is what the others are measured by",
+    )
     retraining: TrainingConfig = Field(
         TrainingConfig(lr=0.002, max_epochs=10), description="how the methods that train again do it"
     )
@@ -196,6 +155,10 @@ class CellConfig(Settings):
     def weights_of(self, seed: object) -> str | None:
         """The file that the training with this seed begins from."""
         return self.weights and self.weights.replace("{seed}", f"{seed}")
+
+    def trained_by(self, recipe: str) -> dict[str, Any]:
+        """The settings of a training by the recipe of that name."""
+        return {**(self.training or TrainingConfig()).model_dump(), **RECIPES[recipe]}
 
     def steps(self, method: str) -> list[str]:
         """The methods that ``method`` consists of: those of a chain, or itself."""
@@ -250,16 +213,22 @@ class CellConfig(Settings):
     @property
     def offers(self) -> set[str]:
         """What its results can show: the families of its methods, and for those that do not train the network again
-        what they are swept over, ``bits``, ``sparsity`` or ``act_bits+bits``, say.
+        what they are swept over, ``bits``, ``sparsity`` or ``act_bits+bits``, say; recipes; and costs
+        that are taken.
         """
         names = [*self.methods, *self.chains]
         sweeps = ("+".join(sorted(self._sweeps(name))) for name in names if not self.retrains(name))
-        return {*sweeps, *(registry.family(self.steps(name)) for name in names)}
+        families = (registry.family(self.steps(name)) for name in names)
+        costs = (name for name in ("recipes", "hardware", "latency") if getattr(self, name))
+        return {*sweeps, *families, *costs}
 
 
-OverrideConfig = checks.optional(
-    CellConfig, "OverrideConfig", "Settings of one data set or network that differ from the rest."
-)
+if TYPE_CHECKING:
+    OverrideConfig = Settings  # a model that is made at run time is no type
+else:
+    OverrideConfig = checks.optional(
+        CellConfig, "OverrideConfig", "Settings of one data set or network that differ from the rest."
+    )
 
 
 def _check_overrides(overrides: dict[str, Any]) -> dict[str, Any]:
@@ -289,6 +258,14 @@ class EnergyConfig(Settings):
     country: str = Field(pattern="^[A-Z]{3}$", description="country of the machine, three letters (ISO 3166)")
 
 
+class FiguresConfig(Settings):
+    """What the figures of the report are made for."""
+
+    style: Literal["ieee", "neurips", "talk"] = Field(
+        "ieee", description="what figures are made for: a paper of two columns, one of one column, or slides"
+    )
+
+
 class RunConfig(CellConfig, OwnConfig):
     """Everything that one config file asks for."""
 
@@ -315,8 +292,9 @@ class RunConfig(CellConfig, OwnConfig):
         description="take the energy of each training, as in `{country: DEU}`, whose mix of electricity gives its CO2; "
         "needs the extra `energy`",
     )
+    figures: FiguresConfig = Field(FiguresConfig(), description="how figures are drawn")
     split_seed: Seed = Field(0, description="decides which rows are train, val and test (60/20/20)")
-    networks: Annotated[dict[str, Distinct[str]], Field(min_length=1), AfterValidator(_check_networks)] = Field(
+    networks: Networks = Field(
         {
             "digits": ["dnn_simple", "cnn"],
             "breast_cancer": ["dnn_simple", "dnn_complex"],
@@ -342,6 +320,14 @@ class RunConfig(CellConfig, OwnConfig):
             if cell.frozen and cell.weights is None:
                 raise wrong(f"'frozen' is true for {dataset}/{network}, but 'weights' names no file to keep as it is; "
                              f"name one, or leave 'frozen' out")  # fmt: skip
+            if cell.training is None and cell.recipes:
+                raise wrong(f"'training' of {dataset}/{network} is None, so there is nothing to compare; "
+                            f"leave 'recipes' out, or say how it is trained")  # fmt: skip
+            for name in ("training", "retraining"):
+                settings = getattr(cell, name)
+                if settings and len(settings.resolutions) > 1 and registry.datasets()[dataset].input != "image":
+                    raise wrong(f"'{name}.resolutions' of {dataset}/{network} are for images, and '{dataset}' is a "
+                                f"table; set them under 'overrides' for images alone")  # fmt: skip
         return self
 
     @property
@@ -396,7 +382,8 @@ def parse(raw: Mapping[str, Any], source: str = "the config") -> RunConfig:
 
 
 def _told(error: Mapping[str, Any]) -> str:
-    first, name, kind, *others = [*error["loc"], "", "", ""]
+    place: tuple[str | int, ...] = (*error["loc"], "", "", "")
+    first, name, kind, *others = place
     if first != "own_data" or kind not in own.DATA_KINDS:
         return sentence(error, _settings_at)
     place = tuple(filter(None, (first, name, *others)))  # without the kind, which is no setting but decides on them
@@ -416,14 +403,16 @@ def check_paths(config: RunConfig, source: str = "the config") -> None:
 
 def _settings_at(place: Sequence[str | int]) -> Mapping[str, Any]:
     """The settings that there are at a place of the config."""
-    inner = {
+    inner: dict[str, type[BaseModel]] = {
         "training": TrainingConfig,
         "retraining": TrainingConfig,
         "energy": EnergyConfig,
+        "figures": FiguresConfig,
         "replication": ReplicationConfig,
     }
-    named = {"overrides": CellConfig, "chains": ChainConfig, "own_networks": own.OwnNetwork}
-    parts, model = iter(place), RunConfig
+    named: dict[str, type[BaseModel]] = {"overrides": CellConfig, "chains": ChainConfig, "own_networks": own.OwnNetwork}
+    model: type[BaseModel] = RunConfig
+    parts = iter(place)
     for part in parts:
         model = {**inner, **named}[str(part)]
         if part in named:

@@ -198,7 +198,8 @@ def entries(config: OwnConfig) -> dict[str, dict[str, dict[str, Any]]]:
 
 
 def _dataset(name: str, data: CsvData | ImagesData | NpzData) -> registry.DatasetEntry:
-    kind, options = _kind(data), data.model_dump()
+    (kind,) = (name for name, model in DATA_KINDS.items() if type(data) is model)
+    options = data.model_dump()
     file, task = options.pop(kind), options.get("task", "classification")
     return registry.DatasetEntry(
         name,
@@ -206,7 +207,7 @@ def _dataset(name: str, data: CsvData | ImagesData | NpzData) -> registry.Datase
         "prepare",
         f"{file}, " + (f"{task} of {data.target}" if isinstance(data, CsvData) else task),
         task=task,
-        input={"csv": "table", "images": "image"}.get(kind) or options["input"],
+        input="image" if isinstance(data, ImagesData) else options.get("input", "table"),
         files=[file],
         args={"name": name, "file": file, **options},
     )

@@ -69,21 +69,24 @@ class NetworkEntry(Entry):
 @dataclass(frozen=True)
 class MethodEntry(Entry):
     """A way to compress. Methods of one family share a job; ``sweep`` names the config list, or lists, of their levels.
+    One that has none (``sweep`` is empty) is a step of chains, whose other steps have levels.
 
     One that ``retrains`` trains the network again, with labels: a job a level, and no fair comparison with methods
-    that do not. It must be the ``first`` step of a chain, and so must others that change the weights they keep.
+    that do not. It gets the network as it was trained or, ``folded``, as it is shipped. It must be the ``first`` step
+    of a chain, and so must others that change the weights they keep.
     """
 
     family: str = field(kw_only=True)
-    sweep: Literal["bits", "act_bits", "sparsity", "bits+sparsity"] = field(kw_only=True)
+    sweep: Literal["", "bits", "act_bits", "sparsity", "bits+act_bits", "bits+sparsity"] = field(kw_only=True)
     stochastic: bool = field(default=False, kw_only=True)
     retrains: bool = field(default=False, kw_only=True)
+    folded: bool = field(default=False, kw_only=True)
     first: bool = field(default=False, kw_only=True)
 
     @property
     def sweeps(self) -> list[str]:
         """The config lists whose values, in every combination, are its levels."""
-        return self.sweep.split("+")
+        return list(filter(None, self.sweep.split("+")))
 
 
 @dataclass(frozen=True)
@@ -105,10 +108,13 @@ class PeerEntry(Entry):
 def _declared(path: Path, variable: str) -> dict[str, dict[str, Any]]:
     """Return the literal assigned to ``variable`` at the top level of a source file, or {}."""
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
-        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        if not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
+            continue
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
         if [getattr(target, "id", None) for target in targets] == [variable]:
             try:
-                return ast.literal_eval(node.value)
+                literal: dict[str, dict[str, Any]] = ast.literal_eval(node.value)
+                return literal
             except ValueError as error:
                 raise ValueError(f"{path}: {variable} must be a plain literal, it is read, not run") from error
     return {}
@@ -193,6 +199,7 @@ def _import(module: str) -> Any:
     name = f"edgepress plugin {module}"
     if name not in sys.modules:
         specification = importlib.util.spec_from_file_location(name, module)
+        assert specification is not None and specification.loader is not None  # as for all that ends in .py
         sys.modules[name] = importlib.util.module_from_spec(specification)  # before it runs: dataclasses look there
         specification.loader.exec_module(sys.modules[name])
     return sys.modules[name]

@@ -13,12 +13,12 @@ from torch import nn
 from edgepress import methods, packing, registry, tensor_files
 from edgepress.activations import input_bits
 from edgepress.checkpoints import Checkpoints
-from edgepress.costs.operations import FLOAT_BITS, bit_operations, layer_macs
+from edgepress.costs.operations import bit_operations, layer_macs
 from edgepress.datasets import Prepared
 from edgepress.encodings import Dense
 from edgepress.evaluation import evaluate
 from edgepress.graph import fold_batch_norm
-from edgepress.levels import Level
+from edgepress.levels import FLOAT_BITS, Level
 from edgepress.networks import compressible, inference_state, parameter_count
 from edgepress.packing import Compressed
 from edgepress.training import Training
@@ -97,7 +97,8 @@ class Bench:
         family = registry.family([entry.name for entry in entries])
         draws = draws if any(entry.stochastic for entry in entries) else 1
         chain = [methods.create(entry.name, self.retraining, self.checkpoints) for entry in entries]
-        network = self.trained.network if any(entry.retrains for entry in entries) else self.shipped
+        as_trained = any(entry.retrains and not entry.folded for entry in entries)
+        network = self.trained.network if as_trained else self.shipped
         visible = self.trained.data.only("train", "val")
         for name in levels:
             level = Level.parse(name)

@@ -22,7 +22,11 @@ from edgepress.training import Training
 from .conftest import small_data
 
 SETTINGS = RunConfig(bits=[16, 10, 8, 5, 4, 3, 2, 1], retraining_bits=[16, 4, 2], retraining_sparsity=[0.0, 0.5, 0.9])
-LEVELS = {name: [Level.parse(level) for level in SETTINGS.levels(name)] for name in sorted(registry.methods())}
+LEVELS = {
+    name: [Level.parse(level) for level in SETTINGS.levels(name)]
+    for name, entry in sorted(registry.methods().items())
+    if entry.sweeps  # the others are steps of chains, tried after a method that has levels
+}
 MAKE_UP = (Reconstruction, MixedPrecision, OptimalBrainSurgeon)  # by biases, for what rounding or pruning does
 BRIEFLY = Training(lr=0.01, batch_size=12, max_epochs=1, patience=1)
 CASES = [(method, network) for method in LEVELS for network in ("dnn_complex", "cnn")]

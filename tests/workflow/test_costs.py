@@ -86,6 +86,19 @@ def test_energy_that_is_asked_for_later_is_that_of_another_training(one, tmp_pat
     assert "train_network" in planned(tmp_path, "results/one/energy.csv", config=one("energy: {country: DEU}"))
 
 
+def test_recipes_are_followed_side_by_side(one, tmp_path):
+    config = one("recipes: [adam, onecycle, progressive]", "overrides: {breast_cancer: {training: {max_epochs: 3}}}")
+    done = snakemake(tmp_path, "results/one/recipes.csv", "results/one/report/recipes.html", config=config)
+    assert done.returncode == 0, done.stderr[-3000:]
+    rows = from_csv(tmp_path / "results/one/recipes.csv")
+    followed = [("adam", "1"), ("adam", "2"), ("adam", "3"), ("onecycle", "1"), ("onecycle", "2"), ("onecycle", "3")]
+    assert [(row["recipe"], row["epoch"]) for row in rows] == [*followed, ("progressive", "")]
+    assert [int(row["steps"]) for row in rows[2::3][:2]] == [3 * 22, 3 * 3]  # 341 rows by 16, and by 128
+    assert rows[-1]["status"] == "skipped" and {row["source"] for row in rows[:-1]} == {"unavailable"}
+    assert planned(tmp_path, "results/one/recipes.csv", config=config) == {}
+    assert (tmp_path / "results/one/tables/recipes.csv").exists()
+
+
 def test_peers_are_a_job_each_and_nothing_else_is_done_again_for_them(tiny_run, tmp_path):
     config = tmp_path / "more.yaml"
     config.write_text(TINY.read_text() + "peers: [onnxruntime, torchao]\n")

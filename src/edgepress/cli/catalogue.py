@@ -6,11 +6,11 @@ import argparse
 import ast
 import inspect
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from edgepress import provenance, registry
-from edgepress.cli import UserError, add, plainly
+from edgepress.cli import Commands, UserError, add, plainly
 from edgepress.registry import DatasetEntry, Entry, MethodEntry, NetworkEntry, PeerEntry
 
 KINDS = {"datasets": "data set", "networks": "network", "methods": "method", "peers": "peer"}
@@ -29,7 +29,7 @@ examples:
   edgepress describe multipoint"""
 
 
-def add_to(commands: argparse._SubParsersAction) -> None:
+def add_to(commands: Commands) -> None:
     """Add the commands of this module."""
     lists = add(commands, "list", "list data sets, networks, methods and peers, with a line about each", _LIST_EXAMPLES)
     lists.add_argument("kind", nargs="?", choices=KINDS, metavar="KIND", help=", ".join(KINDS))
@@ -41,7 +41,7 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         command.add_argument("--config", metavar="FILE", help="a config; what it adds of your own counts, too")
 
 
-def entries() -> dict[str, dict[str, Entry]]:
+def entries() -> dict[str, Mapping[str, Entry]]:
     """Everything in the registry: kind → name → entry."""
     return {
         "datasets": registry.datasets(),
@@ -89,12 +89,14 @@ def _facts(entry: Entry) -> Iterator[tuple[str, str]]:
     if isinstance(entry, MethodEntry):
         relatives = [name for name, method in registry.methods().items() if method.family == entry.family]
         yield "family", f"{entry.family}: {', '.join(relatives)}"
-        yield "levels", " × ".join(f"{_LEVELS[sweep][0]}, `{sweep}` of a config" for sweep in entry.sweeps)
+        levels = " × ".join(f"{_LEVELS[sweep][0]}, `{sweep}` of a config" for sweep in entry.sweeps)
+        yield "levels", levels or "those of the methods before it in a chain"
         yield "stochastic", "yes, a config draws it `draws` times" if entry.stochastic else "no"
         yield "trains again", "yes, as `retraining` of a config says" if entry.retrains else "no"
         if not entry.retrains:
-            options = " ".join(f"--{sweep.replace('_', '-')} {_LEVELS[sweep][1]}" for sweep in entry.sweeps)
-            yield "try", f"edgepress compress model.safetensors --method {entry.name} {options}"
+            chain = entry.name if entry.sweeps else f"nearest_uniform {entry.name}"
+            options = (f"--{sweep.replace('_', '-')} {_LEVELS[sweep][1]}" for sweep in entry.sweeps or ["bits"])
+            yield "try", f"edgepress compress model.safetensors --method {chain} {' '.join(options)}"
     if isinstance(entry, PeerEntry):
         missing = entry.missing
         yield "levels", ", ".join(entry.levels)

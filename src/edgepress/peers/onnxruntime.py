@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -33,13 +34,13 @@ class OnnxRuntime(Peer):
         from onnxruntime.quantization import CalibrationDataReader, quantize_static
         from onnxruntime.quantization.shape_inference import quant_pre_process
 
-        class Rows(CalibrationDataReader):
+        class Rows(CalibrationDataReader):  # type: ignore[misc] # it has no types
             """Hands out one example after the other."""
 
             def __init__(self) -> None:
                 self.left = iter(inputs.split(1))
 
-            def get_next(self) -> dict | None:
+            def get_next(self) -> dict[str, Any] | None:
                 row = next(self.left, None)
                 return None if row is None else {export.INPUT: row.numpy()}
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from edgepress import tensor_files
-from edgepress.levels import Level
+from edgepress.levels import Level, asked
 from edgepress.networks import compressible, inference_state
 from edgepress.peers import Peer
 from edgepress.widths import with_state
@@ -47,7 +47,7 @@ class TorchPruning(Peer):
             iterative_steps=_STEPS,
             ignored_layers=[network.get_submodule(output.rpartition(".")[0])],
         )
-        wanted = (1 - level.sparsity) * left()
+        wanted = (1 - asked(level.sparsity)) * left()
         for _ in range(_STEPS):
             if left() <= wanted:
                 break

@@ -10,7 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from edgepress.levels import FLOAT_BITS, Level
+from edgepress.levels import FLOAT_BITS, Level, asked
 from edgepress.networks import inference_state
 from edgepress.peers import Peer
 
@@ -36,7 +36,7 @@ class TorchAo(Peer):
         from torchao.prototype.safetensors.safetensors_support import flatten_tensor_state_dict
         from torchao.quantization import IntxWeightOnlyConfig, quantize_
 
-        dtype = {8: torch.int8, 4: torch.int4}[level.bits]
+        dtype = getattr(torch, f"int{level.bits}")
         quantize_(network, IntxWeightOnlyConfig(dtype), filter_fn=lambda module, name: _has_step(module))
         tensors, about = flatten_tensor_state_dict(inference_state(network))
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, folder / _FILE, about)
@@ -53,7 +53,7 @@ class TorchAo(Peer):
 
     def weight_bits(self, network: nn.Module, level: Level) -> dict[str, int]:
         layers = network.named_modules()
-        bits = {f"{name}.weight": level.bits for name, layer in layers if _has_step(layer)}
+        bits = {f"{name}.weight": asked(level.bits) for name, layer in layers if _has_step(layer)}
         return dict.fromkeys(super().weight_bits(network, level), FLOAT_BITS) | bits
 
 
