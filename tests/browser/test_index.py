@@ -62,10 +62,10 @@ def test_an_axis_is_offered_only_where_the_run_has_something_on_it(explorer):
 
 def test_a_point_without_a_value_on_the_axis_is_left_out_and_counted(explorer):
     explorer.click("#pick-all")
-    explorer.select("x", "time of a batch of 1,")
+    explorer.select("x", "energy of an inference")
     levels = explorer.js("[...document.querySelectorAll('#points tbody tr')].map((row) => row.cells[1].textContent)")
-    assert sorted(levels) == ["w32", "w8a8"]
-    assert "12 have nothing on this axis" in explorer.texts("#status")[0]
+    assert sorted(levels) == ["s50", "s50", "s90", "s90", "w32", "w8a8"]
+    assert "8 have nothing on this axis" in explorer.texts("#status")[0]
 
 
 @pytest.mark.parametrize("network", ["net", "small"])

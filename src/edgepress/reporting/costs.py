@@ -8,7 +8,7 @@ is unknown, and why is said beside it.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,27 +19,34 @@ from edgepress import registry
 from edgepress.levels import FLOAT_BITS, Level
 from edgepress.reporting import style
 
-BATCH = 1  # examples of the inference whose latency counts: a device answers one at a time
 _INPUT_BITS = 8  # that the input of a network keeps
 _MOST_NAMES = 4  # of methods in a sentence
 _KEY = ["dataset", "network", "method", "level"]
-_TABLES = {"latency": ("peer", "level", "batch", "status"), "hardware": ("level", "energy_uj", "status"), "energy": ()}
+_TABLES = {
+    "latency": ("peer", "level", "batch", "status"),
+    "hardware": ("level", "energy_uj", "status"),
+    "energy": ("status",),
+}
 
 
 @dataclass(frozen=True)
 class Cost:
-    """A cost of an inference: its column, how it is written, and the table of a run that has it, if not metrics.csv."""
+    """A cost of an inference: its column here, how it is written on an axis and in a table, and, if it is not in
+    metrics.csv, the table of a run that has it, its column there, and the batch of the inference that is timed.
+    """
 
     column: str
     label: str
     name: str
     table: str = ""
+    taken_from: str = ""
+    batch: int | None = None
 
 
 BYTES = Cost("bytes", "size of the file", "bytes")
 BOPS = Cost("bops", "bit operations", "BOPs")
-LATENCY = Cost("latency_ms", "latency (ms)", "latency (ms)", "latency")
-ENERGY = Cost("energy_uj", "energy (µJ)", "energy (µJ)", "hardware")
+LATENCY = Cost("latency_ms", "latency (ms)", "latency (ms)", "latency", "median_ms", 1)  # devices answer one at a time
+ENERGY = Cost("energy_uj", "energy (µJ)", "energy (µJ)", "hardware", "energy_uj")
 COSTS = (BYTES, BOPS, LATENCY, ENERGY)
 NOT_ASKED = {
     "latency": "Latency was not measured: `latency: [w32, w8a8]` in the config asks for it; it needs the extra "
@@ -65,28 +72,37 @@ class CostTables:
     @classmethod
     def load(cls, run_folder: str | Path, metrics: pd.DataFrame) -> CostTables:
         """Those in the folder of a run, whose ``metrics`` say which packed files there are."""
-        from edgepress.reporting.packed import on_steps  # torch, which the tables alone do not need
-
-        quantized = metrics[metrics.act_bits.notna() & (metrics.family != registry.PEER)]
         latency, hardware, energy = (_table(Path(run_folder), name) for name in ("latency", "hardware", "energy"))
+        quantized = metrics[metrics.act_bits.notna() & (metrics.family != registry.PEER)]
+        if quantized.empty or (latency.empty and hardware.empty):
+            return cls(latency, hardware, energy)
+        from edgepress.reporting.packed import on_steps  # and with it torch
+
         return cls(latency, hardware, energy, on_steps(run_folder, quantized))
 
-    def join(self, means: pd.DataFrame) -> pd.DataFrame:
-        """The rows of ``over_seeds`` with ``latency_ms`` and ``energy_uj``; beside each of the four costs its
-        ``<cost>_source``, and for these two, where they are unknown, a ``<cost>_reason``.
+    def join(self, means: pd.DataFrame, costs: Iterable[Cost] = (LATENCY, ENERGY)) -> pd.DataFrame:
+        """The rows of ``over_seeds`` with these costs of the tables; beside each its ``<cost>_source`` and, where it is
+        unknown, a ``<cost>_reason``. Bytes and bit operations get their source.
         """
         whole = means.network.map(means[means.method == "fp32"].groupby("network").macs.first())
-        timed = self.latency[self.latency.batch == BATCH].rename(columns={"median_ms": LATENCY.column})
-        timed = timed.assign(peer=timed.peer.fillna(""))
         joined = means.assign(bytes_source="measured", bops_source="modelled")
-        for cost, table, level_of in ((LATENCY, timed, self._timed), (ENERGY, self.hardware, self._simulated)):
-            rows: Iterator[Any] = table.itertuples()
-            known = {(row.dataset, row.network, getattr(row, "peer", ""), row.level): row for row in rows}
+        for cost in costs:
+            known = self._known(cost)
+            level_of = self._timed if cost.table == "latency" else self._simulated
             levels = map(level_of, means.itertuples(), whole)
             found = [_look_up(cost, known, *pair) for pair in zip(means.itertuples(), levels, strict=True)]
             for place, name in enumerate(("", "_source", "_reason")):
                 joined[f"{cost.column}{name}"] = [values[place] for values in found]
         return joined
+
+    def _known(self, cost: Cost) -> dict[tuple[str, ...], Any]:
+        """The rows of the table of a cost, by data set, network, peer ('' for ours) and level."""
+        table = getattr(self, cost.table)
+        if cost.batch is not None:
+            table = table[table.batch == cost.batch]
+        peers = table.peer.fillna("") if "peer" in table else [""] * len(table)
+        keys = zip(table.dataset, table.network, peers, table.level, strict=True)
+        return dict(zip(keys, table.itertuples(), strict=True))
 
     def _timed(self, row: Any, macs: float) -> Level | str:
         """The level of latency.csv at which the runtime computes a row, or why there is none."""
@@ -115,7 +131,7 @@ class CostTables:
             return "" if row.bops <= most else "some of its layers are computed in more bits than the level says"
         if tuple(getattr(row, name) for name in _KEY) in self.on_steps:
             return ""
-        return "integer kernels take only weights that are multiples of a step, in equal bits"
+        return "its file does not hold weights as multiples of a step in equal bits, as integer kernels need them"
 
 
 def _bits(row: Any) -> int:
@@ -133,13 +149,13 @@ def _look_up(cost: Cost, known: Mapping[Any, Any], row: Any, level: Level | str)
     """The cost of a row at a level, its source, and why it is unknown; in place of the level there may be a reason."""
     if isinstance(level, str):
         return math.nan, "unavailable", level
-    peer = row.method if cost is LATENCY and row.family == registry.PEER else ""
+    peer = row.method if cost.table == "latency" and row.family == registry.PEER else ""
     found = known.get((row.dataset, row.network, peer, str(level)))
     if found is None:
         return math.nan, "unavailable", f"`{cost.table}` in the config does not name the precision"
     if found.status != "ok":
         return math.nan, "unavailable", found.reason
-    return getattr(found, cost.column), found.source, ""
+    return getattr(found, cost.taken_from), found.source, ""
 
 
 def taken(joined: pd.DataFrame) -> list[Cost]:

@@ -47,7 +47,7 @@ def payback(energy: pd.DataFrame, hardware: pd.DataFrame, against: str = FULL_PR
     """
     trainings = training_bill(energy[(energy.method != "fp32") & (energy.status == "ok")])
     trainings = trainings.rename(columns={"kwh_a_training": "added_kwh"})
-    trainings = trainings.assign(precision=trainings.level.map(precision), against=against)
+    trainings = trainings.assign(precision=trainings.level.map(_precision), against=against)
     inference = hardware[hardware.status == "ok"].set_index([*_PLACE, "level"]).energy_uj
     table = trainings.join(inference.rename("before_uj"), on=[*_PLACE, "against"])
     table = table.join(inference.rename("after_uj"), on=[*_PLACE, "precision"])
@@ -60,7 +60,7 @@ def payback(energy: pd.DataFrame, hardware: pd.DataFrame, against: str = FULL_PR
     return table[[*_METHOD, *columns]].reset_index(drop=True)
 
 
-def precision(level: str) -> str:
+def _precision(level: str) -> str:
     """The precision of the arithmetic at a method's level: operands that the method leaves alone are float32."""
     parsed = Level.parse(level)
     return str(Level(bits=parsed.bits or FLOAT_BITS, act_bits=parsed.act_bits or FLOAT_BITS))

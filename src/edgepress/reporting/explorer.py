@@ -7,7 +7,7 @@ Points are columns of numbers, which as JSON are a third of what a list of objec
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,9 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 
-from edgepress.levels import FLOAT_BITS, Level
 from edgepress.reporting import style
-from edgepress.reporting.energy import precision, training_bill
+from edgepress.reporting.costs import Cost, CostTables
+from edgepress.reporting.energy import training_bill
 from edgepress.reporting.results import CROSS_ENTROPY, MAE, TOP5, Quality, over_seeds, quality_of, retrained
 
 _POINT = ["network", "method", "level"]
@@ -59,7 +59,7 @@ def data(metrics: pd.DataFrame, run_folder: str | Path) -> dict[str, Any]:
 
     Where ``run_folder`` has latency.csv, hardware.csv or energy.csv, these costs are axes, too.
     """
-    costs = {name: _table(Path(run_folder) / f"{name}.csv") for name in ("latency", "hardware", "energy")}
+    costs = CostTables.load(run_folder, metrics)
     datasets: list[dict[str, Any]] = []
     axes: dict[str, Axis] = {}
     for name, rows in metrics.groupby("dataset", sort=False):
@@ -72,14 +72,6 @@ def data(metrics: pd.DataFrame, run_folder: str | Path) -> dict[str, Any]:
         "methods": [_method(*method) for method in _methods(metrics)],
         "axes": {name: asdict(axes[name]) for name in order if name in axes},
     }
-
-
-def _table(path: Path) -> pd.DataFrame | None:
-    """The rows with a result of a table of costs; None where the run has none."""
-    if not path.exists():
-        return None
-    rows = pd.read_csv(path, dtype={"level": "string"})
-    return rows[rows.status == "ok"]
 
 
 def _methods(metrics: pd.DataFrame) -> Iterator[tuple[str, str, bool]]:
@@ -114,7 +106,7 @@ def on_dark(colour: str) -> str:
     return mpl.colors.to_hex(rgb)
 
 
-def _dataset(rows: pd.DataFrame, costs: dict[str, pd.DataFrame | None]) -> tuple[dict[str, Any], dict[str, Axis]]:
+def _dataset(rows: pd.DataFrame, costs: CostTables) -> tuple[dict[str, Any], dict[str, Axis]]:
     """The points of one data set, and the axes of which it has something."""
     measures = _measures(rows)
     means = {quality: over_seeds(rows, quality) for quality in measures}
@@ -175,43 +167,24 @@ def _first(means: pd.DataFrame) -> pd.DataFrame:
 
 
 def _costs(
-    points: pd.DataFrame, rows: pd.DataFrame, means: pd.DataFrame, costs: dict[str, pd.DataFrame | None]
+    points: pd.DataFrame, rows: pd.DataFrame, means: pd.DataFrame, costs: CostTables
 ) -> dict[str, tuple[Axis, pd.Series]]:
     """Each axis, and the value of every point on it; NaN where it has none."""
-    measured = _first(means)[["bytes", "bits_per_weight", "bits", "sparsity"]]
-    measured = measured.join(rows.groupby(_POINT, sort=False)[["macs", "bops"]].mean())
-    table = points.join(measured, on=_POINT)
+    axes = dict(_AXES)
+    taken = [Cost(name, "", "", "hardware", name) for name in ("energy_uj", "cycles")]
+    for batch in sorted(costs.latency.batch.unique()):
+        name = f"latency_{batch}"
+        axes[name] = Axis(f"time of a batch of {batch}, measured", "ms", note=_AT_PRECISION)
+        taken.append(Cost(name, "", "", "latency", "median_ms", batch))
+    table = points.join(_first(costs.join(means, taken))[[name for name in axes if name != "training_wh"]], on=_POINT)
     table["sparsity"] *= 100
-    values = {name: table[name] for name in ("bytes", "bits_per_weight", "bits", "sparsity", "bops")}
-    found = {name: (_AXES[name], column) for name, column in values.items()}
+    found = {name: (axis, table[name]) for name, axis in axes.items() if name in table}
     if not (table.sparsity > 0).any():
         del found["sparsity"]
-
-    whole = table.macs == table.network.map(table[table.method == "fp32"].set_index("network").macs)
-    dataset = rows.dataset.iloc[0]
-    if (hardware := costs["hardware"]) is not None:
-        for name in ("energy_uj", "cycles"):
-            joined = _at_level(points, hardware[hardware.dataset == dataset], name, precision)
-            found[name] = _AXES[name], joined.where(whole)  # a narrower network was not simulated
-    if (latency := costs["latency"]) is not None:
-        for batch, timed in latency[latency.dataset == dataset].groupby("batch"):
-            axis = Axis(f"time of a batch of {batch}, measured", "ms", note=_AT_PRECISION)
-            found[f"latency_{batch}"] = axis, _at_level(points, timed, "median_ms", _stored).where(whole)
-    if (energy := costs["energy"]) is not None:
-        found["training_wh"] = _AXES["training_wh"], _training(points, energy[energy.dataset == dataset])
+    energy = costs.energy[(costs.energy.dataset == rows.dataset.iloc[0]) & (costs.energy.status == "ok")]
+    if len(energy):
+        found["training_wh"] = axes["training_wh"], _training(points, energy)
     return found
-
-
-def _at_level(points: pd.DataFrame, table: pd.DataFrame, column: str, level_of: Callable[[str], str]) -> pd.Series:
-    """A column of a table that has a row a network and level, for each point."""
-    keyed = points.assign(level=points.level.map(level_of))
-    return keyed.join(table.set_index(["network", "level"])[column], on=["network", "level"])[column]
-
-
-def _stored(level: str) -> str:
-    """The level as latency.csv calls it, where float32 activations go without saying."""
-    parsed = Level.parse(level)
-    return f"w{FLOAT_BITS}" if parsed == Level(bits=FLOAT_BITS) else level
 
 
 def _training(points: pd.DataFrame, energy: pd.DataFrame) -> pd.Series:

@@ -35,14 +35,19 @@ def on_steps(run_folder: str | Path, metrics: pd.DataFrame) -> set[tuple[str, ..
     return {
         tuple(place[name] for name in _LEVEL)
         for place in metrics.drop_duplicates(_LEVEL).to_dict("records")
-        if (layers := _layers(_load(run_folder, place)))
+        if _path(run_folder, place).exists()
+        and (layers := _layers(_load(run_folder, place)))
         and all(_kinds(encoding) == {_STEPS} and encoding.bits == place["bits"] for _, encoding in layers)
     }
 
 
 def _load(run_folder: str | Path, place: Mapping[Hashable, Any]) -> Compressed:
-    path = "{dataset}/{network}/seed{seed}/{method}/{level}.safetensors".format_map(cast(dict[str, Any], place))
-    return Compressed.load(Path(run_folder) / path)
+    return Compressed.load(_path(run_folder, place))
+
+
+def _path(run_folder: str | Path, place: Mapping[Hashable, Any]) -> Path:
+    name = "{dataset}/{network}/seed{seed}/{method}/{level}.safetensors"
+    return Path(run_folder) / name.format_map(cast(dict[str, Any], place))
 
 
 def _layers(stored: Compressed) -> list[tuple[str, Encoding]]:

@@ -23,7 +23,8 @@ function number(value) {
   if (value === null) return "–";
   const size = Math.abs(value);
   if (size >= 1e9 || (size && size < 1e-3)) return value.toExponential(2);
-  return value.toLocaleString("en", size >= 1000 ? { maximumFractionDigits: 0 } : { maximumSignificantDigits: 4 });
+  const digits = size >= 1000 ? { maximumFractionDigits: 0 } : { maximumSignificantDigits: 4 };
+  return value.toLocaleString("en", digits).replace("-", "−");
 }
 
 const withUnit = (value, unit) => number(value) + (unit && value !== null ? ` ${unit}` : "");
