@@ -3,6 +3,7 @@
 # make replicate: what the study published, recomputed (config/replication.yaml says from where).
 # make test-kill: a run killed at two dozen random moments; minutes.
 # make test-cluster: the run through a private SLURM on this host; needs root, and slurm-wlm and munge of Debian.
+# make docs: the site, into build/docs.
 # make lint: what CI refuses.    make bench: the speed of what is ours, against copying memory.
 # CONFIG=config/mine.yaml make run: another run.
 
@@ -11,7 +12,7 @@ CONFIG ?= config/config.yaml
 BIN := .venv/bin
 EXTRAS := dev hardware energy deploy
 
-.PHONY: run study replicate test test-kill test-cluster lint bench clean
+.PHONY: run study replicate test test-kill test-cluster docs lint bench clean
 
 run: .venv/installed
 	$(BIN)/snakemake --cores all --configfile $(CONFIG)
@@ -32,6 +33,10 @@ test-kill: .venv/installed-dev
 
 test-cluster: .venv/installed-dev .venv/installed-cluster
 	$(BIN)/pytest -ra tests/cluster
+
+docs: .venv/installed .venv/installed-docs
+	$(BIN)/python -m sphinx --builder html --fail-on-warning --keep-going --quiet --jobs auto docs build/docs
+	@echo "The site is $$PWD/build/docs/index.html"
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .
@@ -55,8 +60,8 @@ bench: .venv/installed-dev
 	$(BIN)/python -m pip install --quiet $(EXTRAS:%=--requirement envs/requirements-%.lock)
 	touch $@
 
-.venv/installed-cluster: .venv/installed envs/requirements-cluster.lock
-	$(BIN)/python -m pip install --quiet --requirement envs/requirements-cluster.lock
+.venv/installed-cluster .venv/installed-docs: .venv/installed-%: .venv/installed envs/requirements-%.lock
+	$(BIN)/python -m pip install --quiet --requirement envs/requirements-$*.lock
 	touch $@
 
 clean:
