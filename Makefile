@@ -5,6 +5,7 @@
 # make test-kill: a run killed at two dozen random moments; minutes.
 # make test-cluster: the run through a private SLURM on this host; needs root, and slurm-wlm and munge of Debian.
 # make test-browser: the report's pages in a browser; needs chromium and chromium-driver of Debian.
+# make docs: the site, into build/docs.
 # make lint: what CI refuses.    make bench: the speed of what is ours, against copying memory.
 # CONFIG=config/mine.yaml make run: another run.
 
@@ -13,7 +14,7 @@ CONFIG ?= config/config.yaml
 BIN := .venv/bin
 EXTRAS := dev hardware energy deploy
 
-.PHONY: run study replicate test test-peers test-kill test-cluster test-browser lint bench clean
+.PHONY: run study replicate test test-peers test-kill test-cluster test-browser docs lint bench clean
 
 run: .venv/installed
 	$(BIN)/snakemake --cores all --configfile $(CONFIG)
@@ -41,6 +42,10 @@ test-cluster: .venv/installed-dev .venv/installed-cluster
 test-browser: .venv/installed-dev
 	$(BIN)/pytest -ra tests/browser
 
+docs: .venv/installed .venv/installed-docs
+	$(BIN)/python -m sphinx --builder html --fail-on-warning --keep-going --quiet --jobs auto docs build/docs
+	@echo "The site is $$PWD/build/docs/index.html"
+
 lint: .venv/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -64,8 +69,8 @@ bench: .venv/installed-dev
 	$(BIN)/python -m pip install --quiet $(EXTRAS:%=--requirement envs/requirements-%.lock)
 	touch $@
 
-.venv/installed-cluster: .venv/installed envs/requirements-cluster.lock
-	$(BIN)/python -m pip install --quiet --requirement envs/requirements-cluster.lock
+.venv/installed-cluster .venv/installed-docs: .venv/installed-%: .venv/installed envs/requirements-%.lock
+	$(BIN)/python -m pip install --quiet --requirement envs/requirements-$*.lock
 	touch $@
 
 .venv/installed-peers: .venv/installed envs/requirements-peers.lock

@@ -48,6 +48,12 @@ class PackedFileError(FileError):
 class Compressed:
     """A network in compressed form: every tensor of its inference state, by name, in its encoding, and the grids of
     its activations, by their place in the network, where these are quantized.
+
+    >>> import torch
+    >>> from edgepress.methods.rounding import rounded
+    >>> packed = Compressed({"weight": rounded(torch.tensor([0.0, 0.4, 1.0]), "uniform", bits=1)}).to_bytes()
+    >>> Compressed.from_bytes(packed).state_dict()
+    {'weight': tensor([0., 0., 1.])}
     """
 
     def __init__(
