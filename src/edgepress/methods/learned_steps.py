@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from edgepress.activations import ActivationGrid, with_quantized_activations
 from edgepress.codebooks import Symmetric, least_error_steps
 from edgepress.datasets import Prepared
-from edgepress.encodings import Dense, PerChannel
+from edgepress.encodings import PerChannel
 from edgepress.levels import Level, asked
+from edgepress.methods import must_come_first
 from edgepress.methods.activations import QuantizedActivations
 from edgepress.methods.qat import on_learned_grid
 from edgepress.methods.retraining import Constraint, Retraining
@@ -87,8 +88,7 @@ class LearnedSteps(Retraining):
     def apply(
         self, stored: Compressed, network: nn.Module, data: Prepared, level: Level, generator: torch.Generator
     ) -> Compressed:
-        if not all(isinstance(encoding, Dense) for encoding in stored.tensors.values()):
-            raise ValueError("quantization-aware training must be the first step of a chain")
+        must_come_first(stored, "quantization-aware training")
         grids = _CALIBRATION.apply(stored, network, data, level, generator).activations
         learning = with_quantized_activations(network, grids)
         for point, grid in grids.items():
