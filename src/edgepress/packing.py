@@ -19,7 +19,6 @@ import zlib
 from collections.abc import Iterator, Mapping
 from math import prod
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -34,7 +33,6 @@ from edgepress.files import FileError
 from edgepress.widths import with_state
 
 FORMAT = 1
-NO_GRIDS: Mapping[str, ActivationGrid] = MappingProxyType({})
 MAX_LAYOUT = 1 << 26  # bytes of a layout once inflated
 MAX_ENTRIES = 1 << 29  # of all tensors together, 2 GB once unpacked: what a hostile file of a few bytes can ask for
 
