@@ -43,8 +43,8 @@ class Axis:
 
 _SIMULATED = "Simulated once a network and precision of its arithmetic, so methods share it."
 _TIMED = (
-    "Timed once a network and precision of its arithmetic, so methods share it; where activations stay float32, weights "
-    "are decoded and all is float32."
+    "Timed once a network and precision of its arithmetic, so methods share it; where activations stay float32, "
+    "weights are decoded, and all is float32."
 )
 _AXES = {
     "bytes": Axis("size of the file", "B"),
