@@ -18,7 +18,7 @@ from edgepress.datasets import Prepared
 from edgepress.encodings import Dense
 from edgepress.graph import LAYERS, Layer, called, operation, recorded, trace
 from edgepress.levels import Level
-from edgepress.methods import calibration_inputs
+from edgepress.methods import calibration_inputs, must_come_first
 from edgepress.methods.activations import QuantizedActivations
 from edgepress.networks import layer_of
 from edgepress.packing import Compressed
@@ -110,8 +110,7 @@ class EqualizedActivations(QuantizedActivations):
     def apply(
         self, stored: Compressed, network: nn.Module, data: Prepared, level: Level, generator: torch.Generator
     ) -> Compressed:
-        if not all(isinstance(encoding, Dense) for encoding in stored.tensors.values()):
-            raise ValueError("a method that scales channels comes before others that compress weights")
+        must_come_first(stored, "a method that scales channels")
         tensors = equalized(network, calibration_inputs(data, self.rows))
         stored = stored.with_tensors({name: Dense(tensor) for name, tensor in tensors.items()})
         return super().apply(stored, stored.rebuild(network), data, level, generator)
