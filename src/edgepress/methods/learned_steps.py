@@ -29,6 +29,7 @@ METHODS = {
     },
 }
 _START = EqualizedActivations("mse")
+_LEAST_STEP = 1e-12  # where all values are 0: the gradient of a step has its square in the denominator
 
 
 class _LearnedChannels(Constraint):
@@ -39,7 +40,7 @@ class _LearnedChannels(Constraint):
         self.bits, self.levels = bits, (-(1 << bits - 1), (1 << bits - 1) - 1)
         steps = least_error_steps(weights.detach().flatten(1), bits)
         sides = [-1, *[1] * (weights.dim() - 1)]
-        self.log_steps = nn.Parameter(steps.clamp_min(torch.finfo(torch.float32).tiny).log().reshape(sides))
+        self.log_steps = nn.Parameter(steps.clamp_min(_LEAST_STEP).log().reshape(sides))
 
     def encoded(self, weights: Tensor) -> PerChannel:
         steps = self.log_steps.detach().cpu().exp().reshape(-1, 1)
@@ -58,7 +59,7 @@ class _LearnedActivation(nn.Module):
     def __init__(self, grid: ActivationGrid) -> None:
         super().__init__()
         self.start = grid
-        self.log_step = nn.Parameter(torch.tensor(grid.step).log())
+        self.log_step = nn.Parameter(torch.tensor(max(grid.step, _LEAST_STEP)).log())
 
     def extra_repr(self) -> str:
         return f"{self.start}"
