@@ -261,6 +261,7 @@ def test_a_notebook_without_anything_to_show_is_left_out(tmp_path, methods, left
     reports = {line.split()[0] for line in plan.stdout.splitlines() if line.startswith("report_")}
     assert reports == {
         "report_full_precision",
+        "report_gains",
         "report_pruning",
         "report_quantization",
         "report_size",
