@@ -1,6 +1,7 @@
 # make run: the starter run, from nothing to its report.    make test: the same set-up, then the tests.
 # make study: the study's data sets and networks; hours on a CPU, goes on where it was.
 # make replicate: what the study published, recomputed (config/replication.yaml says from where).
+# make test-peers: other libraries (`peers` in a config) for real; installs some 230 MB.
 # make test-kill: a run killed at two dozen random moments; minutes.
 # make test-cluster: the run through a private SLURM on this host; needs root, and slurm-wlm and munge of Debian.
 # make test-browser: the report's pages in a browser; needs chromium and chromium-driver of Debian.
@@ -12,7 +13,7 @@ CONFIG ?= config/config.yaml
 BIN := .venv/bin
 EXTRAS := dev hardware energy deploy
 
-.PHONY: run study replicate test test-kill test-cluster test-browser lint bench clean
+.PHONY: run study replicate test test-peers test-kill test-cluster test-browser lint bench clean
 
 run: .venv/installed
 	$(BIN)/snakemake --cores all --configfile $(CONFIG)
@@ -27,6 +28,9 @@ replicate:
 
 test: .venv/installed-dev
 	$(BIN)/pytest
+
+test-peers: .venv/installed-dev .venv/installed-peers
+	$(BIN)/pytest -ra tests/unit/test_peers.py
 
 test-kill: .venv/installed-dev
 	$(BIN)/pytest -m kill
@@ -62,6 +66,10 @@ bench: .venv/installed-dev
 
 .venv/installed-cluster: .venv/installed envs/requirements-cluster.lock
 	$(BIN)/python -m pip install --quiet --requirement envs/requirements-cluster.lock
+	touch $@
+
+.venv/installed-peers: .venv/installed envs/requirements-peers.lock
+	$(BIN)/python -m pip install --quiet --no-deps --requirement envs/requirements-peers.lock
 	touch $@
 
 clean:

@@ -22,6 +22,7 @@ REPORT_CODE = provenance.code_digest(
             "recipes",
             "replication",
             "results",
+            "retraining",
             "selection",
             "style",
             "summary",
@@ -85,6 +86,7 @@ for notebook in NOTEBOOKS:
         params:
             about=notebook.about,
             datasets=list(SHOWN[notebook.name]),
+            style=CONFIG.figures.style,
             code=REPORT_CODE,
         message:
             f"Rendering the notebook {notebook.name}"

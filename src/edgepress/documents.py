@@ -1,7 +1,7 @@
 """The files of a checkout that follow from the code: the starter config, its schema, and tables for those who read.
 
 ``python -m edgepress.documents`` writes config/config.yaml, config/schema.json and the tables in config/README.md,
-results/README.md and docs/own.md anew.
+results/README.md, docs/own.md and docs/methods anew.
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from edgepress.config import CellConfig, RunConfig
+from edgepress import registry
+from edgepress.cells import CellConfig
+from edgepress.config import RunConfig
 from edgepress.costs import latency, progress
 from edgepress.files import write_atomically
 from edgepress.metrics import COLUMNS
 from edgepress.own import DATA_KINDS, OwnConfig
-from edgepress.recipes import RECIPES, TrainingConfig
+from edgepress.recipes import RECIPES
 
 # What the starter run asks for beside the defaults: methods that look at data, where they say most in the seconds that
 # they take.
@@ -82,8 +84,8 @@ def _table() -> str:
     def rows(fields: Mapping[str, FieldInfo], defaults: BaseModel, prefix: str = "") -> Iterator[str]:
         for name, field in fields.items():
             default = getattr(defaults, name)
-            if isinstance(default, TrainingConfig):
-                yield from rows(TrainingConfig.model_fields, default, f"{name}.")
+            if isinstance(default, BaseModel):
+                yield from rows(type(default).model_fields, default, f"{name}.")
             else:
                 yield f"| `{prefix}{name}` | {_flow_short(default)} | {field.description} |"
 
@@ -122,6 +124,23 @@ def _columns_table(columns: Mapping[str, str]) -> str:
     return "\n".join(["| column | meaning |", "|---|---|", *rows])
 
 
+def _method_pages(root: Path) -> dict[Path, str]:
+    """The page of each file of methods, docs/methods/<file>.md. Raises FileNotFoundError where it has none."""
+    modules: dict[str, list[registry.MethodEntry]] = {}
+    for entry in registry.built_in("methods").values():
+        modules.setdefault(entry.module.rpartition(".")[2], []).append(entry)
+    pages = {root / "docs" / "methods" / f"{module}.md": entries for module, entries in modules.items()}
+    return {page: _between_marks(page, {"methods": _methods_table(entries)}) for page, entries in pages.items()}
+
+
+def _methods_table(entries: list[registry.MethodEntry]) -> str:
+    def levels(entry: registry.MethodEntry) -> str:
+        return " × ".join(f"`{sweep}`" for sweep in entry.sweeps)
+
+    rows = (f"| `{entry.name}` | {entry.about} | {levels(entry)} |" for entry in entries)
+    return "\n".join(["| method | what it does | levels |", "|---|---|---|", *rows])
+
+
 def _between_marks(path: Path, tables: Mapping[str, str]) -> str:
     """The text of a document with what stands between the marks ``name: begin`` and ``name: end`` of each table
     replaced.
@@ -151,6 +170,7 @@ def documents(root: Path) -> dict[Path, str]:
             },
         ),
         own: _between_marks(own, {"own": _own_table()}),
+        **_method_pages(root),
     }
 
 

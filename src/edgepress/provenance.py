@@ -23,7 +23,8 @@ from edgepress.files import write_atomically
 _SOURCE = Path(__file__).parent.parent
 _TEMPLATES = {".j2", ".css", ".js"}  # what pages are made from
 _RECORDED = ("edgepress", "snakemake", "torch", "numpy", "pandas", "scipy", "scikit-learn", "seaborn", "safetensors",
-             "papermill", "pydantic", "zigzag-dse", "codecarbon", "onnxruntime")  # fmt: skip
+             "papermill", "pydantic", "zigzag-dse", "codecarbon", "onnxruntime",
+             "nncf", "openvino", "brevitas", "torchao", "torch-pruning")  # fmt: skip
 
 
 @cache

@@ -12,6 +12,7 @@ from edgepress import methods, networks, registry
 from edgepress.config import RunConfig
 from edgepress.encodings import PerChannel
 from edgepress.levels import Level
+from edgepress.methods.equalization import EqualizedActivations
 from edgepress.methods.mixed import MixedPrecision
 from edgepress.methods.obs import OptimalBrainSurgeon
 from edgepress.methods.reconstruction import Reconstruction
@@ -27,7 +28,12 @@ LEVELS = {
     for name, entry in sorted(registry.methods().items())
     if entry.sweeps  # the others are steps of chains, tried after a method that has levels
 }
-MAKE_UP = (Reconstruction, MixedPrecision, OptimalBrainSurgeon)  # by biases, for what rounding or pruning does
+MAKE_UP = (
+    EqualizedActivations,
+    Reconstruction,
+    MixedPrecision,
+    OptimalBrainSurgeon,
+)  # by biases, for what rounding or pruning does, or scale
 BRIEFLY = Training(lr=0.01, batch_size=12, max_epochs=1, patience=1)
 CASES = [(method, network) for method in LEVELS for network in ("dnn_complex", "cnn")]
 

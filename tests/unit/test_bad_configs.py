@@ -44,6 +44,12 @@ BAD = {
     "run is a date": ("run: 2020-01-01", "'run' is datetime.date(2020, 1, 1)", STRING, "quotes"),
     "run is what YAML takes for false": ("run: no", "'run' is False", STRING, "quotes"),
     "run is a list": ("run: [a]", "'run' is ['a']", STRING),
+    # peers
+    "a peer misspelt": ("peers: [torchoa]", "'peers'", "no peer 'torchoa'", "did you mean 'torchao'?"),
+    "a peer alone": ("peers: torchao", "'peers' is 'torchao'", LIST),
+    "a peer twice": ("peers: [torchao, torchao]", "'peers' lists 'torchao' more than once"),
+    "peers a number": ("peers: 1", "'peers' is 1", LIST),
+    "a chain named like a peer": ("chains: {torchao: {steps: [magnitude]}}", "'torchao' cannot be the name of a chain"),
     # hardware, energy
     "hardware is one word": ("hardware: w8a8", "'hardware' is 'w8a8'", LIST),
     "hardware without bits of activations": ("hardware: [w8]", "'hardware[0]'", "'w8' is no precision", "w4a8"),
@@ -309,6 +315,7 @@ BAD = {
     "a bracket left open": ("bits: [4", "cannot be read as YAML", "expected", "mend the file"),
     "a quote left open": ("run: 'a\n", "cannot be read as YAML", "quoted", "mend the file"),
     "a tab": ("run: a\n\tbits: [4]\n", "cannot be read as YAML", "line 2", "mend the file"),
+    "a value of no type": ("overrides: {digits: !mine {draws: 2}}\n", "has a value tagged '!mine'", "plain one"),
     "an anchor of nowhere": ("run: *nowhere\n", "cannot be read as YAML", "nowhere", "mend the file"),
     "two documents": ("run: a\n---\nrun: b\n", "cannot be read as YAML", "single document", "mend the file"),
     "a NUL": ("run: \x00\n", "cannot be read as YAML", "mend the file"),
@@ -327,7 +334,7 @@ BAD = {
     "text": ("accuracy,loss", "it is 'accuracy,loss'", NAMES),
     "nothing": ("", "it is None", NAMES),
     "templates": ("__use_yte__: true\nrun: ?1 + 1\n", "line 1 has '__use_yte__'", "write out the values"),
-    "code": ("run: !!python/object/apply:os.getcwd []", "could not determine a constructor", "python/object"),
+    "code": ("run: !!python/object/apply:os.getcwd []", "line 1 has a value tagged", "python/object", "plain one"),
 }
 
 

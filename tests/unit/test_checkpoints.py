@@ -119,7 +119,14 @@ def test_patience_goes_on_counting(classes, tmp_path):
     assert train(dense(classes), classes, settings, 0, checkpoints=checkpoints) == history
 
 
-AGAIN = ["qat_stochastic_normal", "qat_nearest_uniform", "lsq", "magnitude_finetuned", "obs_finetuned"]
+AGAIN = [
+    "qat_stochastic_normal",
+    "qat_nearest_uniform",
+    "lsq",
+    "lsq_activations",
+    "magnitude_finetuned",
+    "obs_finetuned",
+]
 KILLED = [*((name, 4) for name in AGAIN), ("admm", 2), ("admm", 3)]  # it has three epochs, and then two
 
 
@@ -131,7 +138,7 @@ def test_methods_that_train_again_resume(name, epoch, classes, tmp_path, capsys,
     def compressed(checkpoints=None):
         generator = generator_for(name)
         method = methods.create(name, SETTINGS, checkpoints)
-        file = method.compress(network, classes, Level(bits=3, sparsity=0.5), generator).to_bytes()
+        file = method.compress(network, classes, Level(bits=3, act_bits=4, sparsity=0.5), generator).to_bytes()
         return file, torch.rand(3, generator=generator).tolist()  # what a next step of a chain would draw
 
     checkpoints = Checkpoints(tmp_path, "code", seconds=0)

@@ -213,6 +213,8 @@ WRONG = [
     (["compress", "nets.py", "--method", "midrise", "--bits", "4"], "nets.py cannot be read as safetensors"),
     (["compress", "none.st", "--method", "midrise", "--bits", "4"], "none.st"),
     (["compress", "biases.st", "--method", "midrise", "--bits", "4"], "no tensor of 2 or 4 dimensions"),
+    (["compress", ".", "--method", "midrise", "--bits", "4"], ". is not there, or is no file"),
+    (["compress", "clash.st", "--method", "midrise", "--bits", "4"], "no tensor 'a.weight': 'a' cannot be the name"),
     (["inspect", "model.safetensors"], "is not a packed network"),
     (["inspect", "none.st"], "none.st cannot be read"),
     (["unpack", "nets.py"], "is not a packed network"),
@@ -226,11 +228,17 @@ WRONG = [
 @pytest.mark.parametrize("words, message", WRONG, ids=[" ".join(words) for words, _ in WRONG])
 def test_what_cannot_be_is_said_in_a_sentence(capsys, folder, model, words, message):
     save_file({"a.bias": torch.ones(3)}, "biases.st")
+    save_file({"a": torch.ones(3), "a.weight": torch.ones(3, 3)}, "clash.st")
     before = sorted(folder.rglob("*"))
     code, out, err = run(capsys, *words)
     last = err.splitlines()[-1]
     assert code == 2 and out == "" and last.startswith("edgepress: ") and message in last and "Traceback" not in err
     assert [path for path in sorted(folder.rglob("*")) if "__pycache__" not in path.parts] == before
+
+
+def test_where_nothing_can_be_written_is_said_in_a_sentence(capsys, folder, model):
+    code, _, err = run(capsys, *COMPRESS, "--method", "midrise", "--bits", "4", "--output", "/proc/model.st")
+    assert code == 2 and err.splitlines()[-1].startswith("edgepress: /proc/model.st cannot be written: ")
 
 
 def test_check_passes_a_sound_method_and_fails_one_that_is_not(folder):

@@ -135,5 +135,5 @@ def test_it_needs_two_bits_and_float_weights(network, images):
     assert "2 bits" in method.skip(network, images, Level(bits=1, act_bits=8))
     assert "2 bits" in method.skip(network, images, Level(bits=8, act_bits=1))
     rounded = methods.create("nearest_uniform").compress(network, images, Level(bits=4), generator_for(0))
-    with pytest.raises(ValueError, match="must be the first step"):
+    with pytest.raises(ValueError, match="must come before others"):
         method.apply(rounded, network, images, Level(bits=4, act_bits=4), generator_for(0))

@@ -12,7 +12,7 @@ from scipy import stats
 
 from edgepress import config
 from edgepress.levels import Level
-from edgepress.reporting import declared, figures, findings, notebooks, results, selection, tables
+from edgepress.reporting import declared, figures, findings, notebooks, results, retraining, selection, tables
 from edgepress.reporting.results import over_seeds
 
 mpl.use("Agg")
@@ -282,6 +282,19 @@ def test_a_level_without_all_its_draws_is_left_out():
     again = metrics[(metrics.method != "fp32") & ~((metrics.level == "w2") & (metrics.seed == 1))].assign(draw=1)
     means = over_seeds(pd.concat([metrics, again]))
     assert set(means.level) == {"w32", "w8", "w4"}
+
+
+def test_methods_that_train_again_stand_beside_the_best_after_training(tmp_path):
+    table = retraining.trained_again(everything())
+    assert set(table.method) == {"qat_midrise", "qat_nearest_uniform", "lsq"} and len(table) == 3 * len(BITS)
+    assert set(table.level) == {"w8", "w4", "w2"} and set(table.against) == {"multipoint"}
+    row = table[(table.method == "lsq") & (table.level == "w4")].iloc[0]
+    assert row.change == pytest.approx(-0.1, abs=0.03) and row.test_low < row.test < row.test_high
+    assert row.after_training == pytest.approx(80, abs=0.5)
+    alone = retraining.trained_again(rows({"lsq": about(1)}))
+    assert alone.against.isna().all() and alone.after_training.isna().all()
+    tables.write(alone, tmp_path / "alone")
+    assert "nan" not in (tmp_path / "alone.md").read_text()
 
 
 def test_cross_entropy_is_averaged_as_an_error():

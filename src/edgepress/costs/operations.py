@@ -29,13 +29,15 @@ def layer_calls(network: nn.Module, input_shape: tuple[int, ...]) -> list[LayerC
     calls: list[LayerCall] = []
     handles = []
     for name, module in network.named_modules():
-        if isinstance(module, LAYERS):
+        if isinstance(module, LAYERS) and module.weight.numel():
 
-            def note(layer: Layer, inputs: tuple[Tensor], output: Tensor, name: str = name) -> None:
-                weight = f"{name}.weight".lstrip(".")
-                calls.append(LayerCall(weight, layer, tuple(inputs[0].shape), tuple(output.shape)))
+            def note(
+                layer: Layer, args: tuple[Tensor, ...], named: dict[str, Tensor], output: Tensor, name: str = name
+            ) -> None:
+                weight, (inputs,) = f"{name}.weight".lstrip("."), (*args, *named.values())
+                calls.append(LayerCall(weight, layer, tuple(inputs.shape), tuple(output.shape)))
 
-            handles.append(module.register_forward_hook(note))
+            handles.append(module.register_forward_hook(note, with_kwargs=True))
     training = network.training
     try:
         device = next(network.parameters()).device

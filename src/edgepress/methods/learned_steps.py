@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from edgepress.activations import ActivationGrid, with_quantized_activations
 from edgepress.codebooks import Symmetric, least_error_steps
 from edgepress.datasets import Prepared
-from edgepress.encodings import Dense, PerChannel
+from edgepress.encodings import PerChannel
 from edgepress.levels import Level, asked
+from edgepress.methods import must_come_first
 from edgepress.methods.activations import QuantizedActivations
 from edgepress.methods.qat import on_learned_grid
 from edgepress.methods.retraining import Constraint, Retraining
@@ -36,7 +37,7 @@ class _LearnedChannels(Constraint):
 
     def __init__(self, weights: Tensor, bits: int) -> None:
         super().__init__()
-        self.bits, self.reach = bits, 1 << bits - 1
+        self.bits, self.levels = bits, (-(1 << bits - 1), (1 << bits - 1) - 1)
         steps = least_error_steps(weights.detach().flatten(1), bits)
         sides = [-1, *[1] * (weights.dim() - 1)]
         self.log_steps = nn.Parameter(steps.clamp_min(torch.finfo(torch.float32).tiny).log().reshape(sides))
@@ -49,7 +50,7 @@ class _LearnedChannels(Constraint):
         return f"bits={self.bits}"
 
     def forward(self, weights: Tensor) -> Tensor:
-        return on_learned_grid(weights, self.log_steps, -self.reach, self.reach - 1)
+        return on_learned_grid(weights, self.log_steps, *self.levels)
 
 
 class _LearnedActivation(nn.Module):
@@ -87,15 +88,13 @@ class LearnedSteps(Retraining):
     def apply(
         self, stored: Compressed, network: nn.Module, data: Prepared, level: Level, generator: torch.Generator
     ) -> Compressed:
-        if not all(isinstance(encoding, Dense) for encoding in stored.tensors.values()):
-            raise ValueError("quantization-aware training must be the first step of a chain")
+        must_come_first(stored, "quantization-aware training")
         grids = _CALIBRATION.apply(stored, network, data, level, generator).activations
         learning = with_quantized_activations(network, grids)
         for point, grid in grids.items():
             learning.set_submodule(f"quantize_{point}", _LearnedActivation(grid))
-        constraints = {
-            name: _LearnedChannels(network.get_parameter(name), asked(level.bits)) for name in compressible(network)
-        }
+        bits = asked(level.bits)
+        constraints = {name: _LearnedChannels(network.get_parameter(name), bits) for name in compressible(network)}
         trained = self.retrained(learning, constraints, data, generator).tensors
         steps = {point: trained[f"quantize_{point}.log_step"].decode().exp() for point in grids}
         return Compressed(

@@ -168,6 +168,8 @@ def global_shares(network: nn.Module, names: Sequence[str], inputs: Tensor, spar
             costs[name] = relative_costs(rows_of(layer), hessian(layer, seen)).reshape(-1)
 
     LayerByLayer(network, note).encode_all(inputs)
+    if not costs:
+        return {}
     masks = keep_largest(torch.cat(list(costs.values())), sparsity).split([len(cost) for cost in costs.values()])
     return {name: 1 - int(mask.sum()) / len(mask) for name, mask in zip(costs, masks, strict=True)}
 

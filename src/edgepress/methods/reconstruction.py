@@ -121,9 +121,9 @@ def gptq(position: Tensor, hessian: Tensor, lowest: int, highest: int) -> Tensor
 def adaround(position: Tensor, hessian: Tensor, lowest: int, highest: int) -> Tensor:
     """Learn whether each weight goes down or up, by gradient descent on ΔW H ΔWᵀ.
 
-    A weight is ⌊w⌋ + h with h = clamp(1.2·σ(v) − 0.1, 0, 1); a penalty 1 − |2h − 1|^β, β falling from 20 to 2, drives h
-    to 0 or 1 (Nagel et al. 2020, arXiv 2004.10568). The paper draws batches of inputs; here H has them all, so each
-    step is exact. The error is counted in that of rounding to the nearest.
+    A weight is ⌊w⌋ + h with h = clamp(1.2·σ(v) − 0.1, 0, 1); a penalty ``1 − |2h − 1|^β``, β falling from 20 to 2,
+    drives h to 0 or 1 (Nagel et al. 2020, arXiv 2004.10568). The paper draws batches of inputs; here H has them all,
+    so each step is exact. The error is counted in that of rounding to the nearest.
     """
     floor = position.floor()
     start = ((position - floor).clamp(0.01, 0.99) + 0.1) / 1.2

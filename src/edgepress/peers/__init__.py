@@ -10,6 +10,7 @@ Needs the packages of the extra ``peers``; without them, rows say how to install
 
 from __future__ import annotations
 
+import copy
 import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -39,7 +40,7 @@ class Peer(ABC):
     def compress(self, network: nn.Module, inputs: Tensor, level: Level, folder: Path) -> None:
         """Compress ``network``, on the CPU, to ``level``, and write into ``folder`` what a device would get.
 
-        ``inputs`` are for calibration; there are no labels. ``network`` is left as it is.
+        ``network`` is a copy, with which the library may do as it likes; ``inputs`` are for calibration, unlabelled.
         """
 
     @abstractmethod
@@ -91,7 +92,7 @@ def why_missing(entry: PeerEntry) -> str:
 def _rows(bench: Bench, peer: Peer, identity: dict[str, Any], level: Level, folder: Path) -> list[dict[str, Any]]:
     folder.mkdir(parents=True)
     inputs = calibration_inputs(bench.trained.data.only("train"), CALIBRATION_ROWS)
-    peer.compress(bench.shipped, inputs, level, folder)
+    peer.compress(copy.deepcopy(bench.shipped), inputs, level, folder)
     network = peer.load(folder, bench.shipped)
     layers = bench.shipped if isinstance(network, Runtime) else network
     act_bits = dict.fromkeys(compressible(layers), level.act_bits) if level.act_bits else {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 from pathlib import Path
 
@@ -36,7 +35,7 @@ class OpenVino(Peer):
         import openvino
 
         rows = (-1, *inputs.shape[1:])
-        model = openvino.convert_model(copy.deepcopy(network), example_input=torch.zeros(2, *rows[1:]), input=[rows])
+        model = openvino.convert_model(network, example_input=torch.zeros(2, *rows[1:]), input=[rows])
         calibration = nncf.Dataset([row.numpy() for row in inputs.split(1)])
         openvino.save_model(nncf.quantize(model, calibration, subset_size=len(inputs)), folder / _FILE)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -35,26 +34,25 @@ class TorchPruning(Peer):
     def compress(self, network: nn.Module, inputs: Tensor, level: Level, folder: Path) -> None:
         import torch_pruning
 
-        pruned = copy.deepcopy(network)
-        hidden, output = compressible(pruned)[:-1], compressible(pruned)[-1]
+        *hidden, output = compressible(network)
 
         def left() -> int:
-            return sum(pruned.get_parameter(name).numel() for name in hidden)
+            return sum(network.get_parameter(name).numel() for name in hidden)
 
         pruner = torch_pruning.pruner.BasePruner(
-            pruned,
+            network,
             inputs[:1],
             importance=torch_pruning.importance.GroupMagnitudeImportance(p=2),
             pruning_ratio=1.0,
             iterative_steps=_STEPS,
-            ignored_layers=[pruned.get_submodule(output.rpartition(".")[0])],
+            ignored_layers=[network.get_submodule(output.rpartition(".")[0])],
         )
         wanted = (1 - asked(level.sparsity)) * left()
         for _ in range(_STEPS):
             if left() <= wanted:
                 break
             pruner.step()
-        (folder / _FILE).write_bytes(tensor_files.to_bytes(inference_state(pruned)))
+        (folder / _FILE).write_bytes(tensor_files.to_bytes(inference_state(network)))
 
     def load(self, folder: Path, network: nn.Module) -> nn.Module:
         return with_state(network, tensor_files.load(folder / _FILE)[0])

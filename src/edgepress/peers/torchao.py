@@ -36,10 +36,9 @@ class TorchAo(Peer):
         from torchao.prototype.safetensors.safetensors_support import flatten_tensor_state_dict
         from torchao.quantization import IntxWeightOnlyConfig, quantize_
 
-        quantized = copy.deepcopy(network)
         dtype = getattr(torch, f"int{level.bits}")
-        quantize_(quantized, IntxWeightOnlyConfig(dtype), filter_fn=lambda module, name: _has_step(module))
-        tensors, about = flatten_tensor_state_dict(inference_state(quantized))
+        quantize_(network, IntxWeightOnlyConfig(dtype), filter_fn=lambda module, name: _has_step(module))
+        tensors, about = flatten_tensor_state_dict(inference_state(network))
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, folder / _FILE, about)
 
     def load(self, folder: Path, network: nn.Module) -> nn.Module:

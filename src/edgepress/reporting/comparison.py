@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -151,8 +151,8 @@ def page(comparison: Comparison) -> str:
         origins=_origins(comparison),
         columns=list(shown.columns),
         rows=[
-            (_cells(row, cell), _span(row, cell, comparison.cells))
-            for row, cell in zip(shown.to_dict("records"), changed.itertuples(), strict=True)
+            (_cells(shown.columns, row, cell), _span(cell, comparison.cells))
+            for row, cell in zip(shown.itertuples(index=False), changed.itertuples(), strict=True)
         ],
     )
 
@@ -180,16 +180,16 @@ def _told(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _cells(row: Mapping[Hashable, Any], cell: Any) -> list[tuple[str, float | None]]:
+def _cells(names: Iterable[str], texts: Iterable[str], cell: Any) -> list[tuple[str, float | None]]:
     """The texts of a row, each with the number that it is sorted by; None where the text serves."""
     numbers = {"A": "quality_before", "B": "quality_after", "bytes A": "bytes_before", "bytes B": "bytes_after"}
-    values: dict[Hashable, Any] = {
-        name: getattr(cell, column, None) for name, column in (numbers | {"change": "change"}).items()
-    }
-    return [(text, None if pd.isna(values.get(name)) else values[name]) for name, text in row.items()]
+    values = {name: getattr(cell, column, None) for name, column in (numbers | {"change": "change"}).items()}
+    return [
+        (text, None if pd.isna(values.get(name)) else values[name]) for name, text in zip(names, texts, strict=True)
+    ]
 
 
-def _span(row: Mapping[Hashable, Any], cell: Any, cells: pd.DataFrame) -> dict[str, Any] | None:
+def _span(cell: Any, cells: pd.DataFrame) -> dict[str, Any] | None:
     """Where low, change and high stand on an axis from −1 to 1 that all cells of the same measure share."""
     values = {name: getattr(cell, name, None) for name in ("low", "change", "high")}
     if pd.isna(list(values.values())).any():
@@ -198,7 +198,7 @@ def _span(row: Mapping[Hashable, Any], cell: Any, cells: pd.DataFrame) -> dict[s
     if not widest:
         return None
     places = {name: float(value / widest) for name, value in values.items()}
-    return {**places, "text": row["change"], "differs": cell.verdict == DIFFERS}
+    return {**places, "differs": cell.verdict == DIFFERS}
 
 
 def sentences(comparison: Comparison) -> list[str]:

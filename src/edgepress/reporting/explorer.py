@@ -28,7 +28,7 @@ _CHAIN_MARKER = "P"
 _SYMBOLS = {"o": "circle", "^": "triangle-up", "v": "triangle-down", "s": "square", "p": "pentagon", "h": "hexagon",
             "d": "diamond-tall", "D": "diamond", "*": "star", "8": "octagon", "P": "cross",
             "<": "triangle-left", ">": "triangle-right", "H": "hexagon2"}  # fmt: skip
-_DARK, _CONTRAST = 0.012, 4.5  # luminance of the dark page, and the contrast that a colour must have on it
+_DARK, _CONTRAST = 0.009, 4.5  # luminance of the dark page in page.css, and the contrast that a colour must have on it
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def data(metrics: pd.DataFrame, run_folder: str | Path) -> dict[str, Any]:
     """
     costs = CostTables.load(run_folder, metrics)
     datasets: list[dict[str, Any]] = []
-    axes: dict[str, Any] = {}
+    axes: dict[str, Axis] = {}
     for name, rows in metrics.groupby("dataset", sort=False):
         found, of_set = _dataset(rows, costs)
         datasets.append({"name": name, "label": style.label(name), **found})
@@ -191,10 +191,9 @@ def _costs(
 def _training(points: pd.DataFrame, energy: pd.DataFrame) -> pd.Series:
     """Wh of the network's own training, and of the method's where it trains again."""
     bill = training_bill(energy).set_index(_POINT).kwh_a_training * 1000
-    own = points.network.map(bill.xs("fp32", level="method").droplevel("level"))
-    again = points.join(bill.rename("again"), on=_POINT).again.where(points.method != "fp32")
-    trains = points.method.isin(energy.method) & (points.method != "fp32")
-    return own + again.where(trains, 0.0)
+    own = points.network.map(bill[bill.index.get_level_values("method") == "fp32"].droplevel(["method", "level"]))
+    again = points.join(bill.rename("again"), on=_POINT).again
+    return own + again.where(points.method.isin(energy.method) & (points.method != "fp32"), 0.0)
 
 
 def _numbers(values: pd.Series) -> list[float | int | None]:

@@ -23,7 +23,7 @@ TABLES: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
     "Best method at each precision": tables.best_at_each_precision,
     "Full precision": tables.full_precision,
 }
-_DATA = ("metrics.csv", "timings.csv", "latency.csv", "hardware.csv", "energy.csv")
+_DATA = ("metrics.csv", "timings.csv", "latency.csv", "hardware.csv", "energy.csv", "recipes.csv")
 
 
 def write(notebooks: Mapping[Notebook, Mapping[str, Sequence[str]]], run_folder: str | Path, page: str | Path) -> None:

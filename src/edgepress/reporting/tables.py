@@ -209,7 +209,7 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
         shown["compression_ratio"] = shown.compression_ratio.map("{:.1f} ×".format)
     if "bits_per_weight" in shown:
         shown["bits_per_weight"] = shown.bits_per_weight.map("{:.2f}".format)
-    for name in ("target", "test_quality", "steps", "seconds", "kwh"):
+    for name in ("after_training", "target", "test_quality", "steps", "seconds", "kwh"):
         if name in shown:
             shown[name] = ["" if pd.isna(value) else f"{value:,.4g}" for value in shown[name]]
     if "bits" in shown:
@@ -220,7 +220,7 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
         shown["level"] = shown.level.fillna("")
     for name in ("dataset", "network", "method", "against", "chosen", "recipe", "peer"):
         if name in shown:
-            shown[name] = shown[name].str.replace("_", " ")
+            shown[name] = shown[name].fillna("").str.replace("_", " ")
     return shown.rename(columns=lambda name: _HEADINGS.get(name, name.replace("_", " ")))
 
 

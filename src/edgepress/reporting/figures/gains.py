@@ -44,7 +44,7 @@ def gains(metrics: pd.DataFrame, tables: CostTables, dataset: str) -> Figure:
     figure, grid = plt.subplots(
         len(networks),
         len(costs),
-        figsize=(style.PAGE, _ROW_HEIGHT * len(networks) + 1.1),
+        figsize=style.inches(style.PAGE, _ROW_HEIGHT * len(networks) + 1.1),
         sharey="row",
         squeeze=False,
         layout="constrained",

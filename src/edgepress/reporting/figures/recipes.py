@@ -28,7 +28,7 @@ def recipes(rows: pd.DataFrame, dataset: str) -> Figure:
         return panels.note(dataset, "no recipe was followed")
     costs = [cost for cost in _AXES if rows[cost].notna().any()]
     networks = list(rows.groupby("network", sort=False))
-    size = (style.PAGE, _HEIGHT * len(networks) + 0.6)
+    size = style.inches(style.PAGE, _HEIGHT * len(networks) + 0.6)
     figure, grid = plt.subplots(
         len(networks), len(costs), figsize=size, squeeze=False, layout="constrained", sharey="row"
     )

@@ -66,7 +66,7 @@ def pruning(metrics: pd.DataFrame, dataset: str) -> Figure:
     for axes, column, means in grid:
         axes.xaxis.set_major_locator(MultipleLocator(0.25))
         axes.xaxis.set_major_formatter(PercentFormatter(1.0, symbol=""))
-        axes.tick_params(axis="x", labelsize=7)
+        axes.tick_params(axis="x", labelsize="small")
         axes.set_xlabel("weights removed (%)")
         panels.full_precision(axes, column.quality, means)
         for method, line in means[means.method != "fp32"].groupby("method", sort=False):
@@ -99,11 +99,11 @@ def change(metrics: pd.DataFrame, dataset: str) -> Figure:
             else:
                 panels.line(axes, places, line, "change", **style.look(method) | {"linestyle": looks[network]})
         axes.set_title(style.label(method))
-        axes.tick_params(axis="x", labelbottom=True, labelsize=7)
+        axes.tick_params(axis="x", labelbottom=True, labelsize="small")
         axes.set_xlabel("bits saved of 32")
     grid[0].set_xticks(range(len(levels)), [f"{32 - bits:g}" for bits in levels])
     panels.fill_with_means(grid[0], quality, means.change)
-    figure.supylabel(f"{style.label(dataset)}: {quality.change_label}", fontsize=9)
+    figure.supylabel(f"{style.label(dataset)}: {quality.change_label}")
     entries = [Line2D([], [], color=panels.GREY, ls=look, label=style.label(name)) for name, look in looks.items()]
     entries += [Line2D([], [], color="#999999", lw=0.9, label="the same on train")] if "train" in measured else []
     panels.finish(figure, entries)
@@ -146,7 +146,7 @@ def _small_panels(count: int) -> tuple[Figure, list[Axes]]:
     """Panels that share both axes, some in a row; those left over in the last row do not show."""
     columns = max(1, min(_CHANGE_COLUMNS, count))
     rows = max(1, -(-count // columns))
-    size = (style.PAGE * max(columns, 2) / _CHANGE_COLUMNS, 1.5 * rows + 0.4)
+    size = style.inches(style.PAGE * max(columns, 2) / _CHANGE_COLUMNS, 1.5 * rows + 0.4)
     figure, grid = plt.subplots(
         rows, columns, figsize=size, sharex=True, sharey=True, squeeze=False, layout="constrained"
     )
