@@ -17,6 +17,7 @@ exclude_patterns = ["pictures", "extensions"]
 default_role = "code"  # docstrings write `names` so
 
 autodoc_member_order = "bysource"
+toc_object_entries = False  # hundreds of names beside each page
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented_params"
 autodoc_inherit_docstrings = False  # those of torch refer to pages of its own

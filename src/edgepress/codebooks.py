@@ -231,7 +231,11 @@ KINDS: dict[str, type[Codebook]] = {kind.kind: kind for kind in (Grid, Symmetric
 
 
 def uniform(weights: Tensor, bits: int) -> Grid:
-    """2^b levels evenly from the smallest weight to the largest."""
+    """2^b levels evenly from the smallest weight to the largest.
+
+    >>> uniform(torch.tensor([-1.0, 0.2, 2.0]), bits=2).levels
+    tensor([-1.,  0.,  1.,  2.])
+    """
     low, high = _extremes(weights)
     return Grid.of(bits, low, (high - low) / (_level_count(bits) - 1))
 
@@ -285,6 +289,9 @@ def lloyd_max(weights: Tensor, bits: int) -> Table:
     It starts from levels as dense as the cube root of the weights' density, which is optimal for many levels
     (Panter and Dite 1951). Exact where there are no more distinct weights than levels. A level that no weight is
     nearest to stays.
+
+    >>> lloyd_max(torch.tensor([-1.0, -0.9, 0.1, 0.2]), bits=1).levels
+    tensor([-0.9500,  0.1500])
     """
     low, high = _extremes(weights)
     ordered = weights.detach().reshape(-1).to(torch.float64).sort().values

@@ -134,11 +134,8 @@ def _method_pages(root: Path) -> dict[Path, str]:
 
 
 def _methods_table(entries: list[registry.MethodEntry]) -> str:
-    def levels(entry: registry.MethodEntry) -> str:
-        return " × ".join(f"`{sweep}`" for sweep in entry.sweeps)
-
-    rows = (f"| `{entry.name}` | {entry.about} | {levels(entry)} |" for entry in entries)
-    return "\n".join(["| method | what it does | levels |", "|---|---|---|", *rows])
+    rows = (f"| `{entry.name}` | {entry.about} |" for entry in entries)
+    return "\n".join(["| method | what it does |", "|---|---|", *rows])
 
 
 def _between_marks(path: Path, tables: Mapping[str, str]) -> str:

@@ -19,7 +19,6 @@ import zlib
 from collections.abc import Iterator, Mapping
 from math import prod
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -34,7 +33,6 @@ from edgepress.files import FileError
 from edgepress.widths import with_state
 
 FORMAT = 1
-NO_GRIDS: Mapping[str, ActivationGrid] = MappingProxyType({})
 MAX_LAYOUT = 1 << 26  # bytes of a layout once inflated
 MAX_ENTRIES = 1 << 29  # of all tensors together, 2 GB once unpacked: what a hostile file of a few bytes can ask for
 
@@ -48,6 +46,12 @@ class PackedFileError(FileError):
 class Compressed:
     """A network in compressed form: every tensor of its inference state, by name, in its encoding, and the grids of
     its activations, by their place in the network, where these are quantized.
+
+    >>> import torch
+    >>> from edgepress.methods.rounding import rounded
+    >>> packed = Compressed({"weight": rounded(torch.tensor([0.0, 0.4, 1.0]), "uniform", bits=1)}).to_bytes()
+    >>> Compressed.from_bytes(packed).state_dict()
+    {'weight': tensor([0., 0., 1.])}
     """
 
     def __init__(

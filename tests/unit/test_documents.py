@@ -15,14 +15,13 @@ DOCUMENTS = [
     "README.md",
     "ARCHITECTURE.md",
     "CHANGELOG.md",
+    "CONTRIBUTING.md",
     "config/README.md",
     "results/README.md",
     "data/README.md",
-    "docs/own.md",
-    "docs/cluster.md",
-    "docs/scaling.md",
-    "docs/security.md",
+    *[str(path.relative_to(REPOSITORY)) for path in sorted((REPOSITORY / "docs").rglob("*.md"))],
 ]
+DOCUMENTS = [document for document in DOCUMENTS if "generated" not in document]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

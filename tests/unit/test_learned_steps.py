@@ -76,7 +76,7 @@ def test_each_channel_has_its_step_which_starts_at_the_least_error():
 def test_the_file_holds_learned_grids_of_the_level(network, images, level):
     folded = fold_batch_norm(network)
     stored = Compressed.from_bytes(compressed(folded, images, level).to_bytes())
-    plain = methods.create("activations_mse").compress(folded, images, level, generator_for(0)).activations
+    plain = methods.create("activations_equalized").compress(folded, images, level, generator_for(0)).activations
     assert stored.tensors.keys() == inference_state(folded).keys()
     assert all(isinstance(stored.tensors[name], PerChannel) for name in ("0.weight", "4.weight"))
     for point, grid in stored.activations.items():
@@ -86,7 +86,7 @@ def test_the_file_holds_learned_grids_of_the_level(network, images, level):
 
 
 def after_training(network, data, level):
-    chain = [methods.create(name) for name in ("activations_mse", "nearest_symmetric_channel")]
+    chain = [methods.create(name) for name in ("activations_equalized", "nearest_symmetric_channel")]
     return methods.compress(chain, network, data, level, generator_for(0))
 
 
@@ -130,10 +130,19 @@ def test_the_bench_gives_it_the_network_as_it_is_shipped(network, images):
     assert all(torch.equal(before[name], tensor) for name, tensor in inference_state(network).items())
 
 
+@pytest.mark.parametrize("dead", [5, 6])
+def test_channels_that_are_never_used_do_not_stop_it(dead, images, network):
+    folded = fold_batch_norm(network)
+    with torch.no_grad():
+        folded[0].weight[:dead], folded[0].bias[:dead] = 0, -1
+    stored = compressed(folded, images, Level(bits=4, act_bits=4))
+    assert all(tensor.isfinite().all() for tensor in stored.state_dict().values())
+
+
 def test_it_needs_two_bits_and_float_weights(network, images):
     method = methods.create("lsq_activations", BRIEFLY)
     assert "2 bits" in method.skip(network, images, Level(bits=1, act_bits=8))
     assert "2 bits" in method.skip(network, images, Level(bits=8, act_bits=1))
     rounded = methods.create("nearest_uniform").compress(network, images, Level(bits=4), generator_for(0))
-    with pytest.raises(ValueError, match="must come before others"):
+    with pytest.raises(ValueError, match="before others"):
         method.apply(rounded, network, images, Level(bits=4, act_bits=4), generator_for(0))

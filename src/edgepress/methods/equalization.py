@@ -40,7 +40,7 @@ _HOMOGENEOUS = (
 )
 _INSIDE = 0.999  # share of a channel's values that its range holds
 _SHARE = 0.75  # of the difference that goes to weights which share a step; chosen on val
-_LEAST = 0.01  # of the median range: what channels that are hardly used are taken to have
+_LEAST = 0.01  # of the largest range: what channels that are hardly used are taken to have
 
 
 def equalized(network: nn.Module, inputs: Tensor) -> dict[str, Tensor]:
@@ -93,8 +93,8 @@ def _ranges(values: object, channels: int) -> Tensor:
     assert isinstance(values, Tensor)  # what a layer reads
     sizes = values.abs().reshape(len(values), channels, -1).transpose(0, 1).flatten(1)
     ranges = sizes.kthvalue(max(1, round(_INSIDE * sizes.shape[1])), dim=1).values
-    ranges = ranges.clamp_min(max(_LEAST * float(ranges.median()), torch.finfo(torch.float32).tiny))
-    return ranges / ranges.log().mean().exp()
+    ranges = ranges.clamp_min(_LEAST * float(ranges.max()))
+    return ranges / ranges.log().mean().exp() if bool(ranges.all()) else torch.ones(channels)
 
 
 @dataclass(frozen=True)

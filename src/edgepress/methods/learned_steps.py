@@ -12,8 +12,7 @@ from edgepress.codebooks import Symmetric, least_error_steps
 from edgepress.datasets import Prepared
 from edgepress.encodings import PerChannel
 from edgepress.levels import Level, asked
-from edgepress.methods import must_come_first
-from edgepress.methods.activations import QuantizedActivations
+from edgepress.methods.equalization import EqualizedActivations
 from edgepress.methods.qat import on_learned_grid
 from edgepress.methods.retraining import Constraint, Retraining
 from edgepress.networks import compressible
@@ -29,7 +28,8 @@ METHODS = {
         "folded": True,
     },
 }
-_CALIBRATION = QuantizedActivations("mse")
+_START = EqualizedActivations("mse")
+_LEAST_STEP = 1e-12  # where all values are 0: the gradient of a step has its square in the denominator
 
 
 class _LearnedChannels(Constraint):
@@ -40,7 +40,7 @@ class _LearnedChannels(Constraint):
         self.bits, self.levels = bits, (-(1 << bits - 1), (1 << bits - 1) - 1)
         steps = least_error_steps(weights.detach().flatten(1), bits)
         sides = [-1, *[1] * (weights.dim() - 1)]
-        self.log_steps = nn.Parameter(steps.clamp_min(torch.finfo(torch.float32).tiny).log().reshape(sides))
+        self.log_steps = nn.Parameter(steps.clamp_min(_LEAST_STEP).log().reshape(sides))
 
     def encoded(self, weights: Tensor) -> PerChannel:
         steps = self.log_steps.detach().cpu().exp().reshape(-1, 1)
@@ -59,7 +59,7 @@ class _LearnedActivation(nn.Module):
     def __init__(self, grid: ActivationGrid) -> None:
         super().__init__()
         self.start = grid
-        self.log_step = nn.Parameter(torch.tensor(grid.step).log())
+        self.log_step = nn.Parameter(torch.tensor(max(grid.step, _LEAST_STEP)).log())
 
     def extra_repr(self) -> str:
         return f"{self.start}"
@@ -75,21 +75,21 @@ class _LearnedActivation(nn.Module):
 class LearnedSteps(Retraining):
     """LSQ (Esser et al. 2020, arXiv 1902.08153) of weights, a step an output channel, and activations, a step each.
 
-    Steps of weights start at the least squared error, those of activations where ``activations_mse`` puts them, with
-    its bits and zero points. The network is trained as it is shipped, BatchNorm folded: what is quantized then is what
-    is stored, and integers compute it.
+    The start is ``activations_equalized``: its weights, at the steps of least squared error, and its grids, of which
+    bits and zero points stay. The network is trained as it is shipped, BatchNorm folded: what is quantized then is
+    what is stored, and integers compute it.
     """
 
     def skip(self, network: nn.Module, data: Prepared, level: Level) -> str | None:
         if min(asked(level.bits), asked(level.act_bits)) < 2:
             return "a learned step needs 2 bits or more"
-        return _CALIBRATION.skip(network, data, level)
+        return _START.skip(network, data, level)
 
     def apply(
         self, stored: Compressed, network: nn.Module, data: Prepared, level: Level, generator: torch.Generator
     ) -> Compressed:
-        must_come_first(stored, "quantization-aware training")
-        grids = _CALIBRATION.apply(stored, network, data, level, generator).activations
+        start = _START.apply(stored, network, data, level, generator)
+        network, grids = start.with_activations({}).rebuild(network), start.activations
         learning = with_quantized_activations(network, grids)
         for point, grid in grids.items():
             learning.set_submodule(f"quantize_{point}", _LearnedActivation(grid))

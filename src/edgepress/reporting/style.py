@@ -138,7 +138,7 @@ def colour(method: str) -> str:
     """
     if codebook(method) in _COLOURS:
         return _COLOURS[codebook(method)]
-    others = sorted(registry.methods())
+    others = [*sorted(registry.methods()), *sorted(registry.peers())]
     place = others.index(unchained(method)) if unchained(method) in others else len(others)
     return mpl.colors.to_hex(sns.husl_palette(len(others) + 1, s=0.7, l=0.45)[place])
 
