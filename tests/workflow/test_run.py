@@ -276,7 +276,6 @@ def test_a_notebook_without_anything_to_show_is_left_out(tmp_path, methods, left
         "report_pruning",
         "report_quantization",
         "report_size",
-        "report_gains",
         "report_findings",
         "report_index",
     } - {f"report_{left_out}"}
