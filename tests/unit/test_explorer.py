@@ -43,8 +43,8 @@ def test_costs_are_joined_by_what_they_depend_on(data):
     assert energy["fp32", "w32"] == energy["magnitude", "s90"] == 32 * 32 / 100
     assert energy["round_activations", "w8a8"] == 8 * 8 / 100
     assert energy["lsq", "w4"] is None  # w4a32 was not simulated
-    assert (latency["fp32", "w32"], latency["round_activations", "w8a8"]) == (256, 128)
-    assert [value for value in latency.values() if value is not None] == [256, 128]
+    assert latency.pop(("round_activations", "w8a8")) == 128
+    assert set(latency.values()) == {256}  # float32 activations make all arithmetic float32
     assert set(amounts["costs"]) == {"bytes", "bits_per_weight", "bits", "sparsity", "bops"}
     assert list(data["axes"])[:2] == ["bytes", "bits_per_weight"] and "training_wh" not in data["axes"]
 

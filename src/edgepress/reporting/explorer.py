@@ -26,7 +26,8 @@ _DIGITS = 6
 _NEAR_POINTS, _NEAR_RATIO = 5, 2  # how far from full precision "near" is: points of accuracy, times the error
 _CHAIN_MARKER = "P"
 _SYMBOLS = {"o": "circle", "^": "triangle-up", "v": "triangle-down", "s": "square", "p": "pentagon", "h": "hexagon",
-            "d": "diamond-tall", "D": "diamond", "*": "star", "8": "octagon", "P": "cross"}  # fmt: skip
+            "d": "diamond-tall", "D": "diamond", "*": "star", "8": "octagon", "P": "cross",
+            "<": "triangle-left", ">": "triangle-right", "H": "hexagon2"}  # fmt: skip
 _DARK, _CONTRAST = 0.009, 4.5  # luminance of the dark page in page.css, and the contrast that a colour must have on it
 
 
@@ -41,15 +42,19 @@ class Axis:
     note: str = ""
 
 
-_AT_PRECISION = "Taken once a network and precision; the same for all methods that store this precision."
+_SIMULATED = "Simulated once a network and precision of its arithmetic, so methods share it."
+_TIMED = (
+    "Timed once a network and precision of its arithmetic, so methods share it; where activations stay float32, "
+    "weights are decoded, and all is float32."
+)
 _AXES = {
     "bytes": Axis("size of the file", "B"),
     "bits_per_weight": Axis("bits a weight, the whole file counted", log=False),
     "bits": Axis("bits a weight, as asked for", log=False),
     "sparsity": Axis("weights that are 0", "%", log=False, more_is_better=True),
     "bops": Axis("bit operations of an inference"),
-    "energy_uj": Axis("energy of an inference, modelled", "µJ", note=_AT_PRECISION),
-    "cycles": Axis("clock cycles of an inference, modelled", note=_AT_PRECISION),
+    "energy_uj": Axis("energy of an inference, modelled", "µJ", note=_SIMULATED),
+    "cycles": Axis("clock cycles of an inference, modelled", note=_SIMULATED),
     "training_wh": Axis("energy of all training that led to it", "Wh"),
 }
 
@@ -174,7 +179,7 @@ def _costs(
     taken = [Cost(name, "", "", "hardware", name) for name in ("energy_uj", "cycles")]
     for batch in sorted(costs.latency.batch.unique()):
         name = f"latency_{batch}"
-        axes[name] = Axis(f"time of a batch of {batch}, measured", "ms", note=_AT_PRECISION)
+        axes[name] = Axis(f"time of a batch of {batch}, measured", "ms", note=_TIMED)
         taken.append(Cost(name, "", "", "latency", "median_ms", batch))
     table = points.join(_first(costs.join(means, taken))[[name for name in axes if name != "training_wh"]], on=_POINT)
     table["sparsity"] *= 100
