@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -18,7 +20,7 @@ def predict(network: nn.Module, inputs: Tensor) -> Tensor:
     network.eval()
     if inputs.dim() == 4:
         # Not in inference mode, where the weights would become tensors that cannot be trained on.
-        network.to(memory_format=torch.channels_last)
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # not in torch's types
     size = max(1, min(_BATCH, _BATCH_VALUES // inputs[0].numel()))
     with torch.inference_mode():
         return torch.cat([network(batch) for batch in inputs.split(size)]).to("cpu", torch.float64)
@@ -49,6 +51,11 @@ def score(outputs: Tensor, targets: Tensor) -> dict[str, float]:
         "mae": float(error.abs().mean()),
         "r2": 1 - mse / variance if variance else float("nan"),
     }
+
+
+def quality(measured: Mapping[str, float]) -> float:
+    """The one number of ``score`` that grows as a network gets better: accuracy, or R²."""
+    return measured["accuracy"] if "accuracy" in measured else measured["r2"]
 
 
 def evaluate(network: nn.Module, data: Prepared, split: str) -> dict[str, float]:

@@ -11,6 +11,8 @@ from torch.fx.proxy import TraceError
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
+Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
+Layer = nn.Linear | Convolution
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 _RECTIFIERS = (nn.ReLU, nn.ReLU6, F.relu, F.relu6, torch.relu, "relu")
@@ -33,9 +35,14 @@ def trace(network: nn.Module) -> fx.GraphModule:
     Raises UntraceableError where the network branches on values, say.
     """
     try:
-        return fx.symbolic_trace(copy.deepcopy(network).eval())
+        traced = fx.symbolic_trace(copy.deepcopy(network).eval())
     except (TraceError, TypeError, ValueError, RuntimeError, NotImplementedError, AttributeError) as error:
         raise UntraceableError(f"its computation is no fixed graph: {error}") from error
+    for node in traced.graph.nodes:
+        if node.op == "call_module" and "input" in node.kwargs:  # layer(input=x) is layer(x)
+            node.args, node.kwargs = (node.kwargs["input"],), {}
+    traced.recompile()
+    return traced
 
 
 def fold_batch_norm(network: nn.Module) -> nn.Module:
@@ -52,16 +59,20 @@ def fold_batch_norm(network: nn.Module) -> nn.Module:
         return folded
     used = [node.target for node in graph.nodes if node.op == "call_module"]
     for node in graph.nodes:
-        if not _is_module(node, folded, _NORMS):
+        norm = called(node, folded) if node.op == "call_module" else None
+        if not isinstance(norm, _NORMS):
             continue
         before = node.args[0]
-        alone = isinstance(before, fx.Node) and len(before.users) == 1
-        if alone and _is_module(before, folded, LAYERS) and used.count(before.target) == used.count(node.target) == 1:
-            layer, norm = folded.get_submodule(before.target), folded.get_submodule(node.target)
-            fuse = fuse_linear_bn_eval if isinstance(layer, nn.Linear) else fuse_conv_bn_eval
-            folded.set_submodule(before.target, fuse(layer, norm))
-            folded.set_submodule(node.target, nn.Identity())
+        alone = isinstance(before, fx.Node) and before.op == "call_module" and len(before.users) == 1
+        layer = called(before, folded) if alone else None
+        if isinstance(layer, LAYERS) and used.count(before.target) == used.count(node.target) == 1:
+            folded.set_submodule(str(before.target), _fused(layer, norm))
+            folded.set_submodule(str(node.target), nn.Identity())
     return folded
+
+
+def _fused(layer: Layer, norm: nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d) -> nn.Module:
+    return fuse_linear_bn_eval(layer, norm) if isinstance(layer, nn.Linear) else fuse_conv_bn_eval(layer, norm)
 
 
 def activation_points(traced: fx.GraphModule, example: Tensor) -> list[fx.Node]:
@@ -71,7 +82,7 @@ def activation_points(traced: fx.GraphModule, example: Tensor) -> list[fx.Node]:
     at once; pools that select and reshapes hand on what is there. The network's output is left as it is. ``example``
     is one input, of shape (1, …), by which values that are no float tensors are told.
     """
-    values = _Recorder(traced).record(example)
+    values = recorded(traced, example)
     points = []
     for node in traced.graph.nodes:
         if node.op in ("output", "get_attr") or selects(node, traced) or _is_output(node, traced):
@@ -95,14 +106,24 @@ def layer_inputs(traced: fx.GraphModule, points: list[fx.Node]) -> dict[str, str
     return inputs
 
 
+def called(node: fx.Node, network: nn.Module) -> nn.Module:
+    """The module that a ``call_module`` node calls."""
+    return network.get_submodule(str(node.target))
+
+
 def operation(node: fx.Node, network: nn.Module) -> object:
     """What a node does: the type of its module, its function, or the name of its method."""
-    return type(network.get_submodule(node.target)) if node.op == "call_module" else node.target
+    return type(called(node, network)) if node.op == "call_module" else node.target
 
 
 def selects(node: fx.Node, network: nn.Module) -> bool:
     """Whether a node hands on values of its input and computes none."""
     return node.op.startswith("call") and operation(node, network) in _SELECTIONS
+
+
+def recorded(traced: fx.GraphModule, inputs: Tensor) -> dict[fx.Node, object]:
+    """Every value of the graph, computed from ``inputs``, shape (rows, …)."""
+    return _Recorder(traced).record(inputs)
 
 
 class _Recorder(fx.Interpreter):
@@ -120,7 +141,7 @@ class _Recorder(fx.Interpreter):
 
 
 def _is_module(node: fx.Node, network: nn.Module, kinds: tuple[type, ...]) -> bool:
-    return node.op == "call_module" and isinstance(network.get_submodule(node.target), kinds)
+    return node.op == "call_module" and isinstance(called(node, network), kinds)
 
 
 def _is_absorbed(node: fx.Node, network: nn.Module) -> bool:

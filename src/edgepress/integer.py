@@ -19,9 +19,9 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from edgepress.activations import ActivationGrid, Quantize, with_quantized_activations
-from edgepress.codebooks import Symmetric
+from edgepress.codebooks import Codebook, Symmetric
 from edgepress.encodings import Encoding, PerChannel, Quantized, Sparse
-from edgepress.graph import LAYERS, layer_inputs, operation, selects, trace
+from edgepress.graph import LAYERS, Layer, called, layer_inputs, operation, selects, trace
 from edgepress.packing import Compressed
 
 _RECTIFIERS = (nn.ReLU, F.relu, torch.relu, "relu")
@@ -81,14 +81,15 @@ def _codes_and_steps(name: str, encoding: Encoding) -> tuple[Tensor, Tensor]:
     """The whole numbers that a tensor is made of, float64, and the step of each channel, float64."""
     kept = encoding.kept if isinstance(encoding, Sparse) else encoding
     channels = encoding.shape[0]
-    codebooks = []
+    codebooks: list[Codebook] = []
     if isinstance(kept, PerChannel) and len(kept.codebooks) == channels:
         codebooks = kept.codebooks
     elif isinstance(kept, Quantized):
         codebooks = [kept.codebook] * channels
-    if not codebooks or not all(isinstance(codebook, Symmetric) for codebook in codebooks) or kept.bits > 8:
+    symmetric = [codebook for codebook in codebooks if isinstance(codebook, Symmetric)]
+    if not symmetric or len(symmetric) < len(codebooks) or kept.bits > 8:
         raise NoIntegerFormError(f"'{name}' is not stored as multiples of a step in 8 bits at most")
-    steps = torch.tensor([codebook.step for codebook in codebooks], dtype=torch.float64)
+    steps = torch.tensor([codebook.step for codebook in symmetric], dtype=torch.float64)
     divisors = torch.where(steps > 0, steps, 1.0).reshape(-1, *[1] * (len(encoding.shape) - 1))
     return (encoding.decode().to(torch.float64) / divisors).round(), steps
 
@@ -131,7 +132,7 @@ class _Whole:
     @property
     def values(self) -> Tensor:
         """The sums as real numbers, float64."""
-        total = sum(numbers * step for numbers, step in self.terms)
+        total = sum((numbers * step for numbers, step in self.terms), start=torch.zeros((), dtype=torch.float64))
         return total.clamp(min=0) if self.rectified else total
 
     def rescaled(self, grid: ActivationGrid) -> Tensor:
@@ -169,7 +170,8 @@ class IntegerNetwork(nn.Module):
         Raises OverflowError where an accumulator leaves 32 bits.
         """
         with torch.inference_mode():
-            return _Interpreter(self.graph).run(inputs)
+            outputs: Tensor = _Interpreter(self.graph).run(inputs)
+            return outputs
 
     def codes(self, inputs: Tensor, others: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
         """The codes at every quantized activation, by its place in the network, int64.
@@ -197,18 +199,18 @@ class _Interpreter(fx.Interpreter):
         (value, *others), options = self.fetch_args_kwargs_from_env(n)
         if n.op == "output":
             return value.values
-        module = self.module.get_submodule(n.target) if n.op == "call_module" else None
+        module = called(n, self.module) if n.op == "call_module" else None
         kind = operation(n, self.module)
         if isinstance(module, Quantize):
-            return self._quantized(n.args[0].name, module.grid, value)
+            return self._quantized(n.all_input_nodes[0].name, module.grid, value)
         if kind in _RECTIFIERS:
             return replace(value, rectified=True)
         if kind in _SUMS and len(others) == 1 and isinstance(others[0], _Whole) and not options:
             return _Whole(value.terms + others[0].terms)
         if isinstance(module, LAYERS) and value.is_held:
-            return _layer(n.target, module, *value.terms[0])
+            return _layer(str(n.target), module, *value.terms[0])
         if isinstance(module, nn.AdaptiveAvgPool2d) and value.is_held:
-            return _average(n.target, module, *value.terms[0])
+            return _average(str(n.target), module, *value.terms[0])
         if selects(n, self.module) and (value.is_held or isinstance(module, nn.Identity | nn.Dropout)):
             return value.each(lambda numbers: getattr(self, n.op)(n.target, (numbers, *others), options))
         raise NoIntegerFormError(f"'{n.name}', {getattr(kind, '__name__', kind)}, is not computed in integers here")
@@ -222,11 +224,12 @@ class _Interpreter(fx.Interpreter):
         return _Whole.held(self.others.get(point, codes), grid)
 
 
-def _layer(name: str, layer: nn.Module, numbers: Tensor, step: Tensor) -> _Whole:
+def _layer(name: str, layer: Layer, numbers: Tensor, step: Tensor) -> _Whole:
+    steps = layer.get_buffer("steps").reshape(-1, *[1] * (layer.weight.dim() - 2))
     sums = layer(numbers.to(layer.weight.dtype))
     if float(sums.abs().max()) > _LARGEST_SUM:
         raise OverflowError(f"an accumulator of '{name}' leaves 32 bits")
-    return _Whole(((sums, step * layer.steps.reshape(-1, *[1] * (layer.weight.dim() - 2))),))
+    return _Whole(((sums, step * steps),))
 
 
 def _average(name: str, pool: nn.AdaptiveAvgPool2d, numbers: Tensor, step: Tensor) -> _Whole:

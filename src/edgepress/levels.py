@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import TypeVar
 
+T = TypeVar("T")
 FLOAT_BITS = 32  # those of float32
 FULL_PRECISION = f"w{FLOAT_BITS}a{FLOAT_BITS}"
 _NAME = re.compile(r"(?:w(?P<bits>\d+))?(?:a(?P<act_bits>\d+))?(?:s(?P<percent>\d+(?:\.\d+)?))?")
@@ -50,6 +52,13 @@ class Level:
             act_bits=None if act_bits is None else int(act_bits),
             sparsity=None if percent is None else round(float(percent) / 100, 8),
         )
+
+
+def asked(part: T | None) -> T:
+    """A part of a level that a method sweeps over. Raises ValueError where the level leaves it out."""
+    if part is None:
+        raise ValueError("the level leaves out what the method sweeps over")
+    return part
 
 
 def precision(name: str) -> Level:

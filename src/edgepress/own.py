@@ -175,7 +175,10 @@ def entries(config: OwnConfig) -> dict[str, dict[str, dict[str, Any]]]:
     found: dict[str, dict[str, registry.Entry]] = {kind: {} for kind in registry.KINDS}
 
     def add(kind: str, entry: registry.Entry) -> None:
-        if entry.name in found[kind] or entry.name in registry.built_in(kind) or entry.name in ("fp32", *_FOLDERS):
+        # What compresses has a folder of its name, so methods and peers share their names.
+        kinds = ("methods", "peers") if kind in ("methods", "peers") else (kind,)
+        taken = {name for one in kinds for name in (*found[one], *registry.built_in(one))}
+        if entry.name in taken | {"fp32", *_FOLDERS}:
             raise ValueError(f"'{entry.name}' of {entry.module} is the name of something else; take another")
         found[kind][entry.name] = entry
 
@@ -195,7 +198,8 @@ def entries(config: OwnConfig) -> dict[str, dict[str, dict[str, Any]]]:
 
 
 def _dataset(name: str, data: CsvData | ImagesData | NpzData) -> registry.DatasetEntry:
-    kind, options = _kind(data), data.model_dump()
+    (kind,) = (name for name, model in DATA_KINDS.items() if type(data) is model)
+    options = data.model_dump()
     file, task = options.pop(kind), options.get("task", "classification")
     return registry.DatasetEntry(
         name,
@@ -203,7 +207,7 @@ def _dataset(name: str, data: CsvData | ImagesData | NpzData) -> registry.Datase
         "prepare",
         f"{file}, " + (f"{task} of {data.target}" if isinstance(data, CsvData) else task),
         task=task,
-        input={"csv": "table", "images": "image"}.get(kind) or options["input"],
+        input="image" if isinstance(data, ImagesData) else options.get("input", "table"),
         files=[file],
         args={"name": name, "file": file, **options},
     )

@@ -1,6 +1,6 @@
 """Where the files of data sets come from, and how they get to data/raw whole. Imports nothing heavy.
 
-datasets/sources.yaml says of each file what it must hold and where it may be. It is looked for on this machine first:
+data/sources.yaml says of each file what it must hold and where it may be. It is looked for on this machine first:
 where it belongs, in mirror folders, in a package of the system. Only then are its URLs asked, through pooch.
 """
 
@@ -13,12 +13,13 @@ import tempfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
 import yaml
 
-CATALOGUE = Path(__file__).parent / "datasets" / "sources.yaml"
+CATALOGUE = Path(__file__).parent / "datasets" / "sources.yaml"  # a link to that in data/, for the wheel
 MIRROR_VARIABLE = "EDGEPRESS_MIRROR"
 
 _CHUNK = 1 << 20
@@ -116,11 +117,11 @@ def _places(
     for folder in folders:
         own, as_raw = folder / source.mirror, folder / source.dataset / source.file
         path = as_raw if as_raw.exists() and not own.exists() else own
-        yield str(path), lambda path=path: path
+        yield str(path), partial(Path, path)
     if source.system:
-        yield source.system, lambda: Path(source.system)
+        yield source.system, partial(Path, source.system)
     for url in source.urls:
-        yield url, lambda url=url: _download(url, download, source.bytes, retries, terminal)
+        yield url, partial(_download, url, download, source.bytes, retries, terminal)
 
 
 def _unpack(origin: Path, source: Source, part: Path) -> None:
@@ -165,7 +166,7 @@ def _download(url: str, path: Path, content_bytes: int, retries: int, terminal: 
             try:
                 pooch.HTTPDownloader(progressbar=bar)(url, limited, None)
             except requests.HTTPError as error:
-                if error.response.status_code < 500:  # asking again would not help
+                if error.response is not None and error.response.status_code < 500:  # asking again would not help
                     raise _Unfit(f"answers {error.response.status_code} {error.response.reason}") from None
                 raise
 

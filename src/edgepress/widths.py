@@ -12,10 +12,11 @@ from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 from torch.nn import functional as F
 
-from edgepress.graph import LAYERS, trace
+from edgepress.graph import LAYERS, Convolution, Layer, called, trace
 from edgepress.networks import inference_state, load_inference_state
 
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+_Wide = Layer | nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
 _CHANNELWISE = (
     *(nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.ReLU, nn.ReLU6, nn.LeakyReLU),
     *(nn.ELU, nn.GELU, nn.SiLU, nn.Hardswish, nn.Hardsigmoid, nn.Sigmoid, nn.Tanh),
@@ -92,7 +93,7 @@ def with_state(network: nn.Module, state: Mapping[str, Tensor]) -> nn.Module:
             continue
         path, _, key = name.rpartition(".")
         layer, shape = network.get_submodule(path), state[name].shape
-        if not isinstance(layer, (*LAYERS, *_NORMS)) or tensor.dim() != len(shape) or tensor.shape[2:] != shape[2:]:
+        if not isinstance(layer, _Wide) or tensor.dim() != len(shape) or tensor.shape[2:] != shape[2:]:
             raise ValueError(f"the weights do not fit the network: {name} is {tuple(shape)} there, "
                              f"{tuple(tensor.shape)} here")  # fmt: skip
         old = getattr(layer, key)
@@ -103,7 +104,7 @@ def with_state(network: nn.Module, state: Mapping[str, Tensor]) -> nn.Module:
     return network
 
 
-def _note_width(layer: nn.Module, key: str, shape: torch.Size) -> None:
+def _note_width(layer: _Wide, key: str, shape: torch.Size) -> None:
     """Set what a layer says of its width after its tensor ``key``."""
     if isinstance(layer, _NORMS):
         layer.num_features = shape[0]
@@ -117,7 +118,7 @@ def _note_width(layer: nn.Module, key: str, shape: torch.Size) -> None:
         layer.out_channels, layer.in_channels = shape[0], shape[1] * layer.groups
 
 
-def _is_depthwise(layer: nn.Module) -> bool:
+def _is_depthwise(layer: Convolution) -> bool:
     return layer.groups == layer.in_channels > 1
 
 
@@ -148,10 +149,10 @@ class _Coupling:
     def visit(self, node: fx.Node) -> None:
         """Note the value of a node, those before it being known."""
         inputs = [self.values[source] for source in node.all_input_nodes]
-        module = self.traced.get_submodule(node.target) if node.op == "call_module" else None
+        module = called(node, self.traced) if node.op == "call_module" else None
         operation = (node.target if module is None else type(module)) if node.op.startswith("call") else None
         if isinstance(module, LAYERS):
-            self.values[node] = self._layer(node.target, module, inputs[0], _shape(node.args[0]))
+            self.values[node] = self._layer(str(node.target), module, inputs[0], _shape(node.args[0]))
         elif isinstance(module, _NORMS) and self._is_whole(inputs[0], _shape(node)):
             names = (name for name, tensor in module.state_dict().items() if tensor.dim() == 1)
             sides = [Side(f"{node.target}.{name}", 0, inputs[0].repeat) for name in names]
@@ -168,13 +169,14 @@ class _Coupling:
         else:
             for value in inputs:
                 self.find(value.group).fixed = True
-            self.values[node] = _Value(self._new(*_shape(node)[1:2] or (0,), fixed=True))
+            channels, *_ = (*_shape(node)[1:2], 0)
+            self.values[node] = _Value(self._new(channels, fixed=True))
 
     def _new(self, channels: int, fixed: bool) -> ChannelGroup:
         self.all.append(ChannelGroup(channels, fixed=fixed))
         return self.all[-1]
 
-    def _layer(self, name: str, layer: nn.Module, value: _Value, shape: tuple[int, ...]) -> _Value:
+    def _layer(self, name: str, layer: Layer, value: _Value, shape: tuple[int, ...]) -> _Value:
         """The value of a Linear or Conv layer, whose weights and bias get their sides; ``shape`` is its input's."""
         if name in self.layers:
             before, after = self.layers[name]
@@ -182,7 +184,7 @@ class _Coupling:
             return after
         outputs, grouped = layer.weight.shape[0], getattr(layer, "groups", 1) > 1
         plain = self._is_whole(value, shape) and len(shape) == layer.weight.dim()
-        if grouped and plain and _is_depthwise(layer):
+        if plain and not isinstance(layer, nn.Linear) and _is_depthwise(layer):
             after = _Value(value.group, value.repeat * outputs // layer.in_channels)
         else:
             reading, after = self.find(value.group), _Value(self._new(outputs, fixed=grouped or not plain))
@@ -212,6 +214,6 @@ class _Coupling:
         return self._is_whole(value, before) and len(after) == 2 and before[0] == after[0]
 
 
-def _shape(node: fx.Node) -> tuple[int, ...]:
+def _shape(node: object) -> tuple[int, ...]:
     """The shape of what a node computes; () where that is no tensor."""
-    return tuple(getattr(node.meta.get("tensor_meta"), "shape", ()))
+    return tuple(getattr(node.meta.get("tensor_meta"), "shape", ())) if isinstance(node, fx.Node) else ()

@@ -1,17 +1,11 @@
-"""Small stand-ins for data, of each kind of input and task."""
+"""Small stand-ins for data, of each kind of input and task, and cases whose tests share what they made."""
 
 import pytest
 import torch
 
 from edgepress.datasets import SPLITS, Prepared
 
-
-@pytest.fixture(scope="session", autouse=True)
-def one_thread():
-    torch.set_num_threads(1)  # on small tensors, and beside other workers, more only wait for each other
-
-
-SHAPES = {"table": (7,), "image": (1, 16, 16)}
+SHAPES = {"table": (7,), "image": (1, 8, 8)}
 
 
 def small_data(kind: str, task: str, rows: int = 24) -> Prepared:
@@ -30,3 +24,9 @@ def small_data(kind: str, task: str, rows: int = 24) -> Prepared:
         {split: torch.randn(rows, *SHAPES[kind], generator=generator) for split in SPLITS},
         {split: targets() for split in SPLITS},
     )
+
+
+def together(*words: str):
+    """A parameter of a fixture of the module, whose tests go to one process."""
+    name = "-".join(words)
+    return pytest.param(words, id=name, marks=pytest.mark.xdist_group(name))

@@ -1,51 +1,100 @@
-"""What every registered method promises, on a network of Linear layers and one of convolutions."""
+"""What every registered method promises, on a network of Linear layers and one of convolutions.
 
-import copy
+None of it depends on sizes: networks are narrow, and searches are cut short.
+"""
+
 import inspect
-from dataclasses import is_dataclass
-from itertools import permutations
+from dataclasses import dataclass, field, is_dataclass
+from itertools import permutations, product
 
 import pytest
 import torch
+from torch import nn
 
-from edgepress import methods, networks, registry
+from edgepress import codebooks, methods, networks, registry
 from edgepress.config import RunConfig
+from edgepress.datasets import Prepared
 from edgepress.encodings import PerChannel
 from edgepress.levels import Level
+from edgepress.methods import Method, reconstruction
+from edgepress.methods.equalization import EqualizedActivations
 from edgepress.methods.mixed import MixedPrecision
 from edgepress.methods.obs import OptimalBrainSurgeon
 from edgepress.methods.reconstruction import Reconstruction
+from edgepress.networks.cnn import CNN
 from edgepress.packing import Compressed
 from edgepress.sweep import generator_for
 from edgepress.training import Training
 
-from .conftest import small_data
+from .conftest import small_data, together
 
 SETTINGS = RunConfig(bits=[16, 10, 8, 5, 4, 3, 2, 1], retraining_bits=[16, 4, 2], retraining_sparsity=[0.0, 0.5, 0.9])
-LEVELS = {name: [Level.parse(level) for level in SETTINGS.levels(name)] for name in sorted(registry.methods())}
-MAKE_UP = (Reconstruction, MixedPrecision, OptimalBrainSurgeon)  # by biases, for what rounding or pruning does
+LEVELS = {
+    name: [Level.parse(level) for level in SETTINGS.levels(name)]
+    for name, entry in sorted(registry.methods().items())
+    if entry.sweeps  # the others are steps of chains, tried after a method that has levels
+}
+MAKE_UP = (
+    EqualizedActivations,
+    Reconstruction,
+    MixedPrecision,
+    OptimalBrainSurgeon,
+)  # by biases, for what rounding or pruning does, or scale
 BRIEFLY = Training(lr=0.01, batch_size=12, max_epochs=1, patience=1)
-CASES = [(method, network) for method in LEVELS for network in ("dnn_complex", "cnn")]
+DATA = small_data("image", "classification")
+NETWORKS = ("dnn_complex", "cnn")
 
 
-@pytest.fixture(params=CASES, ids="-".join)
+@dataclass
+class Case:
+    """A method on a network, what it applies to, and what it made of it: once, for all tests of the case."""
+
+    name: str
+    network_name: str
+    method: Method
+    network: nn.Module
+    data: Prepared
+    levels: list[Level]
+    made: dict[Level, Compressed] = field(default_factory=dict)
+
+    def compress_anew(self, level: Level, draw: int = 0) -> Compressed:
+        return self.method.compress(self.network, self.data, level, generator_for(self.name, level, draw))
+
+    def compress(self, level: Level) -> Compressed:
+        if level not in self.made:
+            self.made[level] = self.compress_anew(level)
+        return self.made[level]
+
+    @property
+    def entry(self) -> registry.MethodEntry:
+        return registry.methods()[self.name]
+
+    @property
+    def narrows(self) -> bool:
+        """Whether the method takes out channels, so that tensors get smaller."""
+        return self.name.startswith("channels_")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short_searches():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reconstruction, "_ITERATIONS", 20)
+        patch.setattr(codebooks, "_STEP_CANDIDATES", 10)
+        yield
+
+
+def build(name: str) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return CNN(DATA.input_shape, 3, DATA.task, width=4) if name == "cnn" else networks.build(name, DATA)
+
+
+@pytest.fixture(params=[together(*words) for words in product(LEVELS, NETWORKS)], scope="module")
 def case(request):
     name, network_name = request.param
-    data = small_data("image", "classification")
-    network = networks.build(network_name, data, seed=0)
-    method = methods.create(name, BRIEFLY)
-    levels = [level for level in LEVELS[name] if method.skip(network, data, level) is None]
-    return name, method, network, data.only("train", "val"), levels
-
-
-def narrows(name) -> bool:
-    """Whether a method takes out channels, so that tensors get smaller."""
-    return name.startswith("channels_")
-
-
-def compress(case, level, draw=0) -> Compressed:
-    name, method, network, data, _ = case
-    return method.compress(network, data, level, generator_for(name, level, draw))
+    network, method = build(network_name), methods.create(name, BRIEFLY)
+    levels = [level for level in LEVELS[name] if method.skip(network, DATA, level) is None]
+    return Case(name, network_name, method, network, DATA.only("train", "val"), levels)
 
 
 def test_declares_what_it_is():
@@ -57,17 +106,16 @@ def test_declares_what_it_is():
 
 
 def test_applies_to_some_level(case):
-    assert case[-1], "skip() gives a reason at every level from 1 to 16 bits, or from 0 to .99 sparsity"
+    assert case.levels, "skip() gives a reason at every level from 1 to 16 bits, or from 0 to .99 sparsity"
 
 
 def test_rebuilds_every_tensor_of_the_network(case):
-    name, _, network, _, levels = case
-    state = networks.inference_state(network)
-    for level in levels:
-        rebuilt = compress(case, level).state_dict()
+    state = networks.inference_state(case.network)
+    for level in case.levels:
+        rebuilt = case.compress(level).state_dict()
         assert rebuilt.keys() == state.keys()
         for tensor in state:
-            if narrows(name):
+            if case.narrows:
                 assert rebuilt[tensor].dim() == state[tensor].dim()
                 assert all(0 < new <= old for new, old in zip(rebuilt[tensor].shape, state[tensor].shape, strict=True))
             else:
@@ -76,29 +124,25 @@ def test_rebuilds_every_tensor_of_the_network(case):
 
 
 def test_the_network_that_it_stands_for_maps_the_same_inputs_to_as_many_outputs(case):
-    _, _, network, data, levels = case
-    for level in levels:
-        assert compress(case, level).rebuild(network).eval()(data.inputs["val"]).shape == (24, 3)
+    for level in case.levels:
+        assert case.compress(level).rebuild(case.network).eval()(case.data.inputs["val"]).shape == (24, 3)
 
 
 def test_leaves_the_network_as_it_was(case):
-    _, _, network, _, levels = case
-    before = copy.deepcopy(networks.inference_state(network))
-    for level in levels:
-        compress(case, level)
-    after = networks.inference_state(network)
+    before = networks.inference_state(build(case.network_name))
+    for level in case.levels:
+        case.compress(level)
+    after = networks.inference_state(case.network)
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
 def test_leaves_biases_and_norms_as_they_are(case):
-    name, method, network, _, levels = case
-    if registry.methods()[name].retrains or isinstance(method, MAKE_UP):
-        levels = []  # they train along, or make up for what rounding does
-    state = networks.inference_state(network)
-    for level in levels:
-        rebuilt = compress(case, level).state_dict()
-        for tensor in state.keys() - set(networks.compressible(network)):
-            if narrows(name):  # what is left of them is some of what was there, in order
+    makes_up = case.entry.retrains or isinstance(case.method, MAKE_UP)  # for what rounding does, or trains along
+    state = networks.inference_state(case.network)
+    for level in [] if makes_up else case.levels:
+        rebuilt = case.compress(level).state_dict()
+        for tensor in state.keys() - set(networks.compressible(case.network)):
+            if case.narrows:  # what is left of them is some of what was there, in order
                 kept = torch.isin(state[tensor], rebuilt[tensor])
                 assert torch.equal(rebuilt[tensor], state[tensor][kept][: len(rebuilt[tensor])]), tensor
             else:
@@ -106,29 +150,28 @@ def test_leaves_biases_and_norms_as_they_are(case):
 
 
 def test_unpacks_to_the_same_bits_and_logits(case):
-    _, _, network, data, levels = case
-    for level in levels:
-        compressed = compress(case, level)
+    for level in case.levels:
+        compressed = case.compress(level)
         unpacked = Compressed.from_bytes(compressed.to_bytes())
         packed_state, state = unpacked.state_dict(), compressed.state_dict()
         assert all(torch.equal(packed_state[name].view(torch.int32), state[name].view(torch.int32)) for name in state)
-        assert torch.equal(*(stored.rebuild(network).eval()(data.inputs["val"]) for stored in (compressed, unpacked)))
+        inputs = case.data.inputs["val"]
+        assert torch.equal(*(stored.rebuild(case.network).eval()(inputs) for stored in (compressed, unpacked)))
 
 
 def test_keeps_to_its_level(case):
-    name, _, network, _, levels = case
-    weights = networks.compressible(network)
-    for level in levels:
-        compressed = compress(case, level)
+    weights = networks.compressible(case.network)
+    for level in case.levels:
+        compressed = case.compress(level)
         values = compressed.state_dict()
-        if registry.methods()[name].family == "multipoint":
+        if case.entry.family == "multipoint":
             stored = [compressed.tensors[weight] for weight in weights]
             assert all(tensor.codes.unique().numel() < 2**level.bits for tensor in stored)
             assert all(tensor.bits >= level.bits for tensor in stored)
-        elif name == "dithered_uniform":
+        elif case.name == "dithered_uniform":
             codes = [compressed.tensors[weight].rounded.codes for weight in weights]
             assert all(tensor.unique().numel() <= 2**level.bits for tensor in codes)
-        elif name == "mixed":
+        elif case.name == "mixed":
             bits = sum(compressed.tensors[weight].bits * values[weight].numel() for weight in weights)
             assert bits <= level.bits * sum(values[weight].numel() for weight in weights)
         elif isinstance(compressed.tensors[weights[0]], PerChannel):
@@ -140,20 +183,20 @@ def test_keeps_to_its_level(case):
             grids = list(compressed.activations.values())
             assert [grid.bits for grid in grids[1:]] == [level.act_bits] * (len(grids) - 1) and len(grids) > 1
         if level.sparsity is not None:
-            assert_pruned(name, network, values, level.sparsity)
+            assert_pruned(case, values, level.sparsity)
         if level.bits is not None and level.sparsity is not None:
             kept = [values[weight][values[weight] != 0] for weight in weights]
             assert all(tensor.unique().numel() <= 2**level.bits for tensor in kept)
 
 
-def assert_pruned(name, network, values, sparsity):
-    weights = networks.compressible(network)[:-1]
-    total = sum(network.get_parameter(weight).numel() for weight in weights)
+def assert_pruned(case, values, sparsity):
+    weights = networks.compressible(case.network)[:-1]
+    total = sum(case.network.get_parameter(weight).numel() for weight in weights)
     zeros = sum(int((values[weight] == 0).sum()) for weight in weights)
-    if narrows(name):  # the same share of channels everywhere: in steps of up to a channel a layer
+    if case.narrows:  # the same share of channels everywhere: in steps of up to a channel a layer
         removed = total - sum(values[weight].numel() for weight in weights)
         assert zeros == 0 and abs(removed - sparsity * total) < 0.05 * total
-    elif "_2_4" in name:
+    elif "_2_4" in case.name:
         for weight in weights:
             rows = values[weight].flatten(1)
             if rows.shape[1] % 4 == 0:
@@ -171,9 +214,8 @@ def bits_an_entry(level) -> float:
 
 
 def test_fewer_bits_or_weights_are_fewer_bytes(case):
-    name, *_, levels = case
-    sizes = {level: len(compress(case, level).to_bytes()) for level in levels if level.act_bits is None}
-    if name != "multipoint":  # which makes up for fewer bits by more points
+    sizes = {level: len(case.compress(level).to_bytes()) for level in case.levels if level.act_bits is None}
+    if case.name != "multipoint":  # which makes up for fewer bits by more points
         for one, other in permutations(sizes, 2):
             assert sizes[one] <= sizes[other] or bits_an_entry(one) >= bits_an_entry(other), (one, other)
     if len(sizes) > 1:
@@ -181,11 +223,10 @@ def test_fewer_bits_or_weights_are_fewer_bytes(case):
 
 
 def test_the_generator_alone_decides_the_result(case):
-    name, *_, levels = case
-    level = levels[-1]
+    level = case.levels[-1]
     torch.manual_seed(1)
-    first = compress(case, level).to_bytes()
+    first = case.compress_anew(level).to_bytes()
     torch.manual_seed(2)
-    assert compress(case, level).to_bytes() == first
-    if not registry.methods()[name].retrains:  # which keep to where they started, where no epoch is better
-        assert (compress(case, level, draw=1).to_bytes() != first) == registry.methods()[name].stochastic
+    assert case.compress_anew(level).to_bytes() == first
+    if not case.entry.retrains:  # which keep to where they started, where no epoch is better
+        assert (case.compress_anew(level, draw=1).to_bytes() != first) == case.entry.stochastic

@@ -1,5 +1,7 @@
 """What every registered network promises, on each kind of input it takes and for each task."""
 
+import copy
+
 import pytest
 import torch
 
@@ -7,17 +9,17 @@ from edgepress import networks, registry
 from edgepress.costs.operations import layer_macs
 from edgepress.training import Training, train
 
-from .conftest import small_data
+from .conftest import small_data, together
 
 CASES = [
-    (name, kind, task)
+    together(name, kind, task)
     for name, entry in sorted(registry.networks().items())
     for kind in entry.inputs
     for task in ("classification", "regression")
 ]
 
 
-@pytest.fixture(params=CASES, ids="-".join)
+@pytest.fixture(params=CASES, scope="module")
 def case(request):
     name, kind, task = request.param
     data = small_data(kind, task)
@@ -73,5 +75,19 @@ def test_training_lowers_its_loss(case):
     _, data, network = case
     if networks.parameter_count(network) > 20_000_000:
         pytest.skip("more than 20 million parameters: minutes on a CPU")
-    history = train(network, data, Training(lr=0.01, batch_size=8, max_epochs=12, patience=12), seed=0)
+    training = Training(lr=0.01, batch_size=8, max_epochs=12, patience=12)
+    history = train(copy.deepcopy(network), data, training, seed=0)
     assert min(row["train_loss"] for row in history) < history[0]["train_loss"]
+
+
+def test_it_trains_on_small_images_or_says_that_it_takes_none(case):
+    name, data, network = case
+    if networks.parameter_count(network) > 20_000_000 or len(data.input_shape) != 3:
+        pytest.skip("minutes on a CPU, or no images")
+    settings = Training(lr=0.01, batch_size=8, max_epochs=2, patience=2, resolutions=[0.5, 1.0])
+    if name.startswith("dnn"):
+        with pytest.raises(ValueError, match="takes no images of 8×8"):
+            train(network, data, settings, seed=0)
+        return
+    assert len(train(network, data, settings, seed=0)) == 2
+    assert network.eval()(data.inputs["test"]).isfinite().all()

@@ -8,11 +8,6 @@ settings.register_profile("unit", derandomize=True, deadline=None, database=None
 settings.load_profile("unit")
 
 
-@pytest.fixture(scope="session", autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
-
-
 @pytest.fixture
 def classes() -> Prepared:
     """Three classes that a small network tells apart, 4 inputs."""

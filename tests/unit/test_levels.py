@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgepress.config import ConfigError, parse
-from edgepress.levels import Level, precision
+from edgepress.levels import Level, asked, precision
 
 bits = st.none() | st.integers(1, 64)
 
@@ -69,3 +69,9 @@ def test_a_precision_is_read_back(name):
 def test_what_is_no_precision_is_told(name):
     with pytest.raises(ValueError, match="is no precision; say bits"):
         precision(name)
+
+
+def test_a_method_says_what_its_level_leaves_out():
+    assert asked(Level(bits=4).bits) == 4 and asked(Level(sparsity=0.0).sparsity) == 0.0
+    with pytest.raises(ValueError, match="leaves out"):
+        asked(Level(bits=4).sparsity)

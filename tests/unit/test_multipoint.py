@@ -11,7 +11,7 @@ from edgepress import methods, packing
 from edgepress.datasets import Prepared
 from edgepress.encodings import Dense, MultiPoint, Reader, Sparse, read
 from edgepress.levels import Level
-from edgepress.methods.multipoint import Points, best_point, sum_of_points
+from edgepress.methods.multipoint import Points, best_point, output_power, sum_of_points
 from edgepress.networks import compressible, inference_state
 
 from .test_encodings import assert_same_bits, assert_survives, stored, values
@@ -276,6 +276,12 @@ def outputs_without_bias(network, weight, inputs, replaced):
         handle.remove()
         bias = {} if layer.bias is None else {"bias": torch.zeros_like(layer.bias)}
         return torch.func.functional_call(layer, {"weight": replaced} | bias, (seen[0],)).movedim(1, -1)
+
+
+@torch.no_grad()
+def test_the_power_is_that_of_the_layer_s_own_outputs():
+    layer, inputs = nn.Conv2d(2, 3, 3, padding=1, padding_mode="circular", bias=False), torch.randn(4, 2, 5, 5)
+    assert torch.allclose(output_power(layer, inputs, layer.weight), layer(inputs).square().mean(dim=(0, 2, 3)))
 
 
 @pytest.mark.parametrize("bits", [2, 3, 4, 6])

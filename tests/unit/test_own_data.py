@@ -99,6 +99,8 @@ def test_rows_with_gaps_end_the_run_or_go(folder):
         ("a,price\n", {}, "no rows below its header"),
         ("a,price\n1,2\n1,2,3\n", {}, "row 2 has 3 fields but the header 2; is `separator` ',' right"),
         ("a,a,price\n1,2,3\n", {}, "names a column twice"),
+        (",a,price\n0,1,2\n1,2,3\n", {}, "column 1 has no name in the header; name it"),
+        ("a,price\n" + "1,2\n" * 9 + "1e400,2\n", {}, "a of row 10 is '1e400', not a number; mend the file$"),
         ("a,cost\n1,2\n", {}, "no column 'price'; it has a, cost"),
         ("a,price\n1,2\n", {"ignore": ["b"]}, "no column 'b'"),
         ("a,price\n1,x\n", {}, "price of row 1 is 'x', not a number; mend the file$"),

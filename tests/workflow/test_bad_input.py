@@ -42,7 +42,6 @@ def test_a_bad_config_ends_in_one_sentence(tmp_path, wrong):
     (tmp_path / "bad.yaml").write_text(text + "\n")
     folder = tmp_path / "run"
     folder.mkdir()
-    assert_told(snakemake(folder, "--dry-run", config=tmp_path / "bad.yaml"), folder, sentence)
     assert_told(snakemake(folder, config=tmp_path / "bad.yaml"), folder, sentence)
 
 

@@ -29,6 +29,8 @@ CONFIG = {
 }
 RUN = Path("results/own")
 
+pytestmark = pytest.mark.xdist_group("own")
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
@@ -110,7 +112,7 @@ def test_what_uses_an_edited_file_is_done_again(folder, file, addition, again, s
     assert again.items() <= plan.items() and not spared & plan.keys()
 
 
-def test_a_method_of_the_users_that_fails_is_told_and_the_others_go_on(folder, tmp_path):
+def test_a_method_of_the_users_that_fails_is_told_and_the_others_go_on(tmp_path):
     small_own.write(tmp_path)
     source = small_own.METHOD.replace("size = ", "size = undefined * ")
     (tmp_path / "my_method.py").write_text(source, encoding="utf-8")

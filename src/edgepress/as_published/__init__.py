@@ -73,7 +73,7 @@ def compress(
     draws = method == "multipoint" or how == "stochastic"
     if draws and generator is None:
         raise ValueError(f"{method} needs a generator")
-    if method == "multipoint":
+    if method == "multipoint" and generator is not None:
         return multipoint(state, bits, generator)
     if how not in ("nearest", "stochastic") or codebook not in CODEBOOKS:
         raise ValueError(f"the study has no method '{method}'")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -74,7 +74,9 @@ def cells(
         yield Cell(network, "fp32", Level(bits=32), 0, state, as_published.compress(state, "fp32"), first)
 
     after_split = stream.get_state()
-    for suffix, release, sparsity in (("", "1.6", None), (as_published.PRUNE20, "1.7", 0.2)):
+    scripts: tuple[tuple[str, Literal["1.6", "1.7"], float | None], ...]
+    scripts = (("", "1.6", None), (as_published.PRUNE20, "1.7", 0.2))
+    for suffix, release, sparsity in scripts:
         stream.set_state(after_split)
         shuffles = Shuffles(release)
         for network, state in states.items():
@@ -135,8 +137,8 @@ def replicate(
     metrics, tensors = [], []
     for cell in chain(cells(dataset, data, states, stream, draws), demonstrated):
         family = cell.method.partition("_")[0]
-        identity = {"dataset": dataset, "network": cell.network, "method": cell.method, "level": str(cell.level)}
-        identity["draw"] = cell.draw
+        identity: dict[str, Any] = {"dataset": dataset, "network": cell.network, "method": cell.method}
+        identity |= {"level": str(cell.level), "draw": cell.draw}
         asked = {"bits": cell.level.bits, "sparsity_target": cell.level.sparsity, "family": family, "seed": 0}
         asked["sparsity"] = sum(zeros(t) for t in cell.state.values()) / sum(t.numel() for t in cell.state.values())
         metrics += [

@@ -11,6 +11,10 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+from edgepress.files import write_atomically
 
 _ABOUT = """\
 What a network loses when it is stored in b bits, and what a device gains.
@@ -32,6 +36,9 @@ examples:
 `edgepress COMMAND --help` tells more of each."""
 
 
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
 class UserError(Exception):
     """Something that the user can mend; the message is one sentence."""
 
@@ -42,8 +49,17 @@ def plainly(*errors: type[Exception]) -> Iterator[None]:
     try:
         yield
     except errors as error:
-        missing = isinstance(error, FileNotFoundError)
-        raise UserError(f"{error.filename} is not there" if missing else " ".join(str(error).split())) from None
+        if isinstance(error, FileNotFoundError):
+            raise UserError(f"{error.filename} is not there") from None
+        raise UserError(" ".join(str(error).split())) from None
+
+
+def write(path: str | Path, content: bytes | str) -> None:
+    """``write_atomically``, a UserError where that cannot be."""
+    try:
+        write_atomically(path, content)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror}") from None
 
 
 def take_plugins(paths: Sequence[str]) -> None:
@@ -75,7 +91,7 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def add(commands: argparse._SubParsersAction, name: str, about: str, more: str = "") -> argparse.ArgumentParser:
+def add(commands: Commands, name: str, about: str, more: str = "") -> argparse.ArgumentParser:
     """Add a command: one line about it, and what its help says in the end, examples above all."""
     return commands.add_parser(
         name,
@@ -90,7 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code: 0, 1 where what it looks for is not so, 2 where it cannot be run."""
     asked = parser().parse_args(arguments)
     try:
-        code = asked.run(asked)
+        code: int = asked.run(asked)
         sys.stdout.flush()
     except UserError as error:
         print(f"edgepress: {error}", file=sys.stderr)

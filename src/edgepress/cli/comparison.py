@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from edgepress.cli import UserError, add, plainly
-from edgepress.files import write_atomically
+from edgepress.cli import Commands, UserError, add, plainly, write
 
 _EXAMPLES = """\
 A and B are folders results/<run>, or metrics.csv files. Cells are compared seed by seed where
@@ -21,7 +20,7 @@ examples:
 _MOST_LINES = 40
 
 
-def add_to(commands: argparse._SubParsersAction) -> None:
+def add_to(commands: Commands) -> None:
     """Add the commands of this module."""
     compare = add(commands, "compare", "say which cells of two runs differ beyond noise", _EXAMPLES)
     compare.add_argument("before", metavar="A", help="a run")
@@ -33,22 +32,22 @@ def add_to(commands: argparse._SubParsersAction) -> None:
 
 
 def _compare(asked: argparse.Namespace) -> int:
-    paths = [_metrics(asked.before), _metrics(asked.after)]
+    before, after = _metrics(asked.before), _metrics(asked.after)
     from tabulate import tabulate
 
     from edgepress.reporting import comparison
 
     with plainly(ValueError, KeyError, AttributeError):
-        compared = comparison.compare(*paths, asked.split)
+        compared = comparison.compare(before, after, asked.split)
     table = comparison.readable(compared)
     lines = table if asked.all else table.head(_MOST_LINES)
     if len(lines):
-        print(tabulate(lines, headers="keys", showindex=False, disable_numparse=True), end="\n\n")
+        print(tabulate(lines.to_dict("list"), headers="keys", disable_numparse=True), end="\n\n")
     if len(lines) < len(table):
         print(f"… and {len(table) - len(lines):,} more; --all shows them, --html writes a page\n")
     print("\n".join(comparison.sentences(compared)))
     if asked.html:
-        write_atomically(asked.html, comparison.page(compared))
+        write(asked.html, comparison.page(compared))
         print(f"The page is {asked.html}")
     return int(compared.beyond_noise)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgepress import registry
-from edgepress.cli import UserError, add, take_plugins
+from edgepress.cli import Commands, UserError, add, take_plugins
 
 TESTS = Path(__file__).parents[3] / "tests" / "contract"
 
@@ -24,7 +24,7 @@ examples:
   edgepress check my_method.py --test keeps_to_its_level"""
 
 
-def add_to(commands: argparse._SubParsersAction) -> None:
+def add_to(commands: Commands) -> None:
     """Add the commands of this module."""
     check = add(commands, "check", "run the contract tests on a plugin of your own", _EXAMPLES)
     check.add_argument("file", metavar="FILE", help="a Python file")

@@ -5,17 +5,16 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgepress import registry
-from edgepress.cli import UserError, add, plainly, take_plugins
-from edgepress.files import write_atomically
+from edgepress.cli import Commands, UserError, add, plainly, take_plugins, write
 from edgepress.levels import Level
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Generator, Tensor, nn
 
     from edgepress.datasets import Prepared
     from edgepress.encodings import Encoding
@@ -46,7 +45,7 @@ example:
   edgepress inspect results/starter/digits/cnn/seed0/nearest_uniform/w4.safetensors"""
 
 
-def add_to(commands: argparse._SubParsersAction) -> None:
+def add_to(commands: Commands) -> None:
     """Add the commands of this module."""
     compress = add(commands, "compress", "compress the weights in a safetensors file", _COMPRESS_EXAMPLES)
     compress.add_argument("model", metavar="MODEL", help="safetensors file of a trained network")
@@ -99,33 +98,36 @@ def _compress(asked: argparse.Namespace) -> int:
             )
             raise UserError(f"{level} does not apply to this network: {reason}{hint}")
         with tqdm(total=len(chain) * len(weights), unit="layer", leave=False, disable=None) as bar:
-            watched = [_Watched(step, bar.update) for step in chain]
+            watched = [_watched(step, bar.update) for step in chain]
             stored = methods.compress(watched, network, data, level, generator_for(*asked.method, level, asked.seed))
     packed = stored.to_bytes()
-    write_atomically(output, packed)
+    write(output, packed)
     _print_tensors(stored, {name: before[name] for name in weights})
     whole = Path(asked.model).stat().st_size
     print(f"\n{output}: {len(packed):,} bytes, {whole / len(packed):.1f} times smaller than {whole:,}")
     return 0
 
 
-class _Watched:
-    """A method that tells of each tensor which it takes up."""
+def _watched(method: Method, on_tensor: Callable[[], object]) -> Method:
+    """``method``, which then tells of each tensor that it takes up."""
+    from edgepress.methods import Method
 
-    def __init__(self, method: Method, on_tensor: Callable[[], object]) -> None:
-        self.method = method
-        self.on_tensor = on_tensor
+    class Watched(Method):
+        def apply(
+            self, stored: Compressed, network: nn.Module, data: Prepared, level: Level, generator: Generator
+        ) -> Compressed:
+            stored.tensors = _Told(stored.tensors, on_tensor)
+            return method.apply(stored, network, data, level, generator)
 
-    def apply(self, stored: Compressed, *others: Any) -> Compressed:
-        stored.tensors = _Told(stored.tensors)
-        stored.tensors.on_tensor = self.on_tensor
-        return self.method.apply(stored, *others)
+    return Watched()
 
 
-class _Told(dict):
+class _Told(dict[str, "Encoding"]):
     """Tensors by name that tell when one is looked up."""
 
-    on_tensor: Callable[[], object]
+    def __init__(self, tensors: Mapping[str, Encoding], on_tensor: Callable[[], object]) -> None:
+        super().__init__(tensors)
+        self.on_tensor = on_tensor
 
     def __getitem__(self, name: str) -> Encoding:
         self.on_tensor()
@@ -142,6 +144,8 @@ def _level(asked: argparse.Namespace) -> Level:
             raise UserError(f"'{name}' trains the network again, which takes a config: see README.md")
     given = {"bits": asked.bits, "act_bits": asked.act_bits, "sparsity": asked.sparsity}
     sweeps = set().union(*(registry.methods()[name].sweeps for name in asked.method))
+    if not sweeps:
+        raise UserError(f"{' and '.join(asked.method)} has no levels of its own; name a method before it")
     for option, value in given.items():
         flag = f"--{option.replace('_', '-')}"
         if (value is None) == (option in sweeps):
@@ -192,7 +196,7 @@ class _NoData(Exception):
     """A method looked at examples, and there are none."""
 
 
-class _Nothing(dict):
+class _Nothing(dict[str, Any]):
     """Splits that are not there."""
 
     def __missing__(self, split: str) -> Any:
@@ -207,7 +211,7 @@ def _unpack(asked: argparse.Namespace) -> int:
 
     stored, output = _packed(asked.file), _output(asked, asked.file, "float32")
     state = stored.state_dict()
-    write_atomically(output, save({name: tensor.contiguous() for name, tensor in state.items()}))
+    write(output, save({name: tensor.contiguous() for name, tensor in state.items()}))
     print(f"{output}: {len(state)} tensors, {output.stat().st_size:,} bytes")
     return 0
 
@@ -271,7 +275,9 @@ def _count(encoding: Encoding) -> int:
 
 
 def _output(asked: argparse.Namespace, source: str, label: str) -> Path:
-    """Where to write. Raises UserError where something is there already."""
+    """Where to write. Raises UserError where something is there already, or ``source`` is no file."""
+    if not Path(source).is_file():
+        raise UserError(f"{source} is not there, or is no file; name a safetensors file")
     path = Path(asked.output) if asked.output else Path(source).with_suffix(f".{label}.safetensors")
     if path.exists() and not asked.force:
         raise UserError(f"{path} is there already; name another by --output, or say --force")

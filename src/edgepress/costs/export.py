@@ -25,7 +25,12 @@ logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(loggin
 
 
 def to_onnx(network: nn.Module, input_shape: tuple[int, ...]) -> bytes:
-    """The ONNX file of ``network``, for any number of rows of ``input_shape``; float32 in and out."""
+    """The ONNX file of ``network``, for any number of rows of ``input_shape``; float32 in and out.
+
+    It holds nothing of where it was made: torch notes the lines of code behind each node, with their paths.
+    """
+    from onnx_ir.passes.common import ClearMetadataAndDocStringPass
+
     rows = torch.export.Dim("rows", min=1)
     program = torch.onnx.export(
         network.eval(),
@@ -37,8 +42,10 @@ def to_onnx(network: nn.Module, input_shape: tuple[int, ...]) -> bytes:
         dynamo=True,
         verbose=False,
     )
+    assert program is not None  # which only the exporter that dynamo replaces gives
+    ClearMetadataAndDocStringPass()(program.model)
     file = io.BytesIO()
-    program.save(file)
+    program.save(file)  # type: ignore[arg-type] # a file is as good as a path to onnx.save, which it calls
     return file.getvalue()
 
 
@@ -63,7 +70,7 @@ def in_integers(architecture: nn.Module, stored: Compressed) -> nn.Module:
 
 def _onnx(kind: str, *inputs: Tensor, dtype: torch.dtype = torch.float32, **attributes: int) -> Tensor:
     """The node ``kind`` of ONNX; for torch, a tensor of that type and the shape of the first input."""
-    return torch.onnx.ops.symbolic(kind, inputs, attributes, dtype=dtype, shape=inputs[0].shape, version=OPSET)
+    return torch.onnx.ops.symbolic(kind, inputs, dict(attributes), dtype=dtype, shape=inputs[0].shape, version=OPSET)
 
 
 class _Average(nn.Module):
@@ -76,6 +83,9 @@ class _Average(nn.Module):
 
 class _Codes(nn.Module):
     """Puts values on a grid, by way of its codes."""
+
+    step: Tensor
+    zero_point: Tensor
 
     def __init__(self, grid: ActivationGrid) -> None:
         super().__init__()
@@ -90,6 +100,12 @@ class _Codes(nn.Module):
 class _Layer(nn.Module):
     """A Linear or Conv layer whose weights and biases are integers."""
 
+    weight: Tensor
+    bias: Tensor
+    steps: Tensor
+    zeros: Tensor
+    bias_steps: Tensor
+
     def __init__(self, layer: nn.Module, integers: IntegerLayer) -> None:
         super().__init__()
         self.layer = layer
@@ -102,4 +118,5 @@ class _Layer(nn.Module):
     def forward(self, values: Tensor) -> Tensor:
         weight = _onnx("DequantizeLinear", self.weight, self.steps, self.zeros, axis=0)
         bias = _onnx("DequantizeLinear", self.bias, self.bias_steps, axis=0)
-        return functional_call(self.layer, {"weight": weight, "bias": bias}, (values,))
+        outputs: Tensor = functional_call(self.layer, {"weight": weight, "bias": bias}, (values,))
+        return outputs

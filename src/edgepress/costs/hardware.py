@@ -21,7 +21,7 @@ from torch import nn
 
 from edgepress.costs.energy import accumulator_bits, energy_per_mac, is_float
 from edgepress.costs.operations import LayerCall, layer_calls
-from edgepress.levels import FLOAT_BITS, Level
+from edgepress.levels import FLOAT_BITS, Level, asked
 
 DESCRIBED_BITS = 8  # those of weights and activations in a description
 INSTALL = "pip install --requirement envs/requirements-hardware.lock"
@@ -60,7 +60,7 @@ class Shape:
             raise CannotSimulateError(f"ZigZag has no loops for the three-dimensional convolution of {call.weight}")
 
         def pair(values: tuple[int, ...]) -> tuple[int, int]:
-            return (1, *values) if len(values) == 1 else tuple(values)
+            return (1, values[0]) if len(values) == 1 else (values[0], values[1])
 
         return cls(
             layer.groups,
@@ -118,7 +118,7 @@ class Accelerator:
         arXiv 1712.01507). For float32 that is generous: its adders are larger than an integer's. Memories that do not
         serve the whole array are registers in it, which have the width of their operand.
         """
-        description = copy.deepcopy(self.description)
+        description: dict[str, Any] = copy.deepcopy(self.description)
         array = description["operational_array"]
         widths = (FLOAT_BITS, FLOAT_BITS) if is_float(weight_bits, act_bits) else (weight_bits, act_bits)
         array["sizes"] = [
@@ -184,11 +184,11 @@ def layer(shape: Shape, level: Level, accelerator: Accelerator) -> Cost:
     from zigzag.stages.mapping.temporal_mapping_generator_stage import TemporalMappingGeneratorStage
     from zigzag.stages.results.reduce_stages import MinimalEDPStage
 
-    checked = AcceleratorValidator(accelerator.at(level.bits, level.act_bits))
+    checked = AcceleratorValidator(accelerator.at(asked(level.bits), asked(level.act_bits)))
     if not checked.validate():
         raise ValueError(f"ZigZag does not take the accelerator's description: {checked.validator.errors}")
     built = AcceleratorFactory(checked.normalized_data).create()
-    stages = [MinimalEDPStage, SpatialMappingGeneratorStage, TemporalMappingGeneratorStage, CostModelStage]
+    stages: list[Any] = [MinimalEDPStage, SpatialMappingGeneratorStage, TemporalMappingGeneratorStage, CostModelStage]
     ((found, _),) = MainStage(
         stages,
         accelerator=built,
@@ -230,7 +230,7 @@ def _zigzag_layer(shape: Shape, level: Level, sizes: list[int]) -> Any:
         "operand_precision": {
             "W": level.bits,
             "I": level.act_bits,
-            "O": accumulator_bits(level.bits, level.act_bits),
+            "O": accumulator_bits(asked(level.bits), asked(level.act_bits)),
             "O_final": level.act_bits,
         },
         "operand_source": {"W": 0, "I": 0},

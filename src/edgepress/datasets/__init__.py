@@ -2,7 +2,7 @@
 
 A data set module declares ``DATASETS`` (see ``edgepress.registry``) and a function ``prepare(raw, split_seed) ->
 Prepared``, where ``raw`` is the folder of its files; one that is embedded or generated leaves it alone. The files are
-those that sources.yaml, beside it, names. Whatever a preparation learns from data — scalers, quantiles — it learns
+those that data/sources.yaml names. Whatever a preparation learns from data — scalers, quantiles — it learns
 from the training rows alone.
 """
 
@@ -112,7 +112,7 @@ def prepare(name: str, split_seed: int, raw: str | Path = Path("data/raw")) -> P
     Its files, where it has any, lie in ``raw``/``name``. Raises DataError where they do not hold what they should.
     """
     entry, folder = registry.datasets()[name], Path(raw, name)
-    data = entry.load()(folder, split_seed, **entry.args)
+    data: Prepared = entry.load()(folder, split_seed, **entry.args)
     data.check(", ".join(entry.files) or folder)
     return data
 

@@ -21,7 +21,7 @@ def scaler(
 
     def fit(train: np.ndarray) -> Moments:
         low, high = train.min(axis=axis, keepdims=True)[0], train.max(axis=axis, keepdims=True)[0]
-        if mean is not None:
+        if mean is not None and std is not None:
             return _given(mean, std, low.size, low.shape)
         if scaling == "standard":
             return train.mean(axis=axis, keepdims=True)[0], train.std(axis=axis, keepdims=True)[0]
@@ -40,7 +40,7 @@ def pixel_scaler(
 
     def fit(counts: np.ndarray) -> Moments:
         channels, values = len(counts), np.arange(256)
-        if mean is not None:
+        if mean is not None and std is not None:
             shift, width = _given(mean, std, channels, (channels,))
             return 255 * shift, 255 * width
         if scaling == "standard":

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import io
 import tarfile
 import zlib
 from collections.abc import Collection
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
 
 import numpy as np
 
@@ -58,7 +58,7 @@ def read_members(archive: Path, names: Collection[str], largest: int) -> dict[st
     try:
         with gzip.open(archive) as unpacked:
             stream = _Limited(unpacked, (len(names) + 1) * largest + _BESIDE)
-            with tarfile.open(fileobj=stream, mode="r|") as members:
+            with tarfile.open(fileobj=stream, mode="r|") as members:  # type: ignore[call-overload] # it only reads
                 for member in members:
                     _check_honest(member, largest)
                     if member.isreg() and member.name in names:
@@ -96,11 +96,11 @@ def _check_honest(member: tarfile.TarInfo, largest: int) -> None:
 class _Limited:
     """A stream that ends in an error after ``limit`` bytes, whatever its packed form promises."""
 
-    def __init__(self, stream: BinaryIO, limit: int) -> None:
+    def __init__(self, stream: io.BufferedIOBase, limit: int) -> None:
         self._stream, self._limit, self._left = stream, limit, limit
 
     def read(self, size: int) -> bytes:
-        data = self._stream.read(size)
+        data: bytes = self._stream.read(size)
         self._left -= len(data)
         if self._left < 0:
             raise _Dishonest(f"it unpacks to more than {self._limit:,} bytes")

@@ -47,7 +47,8 @@ def target(inputs: np.ndarray) -> np.ndarray:
             np.where(x7 == 1, 3 - x1 / x4, np.inf),
             np.where((x4 >= -2) & (x4 <= 2), 10 - 2 * x1, np.inf),
         ]
-    return np.min(clauses, axis=0)
+    smallest: np.ndarray = np.min(clauses, axis=0)
+    return smallest
 
 
 def prepare(raw: Path, split_seed: int) -> Prepared:

@@ -75,6 +75,9 @@ def _read(file: Path, separator: str) -> Table:
     columns, rows = (lines[0], lines[1:]) if lines else ([], [])
     if not rows:
         raise DataError(f"{file} has no rows below its header")
+    if "" in columns:
+        raise DataError(f"{file}: column {columns.index('') + 1} has no name in the header; name it, so that it can be "
+                        f"told apart, or take it out")  # fmt: skip
     if len(set(columns)) < len(columns):
         raise DataError(f"{file}: its header names a column twice: {', '.join(columns)}")
     for number, row in enumerate(rows, 1):

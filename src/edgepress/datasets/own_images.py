@@ -102,8 +102,8 @@ class _Decoder:
     ) -> None:
         self.file = file
         self.read = read
-        self.shape = size and (size, size)
-        self.fits = size is not None
+        self.size = size
+        self.shape: tuple[int, int] | None = None
         self.mode = mode
         self.on_image = on_image
 
@@ -125,8 +125,8 @@ class _Decoder:
         except (OSError, ValueError, SyntaxError, RuntimeError, NotImplementedError, Image.DecompressionBombError,
                 zipfile.BadZipFile, zlib.error) as error:  # fmt: skip
             raise DataError(f"{self.file}: {path} cannot be read as an image: {error}") from None
-        if self.fits:
-            image = ImageOps.fit(image, self.shape)
+        if self.size is not None:
+            image = ImageOps.fit(image, (self.size, self.size))
         self.shape = self.shape or image.size
         if image.size != self.shape:
             raise DataError(f"{self.file}: {path} is {image.width}×{image.height} pixels, the first image "

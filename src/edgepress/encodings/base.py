@@ -41,7 +41,6 @@ class Encoding(ABC):
 
     tag: ClassVar[str]
     tags: ClassVar[dict[str, type[Encoding]]] = {}
-    mask: Tensor | None = None  # which entries are kept, where others have been removed
 
     def __init_subclass__(cls) -> None:
         Encoding.tags[cls.tag] = cls
@@ -50,6 +49,11 @@ class Encoding(ABC):
     @abstractmethod
     def shape(self) -> tuple[int, ...]:
         """The shape of the tensor."""
+
+    @property
+    def mask(self) -> Tensor | None:
+        """Which entries are kept, where others have been removed."""
+        return None
 
     @property
     @abstractmethod
@@ -78,7 +82,7 @@ class Encoding(ABC):
 
     @abstractmethod
     def write(self, parts: list[bytes]) -> list[Any]:
-        """Append the bytes to ``parts`` and return the layout, which begins with ``tag``."""
+        """Append the bytes to ``parts``, codes as the last one, and return the layout, which begins with ``tag``."""
 
     @classmethod
     @abstractmethod
@@ -128,7 +132,7 @@ class Sparse(Encoding):
     def __init__(self, mask: Tensor, kept: Encoding) -> None:
         if kept.shape != (int(mask.count_nonzero()),):
             raise ValueError(f"a mask that keeps {int(mask.count_nonzero())} entries, and {kept.shape} kept ones")
-        self.mask = mask
+        self._mask = mask
         self.kept = kept
 
     @property
@@ -136,7 +140,11 @@ class Sparse(Encoding):
         return tuple(self.mask.shape)
 
     @property
-    def bits(self) -> int:
+    def mask(self) -> Tensor:
+        return self._mask
+
+    @property
+    def bits(self) -> float:
         return self.kept.bits
 
     def decode(self) -> Tensor:

@@ -57,8 +57,7 @@ class Quantized(Encoding):
         codes = bitstream.unpack(data, prod(shape), bits)
         if codes.size and int(codes.max()) >= codebook.size:
             raise ValueError(f"a code of {int(codes.max())} in a codebook of {codebook.size} levels")
-        codes = torch.from_numpy(codes.astype(np.int32) if bits > 8 else codes)
-        return cls(codes.reshape(shape), codebook)
+        return cls(torch.from_numpy(codes.astype(np.int32) if bits > 8 else codes).reshape(shape), codebook)
 
 
 class Dithered(Encoding):

@@ -22,8 +22,10 @@ def pack(mask: np.ndarray) -> tuple[list[Any], bytes]:
     """
     if mask.all():
         return ["all"], b""
-    forms = [_gaps(mask), *_patterns(mask), (["bitmap"], bitstream.pack(mask.view(np.uint8), 1))]
-    return min(reversed(forms), key=lambda form: len(form[1]))
+    forms: list[tuple[list[Any], bytes]] = [_gaps(mask), *_patterns(mask)]
+    forms.append((["bitmap"], bitstream.pack(mask.view(np.uint8), 1)))
+    smallest: tuple[list[Any], bytes] = min(reversed(forms), key=lambda form: len(form[1]))
+    return smallest
 
 
 def unpack(form: list[Any], count: int, take: Callable[[int], bytes]) -> np.ndarray:
@@ -37,9 +39,11 @@ def unpack(form: list[Any], count: int, take: Callable[[int], bytes]) -> np.ndar
     if kind == "bitmap":
         return bitstream.unpack(take(bitstream.packed_size(count, 1)), count, 1).astype(bool)
     if kind == "gaps":
-        return _from_gaps(*details, count, take)
+        width, positions = details
+        return _from_gaps(width, positions, count, take)
     if kind == "nm":
-        return _from_patterns(*details, count, take)
+        (kept,) = details
+        return _from_patterns(kept, count, take)
     raise ValueError(f"there is no mask of kind '{kind}'")
 
 
@@ -89,4 +93,5 @@ def _from_patterns(kept: int, count: int, take: Callable[[int], bytes]) -> np.nd
     numbers = bitstream.unpack(take(bitstream.packed_size(groups, width)), groups, width)
     if groups and int(numbers.max()) >= len(table):
         raise ValueError(f"a mask has pattern {int(numbers.max())} of {len(table)}")
-    return table[numbers].reshape(-1)
+    mask: np.ndarray = table[numbers]
+    return mask.reshape(-1)

@@ -66,6 +66,12 @@ def compress(
     return stored
 
 
+def must_come_first(stored: Compressed, what: str) -> None:
+    """Raise ValueError where an earlier step of a chain has compressed a tensor, which ``what`` cannot follow."""
+    if not all(isinstance(encoding, Dense) for encoding in stored.tensors.values()):
+        raise ValueError(f"{what} must come before others that compress weights")
+
+
 def calibration_inputs(data: Prepared, rows: int) -> Tensor:
     """``rows`` inputs of the training data, evenly spread; all of them where there are fewer."""
     inputs = data.inputs["train"]
@@ -79,7 +85,9 @@ def create(name: str, retraining: Training | None = None, checkpoints: Checkpoin
     """
     entry = registry.methods()[name]
     if not entry.retrains:
-        return entry.load()(**entry.args)
+        plain: Method = entry.load()(**entry.args)
+        return plain
     if retraining is None:
         raise ValueError(f"'{name}' trains the network again; say how")
-    return entry.load()(**entry.args, training=retraining, checkpoints=checkpoints)
+    retrains: Method = entry.load()(**entry.args, training=retraining, checkpoints=checkpoints)
+    return retrains

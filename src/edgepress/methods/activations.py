@@ -15,7 +15,7 @@ from torch import Tensor, fx, nn
 from edgepress.activations import ActivationGrid
 from edgepress.datasets import Prepared
 from edgepress.graph import UntraceableError, activation_points, layer_inputs, trace
-from edgepress.levels import Level
+from edgepress.levels import Level, asked
 from edgepress.methods import Method, calibration_inputs
 from edgepress.packing import Compressed
 
@@ -88,13 +88,14 @@ class _Calibration(fx.Interpreter):
     calibrated on what it will get."""
 
     def __init__(self, network: nn.Module, fit: Callable[[Tensor, bool], ActivationGrid]) -> None:
-        super().__init__(trace(network))
+        self.traced = trace(network)
+        super().__init__(self.traced)
         self.fit = fit
 
     @torch.no_grad()
     def grids(self, inputs: Tensor) -> dict[str, ActivationGrid]:
-        self.points = activation_points(self.module, inputs[:1])
-        self.multiplied = set(layer_inputs(self.module, self.points).values())
+        self.points = activation_points(self.traced, inputs[:1])
+        self.multiplied = set(layer_inputs(self.traced, self.points).values())
         self.found: dict[str, ActivationGrid] = {}
         self.run(inputs)
         return self.found
@@ -130,7 +131,9 @@ class QuantizedActivations(Method):
     def apply(
         self, stored: Compressed, network: nn.Module, data: Prepared, level: Level, generator: torch.Generator
     ) -> Compressed:
+        bits = asked(level.act_bits)
+
         def fit(values: Tensor, multiplied: bool) -> ActivationGrid:
-            return RANGES[self.ranges](values, level.act_bits if multiplied else max(level.act_bits, _OTHER_BITS))
+            return RANGES[self.ranges](values, bits if multiplied else max(bits, _OTHER_BITS))
 
         return stored.with_activations(_Calibration(network, fit).grids(calibration_inputs(data, self.rows)))

@@ -14,15 +14,17 @@ paper, the weights are projected, the mask stays, and the rest trains on, rounde
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from edgepress.datasets import Prepared
 from edgepress.encodings import Dense, Encoding, Sparse
-from edgepress.levels import Level
+from edgepress.levels import Level, asked
+from edgepress.methods import must_come_first
 from edgepress.methods.pruning import keep_largest
-from edgepress.methods.retraining import Constraint, Retraining, StraightThrough
+from edgepress.methods.retraining import Constraint, Retraining, straight_through
 from edgepress.methods.rounding import rounded
 from edgepress.networks import compressible
 from edgepress.packing import Compressed
@@ -57,12 +59,12 @@ class _Pulled(torch.autograd.Function):
     """The weights as they are; backward, the gradient of the pull is added to theirs."""
 
     @staticmethod
-    def forward(ctx: object, weights: Tensor, pull: Tensor) -> Tensor:
+    def forward(ctx: Any, weights: Tensor, pull: Tensor) -> Tensor:
         ctx.pull = pull
         return weights.view_as(weights)
 
     @staticmethod
-    def backward(ctx: object, gradient: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         return gradient + ctx.pull, None
 
 
@@ -71,6 +73,10 @@ class _Alternating(Constraint):
 
     Z and U are brought up to date when the network is first evaluated after steps of training, which is each epoch.
     """
+
+    target: Tensor
+    dual: Tensor
+    stored: Tensor
 
     def __init__(self, weights: Tensor, sparsity: float, codebook: str, bits: int, rho: float) -> None:
         super().__init__()
@@ -90,7 +96,9 @@ class _Alternating(Constraint):
     def forward(self, weights: Tensor) -> Tensor:
         if self.training:
             self.stepped = True
-            return _Pulled.apply(weights, self.rho * (weights.detach() - self.target + self.dual))
+            pull = self.rho * (weights.detach() - self.target + self.dual)
+            pulled: Tensor = _Pulled.apply(weights, pull)  # type: ignore[no-untyped-call] # torch makes it
+            return pulled
         if self.stepped:
             self._update(weights.detach())
         return self.stored
@@ -107,6 +115,8 @@ class _Alternating(Constraint):
 class _MaskedAndRounded(Constraint):
     """Weights of which a mask keeps some, at the levels of a codebook that is fitted to these at every step."""
 
+    mask: Tensor
+
     def __init__(self, mask: Tensor, codebook: str, bits: int) -> None:
         super().__init__()
         self.codebook, self.bits = codebook, bits
@@ -122,7 +132,7 @@ class _MaskedAndRounded(Constraint):
         if not bool(weights.detach().isfinite().all()):
             raise ArithmeticError("training diverged: a weight is no longer finite; lower its lr")
         stored = self.encoded(weights.detach().cpu()).decode().to(weights.device)
-        return StraightThrough.apply(weights * self.mask, stored)
+        return straight_through(weights * self.mask, stored)
 
 
 @dataclass(frozen=True)
@@ -138,17 +148,15 @@ class AlternatingDirections(Retraining):
     def apply(
         self, stored: Compressed, network: nn.Module, data: Prepared, level: Level, generator: torch.Generator
     ) -> Compressed:
-        if not all(isinstance(encoding, Dense) for encoding in stored.tensors.values()):
-            raise ValueError("a method that trains the network again must be the first step of a chain")
+        must_come_first(stored, "a method that trains the network again")
         weights = {name: network.get_parameter(name) for name in compressible(network)}
-        shares = dict.fromkeys(weights, level.sparsity)
+        bits, shares = asked(level.bits), dict.fromkeys(weights, asked(level.sparsity))
         shares[list(weights)[-1]] = 0.0
         alternating = {
-            name: _Alternating(weight, shares[name], self.codebook, level.bits, self.rho)
-            for name, weight in weights.items()
+            name: _Alternating(weight, shares[name], self.codebook, bits, self.rho) for name, weight in weights.items()
         }
         half = self.training.max_epochs // 2
         pulled = self.retrained(network, alternating, data, generator, self.training.max_epochs - half)
         masks = {name: pulled.tensors[name].mask for name in weights}
-        kept = {name: _MaskedAndRounded(mask, self.codebook, level.bits) for name, mask in masks.items()}
+        kept = {name: _MaskedAndRounded(mask, self.codebook, bits) for name, mask in masks.items() if mask is not None}
         return self.retrained(pulled.rebuild(network), kept, data, generator, max(1, half))

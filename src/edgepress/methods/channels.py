@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from edgepress.datasets import Prepared
 from edgepress.encodings import Dense
 from edgepress.graph import UntraceableError
-from edgepress.levels import Level
-from edgepress.methods import Method
+from edgepress.levels import Level, asked
+from edgepress.methods import Method, must_come_first
 from edgepress.networks import compressible, inference_state
 from edgepress.packing import Compressed
 from edgepress.widths import ChannelGroup, channel_groups, narrowed
@@ -41,7 +41,7 @@ def weights_left(network: nn.Module, groups: Sequence[ChannelGroup], widths: Seq
             shares.get(side.tensor, []).append((width, group.channels))
 
     def left(name: str) -> int:
-        kept, channels = (prod(parts) for parts in zip((1, 1), *shares[name], strict=True))
+        kept, channels = (prod(part[side] for part in shares[name]) for side in (0, 1))
         return network.get_parameter(name).numel() * kept // channels
 
     return sum(map(left, shares))
@@ -64,7 +64,8 @@ def widths_for(network: nn.Module, groups: Sequence[ChannelGroup], sparsity: flo
 def norms(group: ChannelGroup, weights: dict[str, Tensor]) -> Tensor:
     """The L1 norm of each channel of a group, over the ``weights`` that compute it; shape (channels,)."""
     sides = [side for side in group.sides if side.dim == 0 and side.tensor in weights]
-    return sum(weights[side.tensor].abs().reshape(group.channels, -1).sum(dim=1) for side in sides)
+    norms = (weights[side.tensor].abs().reshape(group.channels, -1).sum(dim=1) for side in sides)
+    return sum(norms, start=torch.zeros(group.channels))
 
 
 @dataclass(frozen=True)
@@ -83,19 +84,18 @@ class Channels(Method):
         if not groups:
             return "it has no channels that can be taken out"
         weights, least = (weights_left(network, groups, widths_for(network, groups, share)) for share in (0.0, 1.0))
-        if least > (1 - level.sparsity) * weights:
+        if least > (1 - asked(level.sparsity)) * weights:
             return f"the least that a channel a layer leaves is {least / weights:.1%} of the weights"
         return None
 
     def apply(
         self, stored: Compressed, network: nn.Module, data: Prepared, level: Level, generator: torch.Generator
     ) -> Compressed:
-        if not all(isinstance(encoding, Dense) for encoding in stored.tensors.values()):
-            raise ValueError("a method that takes out channels must be the first step of a chain")
+        must_come_first(stored, "a method that takes out channels")
         groups = channel_groups(network, data.input_shape)
         state = inference_state(network)
         weights = {name: state[name] for name in compressible(network)}
-        widths = widths_for(network, groups, level.sparsity)
+        widths = widths_for(network, groups, asked(level.sparsity))
         kept = [
             norms(group, weights).argsort(stable=True)[group.channels - width :].sort().values
             for group, width in zip(groups, widths, strict=True)

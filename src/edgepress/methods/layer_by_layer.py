@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from edgepress.encodings import Dense, Encoding
-from edgepress.graph import LAYERS, trace
+from edgepress.graph import LAYERS, Layer, called, trace
 
 
 class LayerByLayer(fx.Interpreter):
@@ -19,7 +19,7 @@ class LayerByLayer(fx.Interpreter):
     to stay as it is. Raises UntraceableError where the network is no fixed graph.
     """
 
-    def __init__(self, network: nn.Module, encode: Callable[[str, nn.Module, Tensor], Encoding | None]) -> None:
+    def __init__(self, network: nn.Module, encode: Callable[[str, Layer, Tensor], Encoding | None]) -> None:
         super().__init__(trace(network))
         self.encode = encode
         self.exact = trace(network)
@@ -35,9 +35,9 @@ class LayerByLayer(fx.Interpreter):
     def run_node(self, n: fx.Node) -> object:
         """Compress a layer, the first time that it is used, before it computes."""
         name = f"{n.target}.weight"
-        if n.op == "call_module" and name not in self.encodings:
-            layer = self.module.get_submodule(n.target)
-            inputs = self.map_nodes_to_values(n.args, n)[0]
+        layer = called(n, self.module) if n.op == "call_module" else None
+        if isinstance(layer, LAYERS) and name not in self.encodings:
+            (inputs, *_), _ = self.fetch_args_kwargs_from_env(n)
             encoding = self.encode(name, layer, inputs)
             if encoding is not None:
                 self.encodings[name] = encoding
@@ -58,7 +58,7 @@ class _MeanOutputs(fx.Interpreter):
 
     def run_node(self, n: fx.Node) -> object:
         value = super().run_node(n)
-        if n.op == "call_module" and isinstance(layer := self.module.get_submodule(n.target), LAYERS):
+        if n.op == "call_module" and isinstance(layer := called(n, self.module), LAYERS):
             self.means[n.name] = _channel_means(value, layer)
         return value
 

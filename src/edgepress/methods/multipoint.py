@@ -18,9 +18,10 @@ from torch.nn import functional as F
 from edgepress.codebooks import code_type
 from edgepress.datasets import Prepared
 from edgepress.encodings import Encoding, MultiPoint
-from edgepress.levels import Level
+from edgepress.graph import Layer
+from edgepress.levels import Level, asked
 from edgepress.methods import Method, calibration_inputs
-from edgepress.networks import compressible
+from edgepress.networks import compressible, layer_of
 from edgepress.packing import Compressed
 
 METHODS = {
@@ -71,7 +72,8 @@ def _best_in_block(residual: Tensor, largest_level: int, candidates: int, levels
 
     def least_squares_steps(levels_per_unit: Tensor) -> Tensor:
         torch.mul(unit, levels_per_unit, out=levels).round_().clamp_(-largest_level, largest_level)
-        return torch.linalg.vecdot(unit, levels) / torch.linalg.vecdot(levels, levels).clamp_(min=1)
+        steps: Tensor = torch.linalg.vecdot(unit, levels) / torch.linalg.vecdot(levels, levels).clamp_(min=1)
+        return steps
 
     least, chosen = torch.full_like(reach, torch.inf), torch.zeros_like(reach)
     for multiple in range(1, 2 * candidates):
@@ -118,20 +120,19 @@ def sum_of_points(
     return MultiPoint(tuple(weights.shape), bits, counts, lengths, steps, codes)
 
 
-def output_power(layer: nn.Module, inputs: Tensor, weights: Tensor) -> Tensor:
+def output_power(layer: Layer, inputs: Tensor, weights: Tensor) -> Tensor:
     """The mean square of each output channel of a Linear or Conv layer with ``weights`` and without its bias.
 
     ``inputs`` has shape (rows, …); the result is float32 of shape (channels,).
     """
     if isinstance(layer, nn.Linear):
         return F.linear(inputs, weights).square_().flatten(0, -2).mean(dim=0)
-    convolve = (F.conv1d, F.conv2d, F.conv3d)[weights.dim() - 3]
-    outputs = convolve(inputs, weights, None, layer.stride, layer.padding, layer.dilation, layer.groups)
+    outputs: Tensor = layer._conv_forward(inputs, weights, None)
     return outputs.square_().transpose(0, 1).flatten(1).mean(dim=1)
 
 
 @torch.no_grad()
-def visit_layers(network: nn.Module, inputs: Tensor, visit: Callable[[str, nn.Module, Tensor], None]) -> None:
+def visit_layers(network: nn.Module, inputs: Tensor, visit: Callable[[str, Layer, Tensor], None]) -> None:
     """Run ``network`` on ``inputs``, in evaluation mode, and call ``visit`` at each Linear and Conv layer.
 
     ``visit`` gets the name of the layer's weight tensor, the layer and its input, again where a layer is used again.
@@ -140,10 +141,10 @@ def visit_layers(network: nn.Module, inputs: Tensor, visit: Callable[[str, nn.Mo
     network = copy.deepcopy(network).eval()
     for name in compressible(network):
 
-        def hook(layer: nn.Module, inputs: tuple[Tensor, ...], _: Tensor, name: str = name) -> None:
-            visit(name, layer, inputs[0])
+        def hook(layer: Layer, args: tuple[Tensor, ...], named: dict[str, Tensor], _: Tensor, name: str = name) -> None:
+            visit(name, layer, *args, *named.values())
 
-        network.get_submodule(name.removesuffix("weight").removesuffix(".")).register_forward_hook(hook)
+        layer_of(network, name).register_forward_hook(hook, with_kwargs=True)
     network(inputs)
 
 
@@ -173,11 +174,11 @@ class Points(Method):
 
         def add(name: str, enough: Callable[[Tensor], Tensor] | None = None) -> None:
             before = stored.tensors[name]
-            points = sum_of_points(before.decode(), level.bits, self.points, enough, self.candidates)
+            points = sum_of_points(before.decode(), asked(level.bits), self.points, enough, self.candidates)
             tensors[name] = points if before.mask is None else points.masked(before.mask)
 
-        def add_for_output(name: str, layer: nn.Module, inputs: Tensor) -> None:
-            if name not in tensors:
+        def add_for_output(name: str, layer: Layer, inputs: Tensor) -> None:
+            if name not in tensors and self.tolerance is not None:
                 allowed = self.tolerance * output_power(layer, inputs, layer.weight).mean()
                 add(name, lambda residual: output_power(layer, inputs, residual) <= allowed)
 

@@ -26,9 +26,9 @@ from torch.nn import functional as F
 
 from edgepress.datasets import Prepared
 from edgepress.encodings import Dense, Encoding
-from edgepress.graph import UntraceableError, trace
-from edgepress.levels import Level
-from edgepress.methods import Method, calibration_inputs
+from edgepress.graph import Layer, UntraceableError, trace
+from edgepress.levels import Level, asked
+from edgepress.methods import Method, calibration_inputs, must_come_first
 from edgepress.methods.layer_by_layer import LayerByLayer
 from edgepress.methods.n_of_m import GROUP, in_groups, keep_two_of_four, why_not
 from edgepress.methods.pruning import keep_largest
@@ -66,7 +66,7 @@ _BLOCK = 128  # columns whose mask is chosen together, as in the paper
 _DAMPING = 0.01  # of the mean of the Hessian's diagonal, as in the paper: it may be singular
 
 
-def im2col(layer: nn.Module, inputs: Tensor) -> Tensor:
+def im2col(layer: Layer, inputs: Tensor) -> Tensor:
     """What each output of a Linear or Conv layer multiplies with its row of weights.
 
     ``inputs`` is the layer's input, shape (rows, …). Returns the shape (groups, places, weights an output).
@@ -78,13 +78,14 @@ def im2col(layer: nn.Module, inputs: Tensor) -> Tensor:
     for side, (size, stride, apart) in enumerate(zip(layer.kernel_size, layer.stride, layer.dilation, strict=True)):
         windows = windows.unfold(2 + side, apart * (size - 1) + 1, stride)[..., ::apart]
     # (rows, channels, places…, kernel…), to become (groups, rows, places…, channels of the group, kernel…)
-    grouped = windows.unflatten(1, (layer.groups, -1)).movedim(2, 2 + sides).movedim(1, 0)
+    grouped: Tensor = windows.unflatten(1, (layer.groups, -1)).movedim(2, 2 + sides).movedim(1, 0)
     return grouped.reshape(layer.groups, -1, layer.weight[0].numel())
 
 
-def hessian(layer: nn.Module, inputs: Tensor) -> Tensor:
+def hessian(layer: Layer, inputs: Tensor) -> Tensor:
     """X Xᵀ of each group of a layer: float64, shape (groups, weights an output, weights an output)."""
-    return sum((x.mT @ x).double() for x in (im2col(layer, batch) for batch in inputs.split(_BATCH)))
+    squares = ((x.mT @ x).double() for x in (im2col(layer, batch) for batch in inputs.split(_BATCH)))
+    return sum(squares, start=torch.zeros((), dtype=torch.float64))
 
 
 def inverse_factor(hessian: Tensor) -> Tensor:
@@ -96,12 +97,14 @@ def inverse_factor(hessian: Tensor) -> Tensor:
     scale = hessian.diagonal(dim1=1, dim2=2).mean(dim=1)
     damping = _DAMPING * torch.where(scale > 0, scale, 1.0)
     damped = hessian + torch.diag_embed(damping[:, None].expand(hessian.shape[:2]))
-    return torch.linalg.cholesky(torch.cholesky_inverse(torch.linalg.cholesky(damped)), upper=True)
+    factor: Tensor = torch.linalg.cholesky(torch.cholesky_inverse(torch.linalg.cholesky(damped)), upper=True)
+    return factor
 
 
-def rows_of(layer: nn.Module) -> Tensor:
+def rows_of(layer: Layer) -> Tensor:
     """The weights of a Linear or Conv layer, detached, shape (groups, rows, weights an output)."""
-    return layer.weight.detach().flatten(1).unflatten(0, (getattr(layer, "groups", 1), -1))
+    rows: Tensor = layer.weight.detach().flatten(1).unflatten(0, (getattr(layer, "groups", 1), -1))
+    return rows
 
 
 def relative_costs(weights: Tensor, hessian: Tensor) -> Tensor:
@@ -160,11 +163,13 @@ def global_shares(network: nn.Module, names: Sequence[str], inputs: Tensor, spar
     """
     costs: dict[str, Tensor] = {}
 
-    def note(name: str, layer: nn.Module, seen: Tensor) -> None:
+    def note(name: str, layer: Layer, seen: Tensor) -> None:
         if name in names and name not in costs:
             costs[name] = relative_costs(rows_of(layer), hessian(layer, seen)).reshape(-1)
 
     LayerByLayer(network, note).encode_all(inputs)
+    if not costs:
+        return {}
     masks = keep_largest(torch.cat(list(costs.values())), sparsity).split([len(cost) for cost in costs.values()])
     return {name: 1 - int(mask.sum()) / len(mask) for name, mask in zip(costs, masks, strict=True)}
 
@@ -193,15 +198,15 @@ class OptimalBrainSurgeon(Method):
     def apply(
         self, stored: Compressed, network: nn.Module, data: Prepared, level: Level, generator: torch.Generator
     ) -> Compressed:
-        if not all(isinstance(encoding, Dense) for encoding in stored.tensors.values()):
-            raise ValueError("a method that changes the weights it keeps must be the first step of a chain")
+        must_come_first(stored, "a method that changes the weights it keeps")
         names = in_groups(network) if self.pattern == "2:4" else compressible(network)[:-1]
         inputs = calibration_inputs(data, self.rows)
-        shares = dict.fromkeys(names, level.sparsity)
+        sparsity = asked(level.sparsity)
+        shares = dict.fromkeys(names, sparsity)
         if self.scope == "network" and names:
-            shares = global_shares(network, names, inputs, level.sparsity)
+            shares = global_shares(network, names, inputs, sparsity)
 
-        def encode(name: str, layer: nn.Module, seen: Tensor) -> Encoding | None:
+        def encode(name: str, layer: Layer, seen: Tensor) -> Encoding | None:
             if name not in shares:
                 return None
             weights, mask = self._pruned(layer, seen, shares[name])
@@ -209,7 +214,7 @@ class OptimalBrainSurgeon(Method):
 
         return stored.with_tensors(LayerByLayer(network, encode).encode_all(inputs))
 
-    def _pruned(self, layer: nn.Module, inputs: Tensor, sparsity: float) -> tuple[Tensor, Tensor]:
+    def _pruned(self, layer: Layer, inputs: Tensor, sparsity: float) -> tuple[Tensor, Tensor]:
         """The weights of a layer, pruned, and the mask; both in the shape of the layer's weights."""
         grouped, shape = rows_of(layer), layer.weight.shape
         if self.pattern == "2:4":

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from edgepress import codebooks
 from edgepress.datasets import Prepared
 from edgepress.encodings import Encoding, PerChannel
-from edgepress.levels import Level
+from edgepress.levels import Level, asked
 from edgepress.methods import Method
 from edgepress.networks import compressible
 from edgepress.packing import Compressed
@@ -140,7 +140,7 @@ class RoundingPerChannel(Method):
         chance = generator if self.stochastic else None
 
         def encoded(before: Encoding) -> Encoding:
-            channels = rounded_per_channel(before.decode(), self.codebook, level.bits, chance)
+            channels = rounded_per_channel(before.decode(), self.codebook, asked(level.bits), chance)
             return channels if before.mask is None else channels.masked(before.mask)
 
         return stored.with_tensors({name: encoded(stored.tensors[name]) for name in compressible(network)})

@@ -19,11 +19,14 @@ from torch.nn import functional as F
 from edgepress.codebooks import Symmetric, code_type, least_error_steps
 from edgepress.datasets import Prepared
 from edgepress.encodings import Dense, Encoding, PerChannel, Quantized
-from edgepress.graph import UntraceableError, trace
-from edgepress.levels import Level
-from edgepress.methods import Method, calibration_inputs
+from edgepress.encodings.channels import in_eight_bits
+from edgepress.encodings.huffman import shortest
+from edgepress.graph import Layer, UntraceableError, trace
+from edgepress.levels import Level, asked
+from edgepress.methods import Method, calibration_inputs, must_come_first
 from edgepress.methods.layer_by_layer import LayerByLayer
-from edgepress.networks import compressible
+from edgepress.methods.rounding import rounded
+from edgepress.networks import compressible, layer_of
 from edgepress.packing import Compressed
 
 METHODS = {
@@ -48,6 +51,13 @@ METHODS = {
         "sweep": "bits",
         "args": {"rounding": "gptq", "granularity": "tensor"},
     },
+    "gptq_compact": {
+        "object": "Reconstruction",
+        "about": "`gptq` with steps and biases in 8 bits and codes by Huffman's: the smallest file",
+        "family": "reconstruction",
+        "sweep": "bits",
+        "args": {"rounding": "gptq", "granularity": "channel_e4m3", "compact": True},
+    },
     "adaround": {
         "object": "Reconstruction",
         "about": "whether a weight goes up or down is learned from the layer's output (AdaRound)",
@@ -71,6 +81,9 @@ _ITERATIONS = 1000
 # Rounds weights to whole steps: (weights in steps, H, lowest level, highest level) → levels. Weights have the shape
 # (groups, channels, inputs) and H (groups, inputs, inputs).
 Rounder = Callable[[Tensor, Tensor, int, int], Tensor]
+
+# What has a step: the whole tensor, or each output channel, in float32 or in 8 bits.
+Granularity = Literal["tensor", "channel", "channel_e4m3"]
 
 
 def nearest(position: Tensor, hessian: Tensor, lowest: int, highest: int) -> Tensor:
@@ -156,7 +169,8 @@ def input_hessian(layer: nn.Linear | nn.Conv2d, inputs: Tensor) -> Tensor:
     total, count = torch.zeros(groups, size, size), 0
     per_image = layer(inputs[:1])[0, 0].numel()
     for batch in inputs.split(max(1, _POSITIONS // per_image)):
-        columns = F.unfold(batch, layer.kernel_size, layer.dilation, layer.padding, layer.stride)
+        padded = F.pad(batch, layer._reversed_padding_repeated_twice)  # its padding may be a word, "same" say
+        columns = F.unfold(padded, layer.kernel_size, layer.dilation, stride=layer.stride)
         columns = columns.unflatten(1, (groups, size)).permute(1, 2, 0, 3).flatten(2)
         total += columns @ columns.transpose(1, 2)
         count += columns.shape[2]
@@ -169,12 +183,14 @@ def _damped(hessian: Tensor) -> Tensor:
 
 
 def quantized_layer(
-    layer: nn.Linear | nn.Conv2d, inputs: Tensor, bits: int, rounder: Rounder, granularity: str
+    layer: nn.Linear | nn.Conv2d, inputs: Tensor, bits: int, rounder: Rounder, granularity: Granularity
 ) -> Encoding:
     """The weights of a layer on symmetric grids, rounded for its ``inputs``, shape (rows, …)."""
     weights = layer.weight.detach()
     rows = weights.reshape(len(weights), -1)
-    steps = least_error_steps(rows if granularity == "channel" else rows.reshape(1, -1), bits)
+    steps = least_error_steps(rows.reshape(1, -1) if granularity == "tensor" else rows, bits)
+    if granularity == "channel_e4m3":
+        steps = in_eight_bits(steps)
     divisors = steps.clamp_min(torch.finfo(torch.float32).tiny).expand(len(rows))
     groups = 1 if isinstance(layer, nn.Linear) else layer.groups
     position = (rows / divisors[:, None]).unflatten(0, (groups, -1))
@@ -188,12 +204,20 @@ def quantized_layer(
 
 
 def reconstruct(
-    stored: Compressed, network: nn.Module, inputs: Tensor, bits: Mapping[str, int], rounder: Rounder, granularity: str
+    stored: Compressed,
+    network: nn.Module,
+    inputs: Tensor,
+    bits: Mapping[str, int],
+    rounder: Rounder,
+    granularity: Granularity,
 ) -> Compressed:
     """Quantize the layers whose weight tensors ``bits`` names, first to last, on calibration ``inputs``."""
 
-    def encode(name: str, layer: nn.Module, inputs: Tensor) -> Encoding | None:
-        return quantized_layer(layer, inputs, bits[name], rounder, granularity) if name in bits else None
+    def encode(name: str, layer: Layer, inputs: Tensor) -> Encoding | None:
+        if name not in bits:
+            return None
+        assert isinstance(layer, nn.Linear | nn.Conv2d)  # or needs_plain_layers says why not
+        return quantized_layer(layer, inputs, bits[name], rounder, granularity)
 
     return stored.with_tensors(LayerByLayer(network, encode).encode_all(inputs))
 
@@ -201,7 +225,7 @@ def reconstruct(
 def needs_plain_layers(network: nn.Module) -> str | None:
     """Why the layers of ``network`` cannot be reconstructed, or None where they can."""
     for name in compressible(network):
-        layer = network.get_submodule(name.removesuffix("weight").removesuffix("."))
+        layer = layer_of(network, name)
         if not isinstance(layer, nn.Linear | nn.Conv2d) or getattr(layer, "padding_mode", "zeros") != "zeros":
             return f"{name} belongs to no Linear or zero-padded Conv2d layer"
     try:
@@ -216,12 +240,14 @@ class Reconstruction(Method):
     """Round the weights of Linear and Conv layers to multiples of a step, and correct the biases.
 
     There is a step a channel, or a step a tensor by ``granularity``; it is the one of least squared error.
-    ``rows`` rows of the training data, evenly spread, are what it is calibrated on.
+    ``rows`` rows of the training data, evenly spread, are what it is calibrated on. ``compact`` stores what is not a
+    weight in 8 bits, too, steps as they are chosen and biases at the end, and codes by Huffman's code.
     """
 
     rounding: Literal["nearest", "gptq", "adaround"]
-    granularity: Literal["tensor", "channel"] = "channel"
+    granularity: Granularity = "channel"
     rows: int = 256
+    compact: bool = False
 
     def skip(self, network: nn.Module, data: Prepared, level: Level) -> str | None:
         if level.bits == 1:
@@ -231,8 +257,17 @@ class Reconstruction(Method):
     def apply(
         self, stored: Compressed, network: nn.Module, data: Prepared, level: Level, generator: torch.Generator
     ) -> Compressed:
-        if not all(isinstance(encoding, Dense) for encoding in stored.tensors.values()):
-            raise ValueError("a method that reconstructs layers comes before others that compress weights")
-        bits = dict.fromkeys(compressible(network), level.bits)
+        must_come_first(stored, "a method that reconstructs layers")
+        bits = dict.fromkeys(compressible(network), asked(level.bits))
         inputs = calibration_inputs(data, self.rows)
-        return reconstruct(stored, network, inputs, bits, ROUNDERS[self.rounding], self.granularity)
+        stored = reconstruct(stored, network, inputs, bits, ROUNDERS[self.rounding], self.granularity)
+        return _compact(stored) if self.compact else stored
+
+
+def _compact(stored: Compressed) -> Compressed:
+    """What is float32 in 8 bits, on even levels a tensor, and codes by Huffman's code where that is smaller."""
+
+    def smaller(encoding: Encoding) -> Encoding:
+        return rounded(encoding.decode(), "uniform", 8) if isinstance(encoding, Dense) else shortest(encoding)
+
+    return stored.with_tensors({name: smaller(encoding) for name, encoding in stored.tensors.items()})

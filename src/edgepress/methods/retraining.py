@@ -14,12 +14,12 @@ from edgepress.checkpoints import Checkpoints
 from edgepress.datasets import Prepared
 from edgepress.encodings import Dense, Encoding
 from edgepress.methods import Method
-from edgepress.networks import inference_state
+from edgepress.networks import inference_state, layer_of
 from edgepress.packing import Compressed
 from edgepress.training import Training, retrain
 
 
-class StraightThrough(torch.autograd.Function):
+class _StraightThrough(torch.autograd.Function):
     """The stored weights forward; backward, their gradient goes to the weights as if nothing had changed them."""
 
     @staticmethod
@@ -29,6 +29,12 @@ class StraightThrough(torch.autograd.Function):
     @staticmethod
     def backward(ctx: object, gradient: Tensor) -> tuple[Tensor, None]:
         return gradient, None
+
+
+def straight_through(weights: Tensor, stored: Tensor) -> Tensor:
+    """``stored``, whose gradient goes to ``weights`` as if nothing had changed them."""
+    seen: Tensor = _StraightThrough.apply(weights, stored)  # type: ignore[no-untyped-call] # torch makes it
+    return seen
 
 
 class Constraint(nn.Module):
@@ -61,7 +67,7 @@ class Retraining(Method):
         """
         names = list(inference_state(network))
         network = copy.deepcopy(network).to(data.inputs["train"].device)
-        layers = {name: network.get_submodule(name.rpartition(".")[0]) for name in constraints}
+        layers = {name: layer_of(network, name) for name in constraints}
         for name, layer in layers.items():
             parametrize.register_parametrization(layer, "weight", constraints[name].to(layer.weight.device))
         seed = int(torch.randint(2**31, (), generator=generator))
@@ -71,8 +77,8 @@ class Retraining(Method):
         network.eval()
         encodings: dict[str, Encoding] = {}
         for name, layer in layers.items():
-            behind = layer.parametrizations.weight
-            encodings[name] = behind[0].encoded(behind.original.detach().cpu().contiguous())
+            original = layer.get_parameter("parametrizations.weight.original").detach()
+            encodings[name] = constraints[name].encoded(original.cpu().contiguous())
             parametrize.remove_parametrizations(layer, "weight")
         state = inference_state(network)
         return Compressed({name: encodings.get(name) or Dense(state[name].cpu()) for name in names})

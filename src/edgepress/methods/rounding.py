@@ -11,7 +11,7 @@ from edgepress import codebooks
 from edgepress.codebooks import Codebook
 from edgepress.datasets import Prepared
 from edgepress.encodings import Quantized
-from edgepress.levels import Level
+from edgepress.levels import Level, asked
 from edgepress.methods import Method
 from edgepress.networks import compressible
 from edgepress.packing import Compressed
@@ -153,6 +153,6 @@ class Rounding(Method):
         chance = generator if self.stochastic else None
 
         def encoded(weights: Tensor) -> Quantized:
-            return rounded(weights, self.codebook, level.bits, chance)
+            return rounded(weights, self.codebook, asked(level.bits), chance)
 
         return stored.with_tensors({name: stored.tensors[name].recoded(encoded) for name in compressible(network)})

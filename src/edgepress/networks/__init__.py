@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,17 +17,21 @@ from torch import Tensor, nn
 from edgepress import registry, tensor_files
 from edgepress.datasets import Prepared
 from edgepress.files import FileError
+from edgepress.graph import LAYERS, Layer
 
 
 def build(name: str, data: Prepared, seed: int = 0) -> nn.Module:
     """Build the network called ``name`` for the examples of ``data``, its weights drawn with ``seed``.
 
     Of the input's shape, the number of outputs and the task, the builder gets what it has a parameter for: a network
-    of the user's own may be made for one kind of data.
+    of the user's own may be made for one kind of data. Raises ValueError where it has no layer to compress.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return construct(registry.networks()[name], data)
+        network = construct(registry.networks()[name], data)
+    if not compressible(network):
+        raise ValueError(f"'{name}' has no Linear or Conv layer, whose weights are what methods compress")
+    return network
 
 
 def construct(entry: registry.NetworkEntry, data: Prepared | None = None) -> nn.Module:
@@ -34,13 +39,13 @@ def construct(entry: registry.NetworkEntry, data: Prepared | None = None) -> nn.
     builder = entry.load()
     parameters = inspect.signature(builder).parameters
     wanted = [name for name in ("input_shape", "outputs", "task") if name in parameters and name not in entry.args]
+    facts: dict[str, Any] = {}
     if data is not None:
         facts = {"input_shape": data.input_shape, "outputs": data.outputs, "task": data.task}
     elif needed := [name for name in wanted if parameters[name].default is inspect.Parameter.empty]:
         raise ValueError(f"'{entry.name}' fits itself to data ({', '.join(needed)}), and none are given")
-    else:
-        return builder(**entry.args)
-    return builder(**{fact: facts[fact] for fact in wanted}, **entry.args)
+    network: nn.Module = builder(**{fact: facts[fact] for fact in wanted if fact in facts}, **entry.args)
+    return network
 
 
 def inference_state(network: nn.Module) -> dict[str, Tensor]:
@@ -105,8 +110,16 @@ def begin_from(network: nn.Module, path: str | Path) -> list[str]:
 
 def compressible(network: nn.Module) -> list[str]:
     """The names of the tensors that methods compress: the weights of Linear and Conv layers, first to last."""
-    layers = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
-    return [f"{name}.weight".lstrip(".") for name, m in network.named_modules() if isinstance(m, layers)]
+    layers = ((name, layer) for name, layer in network.named_modules() if isinstance(layer, LAYERS))
+    return [f"{name}.weight".lstrip(".") for name, layer in layers if layer.weight.numel()]
+
+
+def layer_of(network: nn.Module, weight: str) -> Layer:
+    """The Linear or Conv layer whose weight tensor has the name ``weight``. Raises ValueError where there is none."""
+    layer = network.get_submodule(weight.removesuffix("weight").removesuffix("."))
+    if not isinstance(layer, LAYERS):
+        raise ValueError(f"{weight} belongs to no Linear or Conv layer")
+    return layer
 
 
 def parameter_count(network: nn.Module) -> int:

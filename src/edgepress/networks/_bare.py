@@ -22,9 +22,11 @@ def stand_in(tensors: Mapping[str, Tensor]) -> nn.Module:
         parent = root
         for depth, part in enumerate(path.split(".") if path else ()):
             if part not in parent._modules:
+                if not part or hasattr(parent, part):
+                    raise ValueError(f"a network has no tensor {name!r}: '{part}' cannot be the name of a layer there")
                 is_layer = depth == path.count(".")
                 parent.add_module(part, _layer(path, tensors) if is_layer else nn.Module())
-            parent = parent._modules[part]
+            parent = parent.get_submodule(part)
         tensor = tensors[name].to(torch.float32)
         if last in parent._parameters:
             parent.register_parameter(last, nn.Parameter(tensor, requires_grad=False))
@@ -39,7 +41,7 @@ def _layer(path: str, tensors: Mapping[str, Tensor]) -> nn.Module:
     if weight is not None and weight.dim() == 2:
         return nn.Linear(weight.shape[1], weight.shape[0], bias, device="meta")
     if weight is not None and weight.dim() == 4:
-        return nn.Conv2d(weight.shape[1], weight.shape[0], tuple(weight.shape[2:]), bias=bias, device="meta")
+        return nn.Conv2d(weight.shape[1], weight.shape[0], (weight.shape[2], weight.shape[3]), bias=bias, device="meta")
     return nn.Module()
 
 

@@ -119,6 +119,10 @@ class ResNet50(nn.Module):
         self.conv1, self.bn1 = nn.Conv2d(input_shape[0], 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64)
         self.relu, self.maxpool = nn.ReLU(), nn.MaxPool2d(3, 2, 1)
         inputs = 64
+        self.layer1: nn.Module
+        self.layer2: nn.Module
+        self.layer3: nn.Module
+        self.layer4: nn.Module
         for stage, (width, blocks) in enumerate(((64, 3), (128, 4), (256, 6), (512, 3)), start=1):
             layers = []
             for block in range(blocks):

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import jinja2
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from edgepress.reporting import results
+from edgepress.reporting import pages, results
 from edgepress.reporting.results import CONFIDENCE, Quality
 
 IDENTITY = ["dataset", "network", "method", "level"]
@@ -64,16 +66,21 @@ def compare(before: str | Path, after: str | Path, split: str = "test") -> Compa
     return Comparison(str(before), str(after), split, cells, discovered or status_changed)
 
 
-def _chances(cells: pd.DataFrame) -> pd.Series:
+def _chances(cells: pd.DataFrame) -> np.ndarray:
     """The p-values of everything that moved at all."""
-    chances = cells.reindex(columns=["p_quality", "p_bytes"]).stack()
+    chances = cells.reindex(columns=["p_quality", "p_bytes"]).to_numpy(float)
     return chances[chances < 1]
 
 
 def _rows_as_text(path: str | Path) -> dict[tuple[str, ...], list[tuple[str, ...]]]:
     """The rows of each cell as they stand in the file."""
     table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    return {cell: list(rows.itertuples(index=False, name=None)) for cell, rows in table.groupby(IDENTITY, sort=False)}
+    groups = table.groupby(IDENTITY, sort=False)
+    return {_cell(key): list(rows.itertuples(index=False, name=None)) for key, rows in groups}
+
+
+def _cell(key: tuple[object, ...]) -> tuple[str, ...]:
+    return tuple(map(str, key))
 
 
 def _per_seed(path: str | Path, split: str) -> dict[tuple[str, ...], tuple[Quality, pd.DataFrame]]:
@@ -82,19 +89,23 @@ def _per_seed(path: str | Path, split: str) -> dict[tuple[str, ...], tuple[Quali
     found = {}
     for _, rows in metrics[metrics.split == split].groupby("dataset", sort=False):
         quality = results.quality_of(rows)
-        for cell, table in results.per_seed(rows).groupby(IDENTITY, sort=False):
-            found[cell] = quality, table.set_index("seed")[["quality", "bytes"]]
+        for key, table in results.per_seed(rows).groupby(IDENTITY, sort=False):
+            found[_cell(key)] = quality, table.set_index("seed")[["quality", "bytes"]]
     return found
 
 
-def _judged(texts: list[list | None], measured: list[tuple[Quality, pd.DataFrame] | None]) -> dict[str, object]:
+def _judged(
+    texts: list[list[tuple[str, ...]] | None], measured: list[tuple[Quality, pd.DataFrame] | None]
+) -> dict[str, object]:
     if None in texts:
         return {"verdict": ONLY_AFTER if texts[0] is None else ONLY_BEFORE}
-    if None in measured:
-        both = measured == [None, None]
-        return {"verdict": NO_RESULT if both else GAINED if measured[0] is None else LOST}
-    (quality, before), (_, after) = measured
-    row = {
+    before_and_quality, after_and_quality = measured
+    if before_and_quality is None:
+        return {"verdict": NO_RESULT if after_and_quality is None else GAINED}
+    if after_and_quality is None:
+        return {"verdict": LOST}
+    (quality, before), (_, after) = before_and_quality, after_and_quality
+    row: dict[str, object] = {
         "measure": quality.label,
         "quality_before": quality.mean(before.quality),
         "quality_after": quality.mean(after.quality),
@@ -132,26 +143,62 @@ def _change(before: pd.Series, after: pd.Series) -> tuple[float, float, float, f
 
 def page(comparison: Comparison) -> str:
     """The comparison as one HTML page that needs nothing else."""
-    loader = jinja2.PackageLoader("edgepress.reporting", ".")
-    environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    shown = readable(comparison)
-    return environment.get_template("comparison.html.j2").render(
+    shown, changed = readable(comparison), _changed(comparison)
+    return pages.render(
+        "comparison.html.j2",
         comparison=comparison,
         sentences=sentences(comparison),
+        origins=_origins(comparison),
         columns=list(shown.columns),
         rows=[
-            (list(row), _span(cell, comparison.cells))
-            for row, cell in zip(shown.itertuples(index=False), _changed(comparison).itertuples(), strict=True)
+            (_cells(shown.columns, row, cell), _span(cell, comparison.cells))
+            for row, cell in zip(shown.itertuples(index=False), changed.itertuples(), strict=True)
         ],
     )
 
 
-def _span(cell: object, cells: pd.DataFrame) -> tuple[float, float, float] | None:
+def _origins(comparison: Comparison) -> list[tuple[str, str, str]]:
+    """What differs in how the runs were made, by their manifests: its name, and what it is in A and in B."""
+    paths = [Path(run).with_name("manifest.json") for run in (comparison.before, comparison.after)]
+    if not all(path.exists() for path in paths):
+        return []
+    before, after = (
+        {
+            "commit": manifest["commit"],
+            **{f"config: {name}": value for name, value in manifest["config"].items() if name != "run"},
+            **{f"machine: {name}": value for name, value in manifest["machine"].items()},
+            **{f"version: {name}": value for name, value in manifest["packages"].items()},
+        }
+        for manifest in (json.loads(path.read_text(encoding="utf-8")) for path in paths)
+    )
+    names = dict.fromkeys([*before, *after])
+    told = [(name, _told(before.get(name, "")), _told(after.get(name, ""))) for name in names]
+    return [row for row in told if row[1] != row[2]]
+
+
+def _told(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _cells(names: Iterable[str], texts: Iterable[str], cell: Any) -> list[tuple[str, float | None]]:
+    """The texts of a row, each with the number that it is sorted by; None where the text serves."""
+    numbers = {"A": "quality_before", "B": "quality_after", "bytes A": "bytes_before", "bytes B": "bytes_after"}
+    values = {name: getattr(cell, column, None) for name, column in (numbers | {"change": "change"}).items()}
+    return [
+        (text, None if pd.isna(values.get(name)) else values[name]) for name, text in zip(names, texts, strict=True)
+    ]
+
+
+def _span(cell: Any, cells: pd.DataFrame) -> dict[str, Any] | None:
     """Where low, change and high stand on an axis from −1 to 1 that all cells of the same measure share."""
-    values = [cell.low, cell.change, cell.high]
-    alike = cells[cells.measure == cell.measure]
-    widest = alike[["low", "change", "high"]].abs().max().max() if len(alike) else 0.0
-    return None if pd.isna(values).any() or not widest else tuple(float(value / widest) for value in values)
+    values = {name: getattr(cell, name, None) for name in ("low", "change", "high")}
+    if pd.isna(list(values.values())).any():
+        return None
+    widest = cells.loc[cells.measure == cell.measure, list(values)].abs().max().max()
+    if not widest:
+        return None
+    places = {name: float(value / widest) for name, value in values.items()}
+    return {**places, "differs": cell.verdict == DIFFERS}
 
 
 def sentences(comparison: Comparison) -> list[str]:
@@ -185,6 +232,7 @@ def _changed(comparison: Comparison) -> pd.DataFrame:
 def readable(comparison: Comparison) -> pd.DataFrame:
     """The cells that changed or are missing, as one reads them."""
     rows = []
+    cell: Any
     for cell in _changed(comparison).itertuples():
         row = {name: getattr(cell, name) for name in [*IDENTITY, "verdict"]}
         for name in ("measure", "A", "B", "change", "bytes A", "bytes B"):

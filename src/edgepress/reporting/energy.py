@@ -77,4 +77,4 @@ def _reason(row: Any) -> str:
 
 
 def _least_sure(sources: pd.Series) -> str:
-    return min(sources, key=_SURENESS.index)
+    return _SURENESS[min(map(_SURENESS.index, sources))]

@@ -14,7 +14,7 @@ import pandas as pd
 from scipy import stats
 
 from edgepress.reporting import style
-from edgepress.reporting.results import CONFIDENCE, MSE, per_seed, retrained, t_interval
+from edgepress.reporting.results import CONFIDENCE, MSE, per_seed, retrained, t_interval, weights_alone
 
 HOLDS, FAILS, OPEN = "holds", "does not hold", "cannot be told"
 DEPENDS, ABSENT = "holds for some, not for others", "not in this run"
@@ -45,8 +45,8 @@ class Finding:
 
 
 def all_findings(metrics: pd.DataFrame) -> list[Finding]:
-    """What became of every claim. One whose methods are not among ``metrics`` says so."""
-    scored = scores(metrics)
+    """What became of every claim. One whose methods are not among ``metrics`` says so. All are about weights."""
+    scored = scores(weights_alone(metrics))
     claims = (best_method, worst_prior, bits_needed, pruning_after, training_again, control)
     return [claim(scored) for claim in claims]
 
@@ -70,7 +70,7 @@ def best_method(scored: pd.DataFrame) -> Finding:
     """Whether stochastic rounding to uniform levels is the best way to quantize."""
     claim = f"{style.label(_CLAIMED_BEST).capitalize()} is the best method of quantization after training"
     val, test = (_wide(_quantized(scored), split) for split in ("val", "test"))
-    rivals = _rivals(val, _CLAIMED_BEST, [name for name in val if name != _CLAIMED_BEST], strongest=True)
+    rivals = _rivals(val, _CLAIMED_BEST, [name for name in map(str, val) if name != _CLAIMED_BEST], strongest=True)
     evidence = _against(test, {_CLAIMED_BEST: rivals}, scored, favour=1)
     if evidence.empty:
         return _absent("best_method", claim, f"{style.label(_CLAIMED_BEST)} and another method on val and test")
@@ -84,8 +84,8 @@ def worst_prior(scored: pd.DataFrame) -> Finding:
     quantized = _quantized(scored)
     val, test = _wide(quantized, "val"), _wide(quantized, "test")
     rivals = {}
-    for method in (name for name in test if style.codebook(name) == _CLAIMED_WORST and name in val):
-        others = [name for name in val if name != method and style.rounding(name) == style.rounding(method)]
+    for method in (name for name in map(str, test) if style.codebook(name) == _CLAIMED_WORST and name in val):
+        others = [name for name in map(str, val) if name != method and style.rounding(name) == style.rounding(method)]
         rivals[method] = _rivals(val, method, others, strongest=False)
     evidence = _against(test, rivals, scored, favour=-1)
     if evidence.empty:
@@ -100,9 +100,9 @@ def bits_needed(scored: pd.DataFrame) -> Finding:
     quantized = _quantized(scored)
     val = _wide(quantized, "val")
     chosen = val.groupby([*NETWORK, "bits"]).mean().dropna(how="all").idxmax(axis=1)
-    gained = _wide(quantized, "test", "gained").stack().rename("difference")
-    gained.index = gained.index.set_names("method", level=-1)
-    gained = gained.reset_index().join(chosen.rename("chosen"), on=[*NETWORK, "bits"])
+    stacked = pd.Series(_wide(quantized, "test", "gained").stack(), name="difference")
+    stacked.index = stacked.index.set_names("method", level=-1)
+    gained = stacked.reset_index().join(chosen.rename("chosen"), on=[*NETWORK, "bits"])
     gained = gained[gained.method == gained.chosen]
     evidence = _evidence(gained, [*NETWORK, "bits", "chosen"], scored, _within)
     if evidence.empty:
@@ -110,7 +110,7 @@ def bits_needed(scored: pd.DataFrame) -> Finding:
     needed = fewest_bits(evidence)
     texts = []
     for (dataset, network), rows in evidence.groupby(NETWORK, sort=False):
-        bits = needed.get((dataset, network))
+        bits = needed[str(dataset), str(network)]
         row = rows[rows.bits == (rows.bits.max() if bits is None else bits)].iloc[0]
         how = f"({style.label(row.chosen)}: {difference(row)})"
         who = f"{style.label(dataset)} {style.label(network)}"
@@ -124,10 +124,10 @@ def bits_needed(scored: pd.DataFrame) -> Finding:
 
 def fewest_bits(evidence: pd.DataFrame) -> dict[tuple[str, str], float | None]:
     """For each network, the fewest bits at which, and at all more, quality is kept; None where it is at none."""
-    needed = {}
-    for place, rows in evidence.sort_values("bits", ascending=False).groupby(NETWORK, sort=False):
+    needed: dict[tuple[str, str], float | None] = {}
+    for (dataset, network), rows in evidence.sort_values("bits", ascending=False).groupby(NETWORK, sort=False):
         kept = rows.bits[(rows.verdict == HOLDS).cummin()]
-        needed[place] = None if kept.empty else kept.min()
+        needed[str(dataset), str(network)] = None if kept.empty else float(kept.min())
     return needed
 
 
@@ -168,8 +168,8 @@ def training_again(scored: pd.DataFrame) -> Finding:
     told = [f"against the same rounding after training, mean over {_count(len(twins), 'pair')}"] if twins else []
     others = [style.label(name) for name in again if pairs[name] == name]
     told += [f"{' and '.join(others)} against the best method after training, chosen on val"] if others else []
-    told = f"At equal bits, {', and '.join(told)}"
-    return _told("training_again", claim, evidence, told, ("better", "worse"), "networks and precisions")
+    against = f"At equal bits, {', and '.join(told)}"
+    return _told("training_again", claim, evidence, against, ("better", "worse"), "networks and precisions")
 
 
 def control(scored: pd.DataFrame) -> Finding:
@@ -177,10 +177,10 @@ def control(scored: pd.DataFrame) -> Finding:
     claim = "Pruning at random loses to pruning by magnitude"
     rows = scored[scored.bits.isna() & (scored.sparsity_target > 0) & ~scored.retrained]
     test = _wide(rows, "test", level="sparsity_target")
-    others = [name for name in test if name != _CONTROL]
+    others = [name for name in map(str, test) if name != _CONTROL]
     if _CONTROL not in test or not others:
         return _absent("control", claim, f"{_CONTROL} pruning and another")
-    networks = test.index.droplevel(["sparsity_target", "seed"]).unique()
+    networks = test.groupby(NETWORK, sort=False).size().index
     evidence = _against(test, {name: pd.Series(_CONTROL, index=networks) for name in others}, scored, favour=1)
     told = "Methods that choose what they prune, against the control, mean over shares removed"
     return _told("control", claim, evidence, told, ("better", "worse"), "networks and methods")
@@ -244,7 +244,7 @@ def _against(test: pd.DataFrame, rivals: dict[str, pd.Series], scored: pd.DataFr
     """The evidence on methods against their rivals on each network, mean over the levels that both have."""
     parts = []
     for method, chosen in rivals.items():
-        for (dataset, network), rival in chosen.items():
+        for dataset, network, rival in chosen.reset_index().itertuples(index=False):
             rows = test.xs((dataset, network), level=NETWORK)
             seeds = (rows[method] - rows[rival]).groupby("seed").mean().dropna()
             case = {"dataset": dataset, "network": network, "method": method, "against": rival}
@@ -276,7 +276,7 @@ def _evidence(
     errors = scored.drop_duplicates("dataset").set_index("dataset").is_error
     rows = []
     for place, values in differences.groupby(case, sort=False).difference:
-        is_error = bool(errors[place[0]])
+        is_error = bool(errors.loc[str(place[0])])
         mean, (low, high) = values.mean(), t_interval(values)
         ends = (np.exp(-mean), np.exp(-high), np.exp(-low)) if is_error else (mean, low, high)
         measure = MSE.axis_label if is_error else "accuracy (points)"
@@ -329,8 +329,8 @@ def _example(cases: pd.DataFrame) -> str:
     texts = []
     for measure, rows in cases.groupby("measure", sort=False):
         ends = rows[["difference_low", "difference_high"]]
-        away = (np.log(ends) if measure == MSE.axis_label else ends).abs().min(axis=1)
-        row = rows.loc[away.idxmax()]
+        away = (ends.map(np.log) if measure == MSE.axis_label else ends).abs().min(axis=1)
+        row = rows.iloc[away.argmax()]
         named = [style.label(row.dataset), style.label(row.network)]
         named += [f"at {row.bits:g} bits"] if "bits" in row else []
         named += [f"{style.label(row.method)}"] if "method" in row else []

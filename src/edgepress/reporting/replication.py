@@ -90,7 +90,7 @@ def replication(cells: pd.DataFrame, run_folder: str | Path, dataset: str) -> Fi
     rows[column] = rows[column].astype(float)
     methods = list(dict.fromkeys(rows.method))
     lines = -(-len(methods) // _COLUMNS)
-    width, height = style.PANEL
+    width, height = style.inches(*style.PANEL)
     figure, grid = plt.subplots(
         lines, _COLUMNS, figsize=(0.75 * width * _COLUMNS, 0.75 * height * lines), sharex=True, sharey=True
     )
@@ -110,7 +110,7 @@ def replication(cells: pd.DataFrame, run_folder: str | Path, dataset: str) -> Fi
         if quality.is_error:
             axes.set_yscale("log")
     grid.flat[0].set_xticks(sorted(rows.bits.unique()))
-    figure.supylabel(f"{style.label(dataset)}: test {quality.axis_label}", fontsize=9)
+    figure.supylabel(f"{style.label(dataset)}: test {quality.axis_label}")
     handles = [
         Line2D([], [], color="black", marker="x", linestyle="none", label="published"),
         Line2D([], [], color="#0072B2", label="recomputed, as published"),
@@ -126,12 +126,12 @@ def artefacts(cells: pd.DataFrame, run_folder: str | Path) -> pd.DataFrame:
     """A row a data set, network and method at 4 bits: quality on test published, and in the sound definition."""
     sound = results.load(Path(run_folder) / "default.csv")
     sound = sound[(sound.split == "test") & (sound.bits == 4)]
-    sound = sound.groupby(["dataset", "network", "method"], sort=False).quality.mean().rename("sound")
+    means = sound.groupby(["dataset", "network", "method"], sort=False).quality.mean().rename("sound")
     rows = cells[(cells.split == "test") & (cells.level == "w4")].copy()
     rows["published"] = rows.published_accuracy.astype(float).fillna(rows.published_loss)
     rows["measure"] = np.where(rows.published_accuracy.isna(), "MSE", "accuracy")
     return rows[["dataset", "network", "method", "measure", "published"]].join(
-        sound, on=["dataset", "network", "method"], how="inner"
+        means, on=["dataset", "network", "method"], how="inner"
     )
 
 

@@ -12,8 +12,8 @@ from scipy import stats
 
 from edgepress import registry
 
-CELL = ["dataset", "network", "method", "family", "level", "bits", "sparsity_target", "split"]
-SIZES = ["bytes", "bits_per_weight", "compression_ratio", "sparsity"]
+CELL = ["dataset", "network", "method", "family", "level", "bits", "act_bits", "sparsity_target", "split"]
+SIZES = ["bytes", "bits_per_weight", "compression_ratio", "sparsity", "macs", "bops"]
 CONFIDENCE = 0.95
 
 
@@ -70,6 +70,8 @@ class Quality:
 ACCURACY = Quality("accuracy", "accuracy", "%", 100.0, False)
 MSE = Quality("mse", "MSE", "", 1.0, True)
 CROSS_ENTROPY = Quality("loss", "cross-entropy", "nats", 1.0, True)
+TOP5 = Quality("top5", "top-5 accuracy", "%", 100.0, False)
+MAE = Quality("mae", "MAE", "", 1.0, True)
 
 
 def t_interval(values: pd.Series) -> tuple[float, float]:
@@ -95,6 +97,12 @@ def load(path: str | Path) -> pd.DataFrame:
     return rows
 
 
+def datasets_with(run_folder: str | Path, family: str) -> list[str]:
+    """The data sets of a run that was asked for methods of a family, whether these gave a network or not."""
+    rows = pd.read_csv(Path(run_folder) / "metrics.csv", usecols=["dataset", "family"])
+    return list(rows.dataset[rows.family == family].unique())
+
+
 def histories(run_folder: str | Path, metrics: pd.DataFrame) -> pd.DataFrame:
     """The training histories of the networks in ``metrics``: a row a data set, network, seed and epoch."""
     trainings = metrics[["dataset", "network", "seed"]].drop_duplicates().itertuples(index=False)
@@ -115,6 +123,11 @@ def retrained(rows: pd.DataFrame) -> pd.Series:
     """Whether each row is of a method that trains the network again: it competes in a division of its own."""
     families = {entry.family for entry in registry.methods().values() if entry.retrains}
     return rows.family.map(lambda family: not families.isdisjoint(family.split("_then_"))).astype(bool)
+
+
+def weights_alone(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows whose activations stay float32: at equal bits a weight, the others lose by their activations, too."""
+    return rows[rows.act_bits.isna()]
 
 
 def per_seed(rows: pd.DataFrame, quality: Quality | None = None) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pandas as pd
 
@@ -15,6 +16,7 @@ def sentences(metrics: pd.DataFrame) -> Iterator[str]:
     """For each data set and network: how small its file gets within 1 % of full precision, and at what price."""
     for dataset in metrics.dataset.unique():
         quality = quality_of(metrics[metrics.dataset == dataset])
+        row: Any
         for row in selection.smallest_within(metrics, dataset, tables.TOLERANCE).itertuples():
             who = f"**{style.label(row.network)}** on **{style.label(dataset)}**"
             if row.method == "fp32":
@@ -33,6 +35,7 @@ def sentences(metrics: pd.DataFrame) -> Iterator[str]:
 def _level(name: str) -> str:
     level = Level.parse(name)
     parts = [f"{level.bits} bits"] if level.bits else []
+    parts += [f"activations in {level.act_bits}"] if level.act_bits else []
     parts += [f"{level.sparsity:.0%} sparsity"] if level.sparsity is not None else []
     return " and ".join(parts)
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
+from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import NullLocator
 
 from edgepress.reporting import style
@@ -36,7 +38,7 @@ def _forest(finding: Finding) -> Figure:
     figure, grid = plt.subplots(
         len(groups),
         1,
-        figsize=(style.PAGE, _ROW * sum(heights) + 0.65 * len(groups)),
+        figsize=style.inches(style.PAGE, _ROW * sum(heights) + 0.65 * len(groups)),
         height_ratios=heights,
         squeeze=False,
         layout="constrained",
@@ -48,7 +50,7 @@ def _forest(finding: Finding) -> Figure:
         axes.hlines(places, rows.difference_low, rows.difference_high, colors=colours, linewidth=1.4)
         axes.scatter(rows.difference, places, color=colours, s=16, zorder=3)
         axes.axvline(1 if is_ratio else 0, zorder=1, **style.FULL_PRECISION)
-        axes.set_yticks(places, [_case(row) for row in rows.itertuples()], fontsize=7)
+        axes.set_yticks(places, [_case(row) for row in rows.itertuples()], fontsize="small")
         axes.set_ylim(-0.6, len(rows) - 0.4)
         _scale(axes, rows, is_ratio)
     words = _words(finding)
@@ -62,14 +64,15 @@ def _cases(finding: Finding) -> Figure:
     evidence = finding.evidence
     names = [f"{_network(row)}{_of_method(row)}" for row in evidence.itertuples()]
     rows, bits = list(dict.fromkeys(names)), sorted(evidence.bits.unique(), reverse=True)
-    figure, axes = plt.subplots(figsize=(style.PAGE, _ROW * 1.5 * len(rows) + 0.5), layout="constrained")
+    figure, axes = plt.subplots(figsize=style.inches(style.PAGE, _ROW * 1.5 * len(rows) + 0.5), layout="constrained")
+    case: Any
     for name, case in zip(names, evidence.itertuples(), strict=True):
         x, y = bits.index(case.bits), rows.index(name)
-        axes.add_patch(plt.Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=_FILLS[case.verdict], edgecolor="white", lw=2))
-        axes.text(x, y, _cell(case), ha="center", va="center", fontsize=6, linespacing=1.25)
+        axes.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=_FILLS[case.verdict], edgecolor="white", lw=2))
+        axes.text(x, y, _cell(case), ha="center", va="center", fontsize="x-small", linespacing=1.25)
     axes.set(xlim=(-0.5, len(bits) - 0.5), ylim=(len(rows) - 0.5, -0.5), xlabel="bits a weight")
     axes.set_xticks(range(len(bits)), [f"{bit:g}" for bit in bits])
-    axes.set_yticks(range(len(rows)), rows, fontsize=7)
+    axes.set_yticks(range(len(rows)), rows, fontsize="small")
     axes.grid(visible=False)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
@@ -83,19 +86,19 @@ def _words(finding: Finding) -> dict[str, str]:
     return dict(zip((HOLDS, FAILS, OPEN), (*finding.words, OPEN), strict=True))
 
 
-def _case(row: tuple) -> str:
+def _case(row: Any) -> str:
     return f"{_network(row)}: {style.label(row.method)} against {style.label(row.against)}"
 
 
-def _network(row: tuple) -> str:
+def _network(row: Any) -> str:
     return f"{style.label(row.dataset)} {style.label(row.network)}"
 
 
-def _of_method(row: tuple) -> str:
+def _of_method(row: Any) -> str:
     return f", {style.label(row.method)}" if hasattr(row, "method") else ""
 
 
-def _cell(case: tuple) -> str:
+def _cell(case: Any) -> str:
     """The difference over its interval: points, or the ratio of errors."""
     ends = case.difference, case.difference_low, case.difference_high
     if case.measure == MSE.axis_label:
@@ -130,8 +133,8 @@ def _scale(axes: Axes, rows: pd.DataFrame, is_ratio: bool) -> None:
 
 def _nothing(finding: Finding) -> Figure:
     """A figure that says that there is nothing to show, where one is expected."""
-    figure, axes = plt.subplots(figsize=(style.PAGE, 0.8))
+    figure, axes = plt.subplots(figsize=style.inches(style.PAGE, 0.8))
     axes.set_axis_off()
-    axes.text(0.5, 0.7, finding.claim, ha="center", fontsize=9, transform=axes.transAxes)
-    axes.text(0.5, 0.2, finding.sentence, ha="center", fontsize=8, color="#777777", transform=axes.transAxes)
+    axes.text(0.5, 0.7, finding.claim, ha="center", transform=axes.transAxes)
+    axes.text(0.5, 0.2, finding.sentence, ha="center", fontsize="small", color="#777777", transform=axes.transAxes)
     return figure

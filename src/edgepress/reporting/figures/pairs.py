@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -13,7 +14,7 @@ from edgepress.reporting import style
 from edgepress.reporting.figures import panels
 from edgepress.reporting.figures.panels import Column
 from edgepress.reporting.figures.sweeps import with_full_precision
-from edgepress.reporting.results import over_seeds, quality_of, retrained
+from edgepress.reporting.results import over_seeds, quality_of, retrained, weights_alone
 
 Draw = Callable[[Axes, pd.Series, pd.DataFrame, str, float], None]
 _WITHOUT = "#9A9A9A"
@@ -24,7 +25,7 @@ def quantize_prune(metrics: pd.DataFrame, dataset: str) -> Figure:
     """Quality against bits a weight of each chain that also prunes, in colour, and of the method that it begins with
     alone, in grey; on train and test.
     """
-    rows = metrics[(metrics.dataset == dataset) & ~retrained(metrics)]
+    rows = weights_alone(metrics[(metrics.dataset == dataset) & ~retrained(metrics)])
     chains = rows.bits.notna() & rows.sparsity_target.notna()
     alone = rows.bits.notna() & rows.method.isin({style.unchained(name) for name in rows.method[chains].unique()})
     rows = with_full_precision(rows, chains | alone)
@@ -49,7 +50,7 @@ def qat(metrics: pd.DataFrame, dataset: str) -> Figure:
     """Quality against bits a weight of each method that trains the network again, solid, and of the one that rounds
     in the same way without, dashed, at the bits of the former; on train and test.
     """
-    rows = metrics[metrics.dataset == dataset]
+    rows = weights_alone(metrics[metrics.dataset == dataset])
     again = retrained(rows) & rows.bits.notna() & rows.sparsity_target.isna()
     twins = {style.post_training(name) for name in rows.method[again].unique()}
     levels = rows.network + rows.level  # a network may be trained again at fewer levels than it is rounded at
@@ -79,8 +80,8 @@ def _by_codebook(
     """A column a codebook, with full precision and the methods ``everywhere`` in each."""
     quality = quality_of(rows)
     means = over_seeds(rows)
-    places = [(network, split) for network in means.network.unique() for split in ("train", "test")]
-    means = pd.concat(means[(means.network == network) & (means.split == split)] for network, split in places)
+    cells = [(network, split) for network in means.network.unique() for split in ("train", "test")]
+    means = pd.concat(means[(means.network == network) & (means.split == split)] for network, split in cells)
     means["network"] = means.network + ", " + means.split
     common = means.method.isin(["fp32", *everywhere])
     codebooks = means.method.map(style.codebook)
@@ -94,12 +95,12 @@ def _by_codebook(
         places = panels.bit_places(axes, all_bits)
         panels.full_precision(axes, quality, shown)
         for method, line in shown[shown.method != "fp32"].groupby("method", sort=False):
-            draw(axes, line.bits.map(places), line, method, quality.scale)
+            draw(axes, line.bits.map(places), line, str(method), quality.scale)
     panels.finish(figure, entries)
     return figure
 
 
-def _roundings(methods: pd.Series, **changes: object) -> list[Line2D]:
+def _roundings(methods: pd.Series, **changes: Any) -> list[Line2D]:
     """What the legend shows of the ways to round, where a codebook has several."""
     ways = {style.rounding(name): style.look(name) for name in methods.unique()}
     return [

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import matplotlib.pyplot as plt
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MultipleLocator, PercentFormatter
@@ -13,7 +14,7 @@ from matplotlib.ticker import MultipleLocator, PercentFormatter
 from edgepress.reporting import style
 from edgepress.reporting.figures import panels
 from edgepress.reporting.figures.panels import Column
-from edgepress.reporting.results import CROSS_ENTROPY, Quality, over_seeds, quality_of, retrained
+from edgepress.reporting.results import CROSS_ENTROPY, Quality, over_seeds, quality_of, retrained, weights_alone
 
 _CHANGE_COLUMNS = 4
 _SPLITS = ("train", "test")
@@ -44,7 +45,7 @@ def precision(metrics: pd.DataFrame, dataset: str) -> Figure:
         places = panels.bit_places(axes, rows[rows.method != "fp32"].bits)
         panels.full_precision(axes, column.quality, means)
         for method, line in means[means.method != "fp32"].groupby("method", sort=False):
-            panels.line(axes, line.bits.map(places), line, "quality", column.quality.scale, **style.look(method))
+            panels.line(axes, line.bits.map(places), line, "quality", column.quality.scale, **style.look(str(method)))
     panels.finish(figure, [*panels.handles(methods), panels.full_precision_handle()])
     return figure
 
@@ -65,11 +66,11 @@ def pruning(metrics: pd.DataFrame, dataset: str) -> Figure:
     for axes, column, means in grid:
         axes.xaxis.set_major_locator(MultipleLocator(0.25))
         axes.xaxis.set_major_formatter(PercentFormatter(1.0, symbol=""))
-        axes.tick_params(axis="x", labelsize=7)
+        axes.tick_params(axis="x", labelsize="small")
         axes.set_xlabel("weights removed (%)")
         panels.full_precision(axes, column.quality, means)
         for method, line in means[means.method != "fp32"].groupby("method", sort=False):
-            panels.line(axes, line.sparsity_target, line, "quality", column.quality.scale, **style.look(method))
+            panels.line(axes, line.sparsity_target, line, "quality", column.quality.scale, **style.look(str(method)))
     methods = dict.fromkeys(rows.method[rows.method != "fp32"])
     panels.finish(figure, [*panels.handles(methods), panels.full_precision_handle()])
     return figure
@@ -98,11 +99,11 @@ def change(metrics: pd.DataFrame, dataset: str) -> Figure:
             else:
                 panels.line(axes, places, line, "change", **style.look(method) | {"linestyle": looks[network]})
         axes.set_title(style.label(method))
-        axes.tick_params(axis="x", labelbottom=True, labelsize=7)
+        axes.tick_params(axis="x", labelbottom=True, labelsize="small")
         axes.set_xlabel("bits saved of 32")
     grid[0].set_xticks(range(len(levels)), [f"{32 - bits:g}" for bits in levels])
     panels.fill_with_means(grid[0], quality, means.change)
-    figure.supylabel(f"{style.label(dataset)}: {quality.change_label}", fontsize=9)
+    figure.supylabel(f"{style.label(dataset)}: {quality.change_label}")
     entries = [Line2D([], [], color=panels.GREY, ls=look, label=style.label(name)) for name, look in looks.items()]
     entries += [Line2D([], [], color="#999999", lw=0.9, label="the same on train")] if "train" in measured else []
     panels.finish(figure, entries)
@@ -111,10 +112,11 @@ def change(metrics: pd.DataFrame, dataset: str) -> Figure:
 
 def of_sweep(metrics: pd.DataFrame, dataset: str, sweep: str) -> pd.DataFrame:
     """The rows of a data set that belong to a sweep, over ``bits`` or over ``sparsity_target``, and those of full
-    precision; without methods that train the network again, and without networks that have no such row.
+    precision; without those that quantize activations, too, without methods that train the network again, and without
+    networks that have no such row.
     """
     other = {"bits": "sparsity_target", "sparsity_target": "bits"}[sweep]
-    rows = metrics[metrics.dataset == dataset]
+    rows = weights_alone(metrics[metrics.dataset == dataset])
     swept = rows[sweep].notna() & rows[other].isna() & (rows.method != "fp32") & ~retrained(rows)
     return with_full_precision(rows, swept)
 
@@ -136,15 +138,15 @@ def _splits(rows: pd.DataFrame, quality: Quality | None = None) -> Iterator[tupl
 
 def _lines(measured: dict[str, pd.DataFrame], method: str) -> Iterator[tuple[str, tuple[str, pd.DataFrame]]]:
     for split, means in measured.items():
-        for group in means[means.method == method].groupby("network", sort=False):
-            yield split, group
+        for network, line in means[means.method == method].groupby("network", sort=False):
+            yield split, (str(network), line)
 
 
-def _small_panels(count: int) -> tuple[Figure, list[plt.Axes]]:
+def _small_panels(count: int) -> tuple[Figure, list[Axes]]:
     """Panels that share both axes, some in a row; those left over in the last row do not show."""
     columns = max(1, min(_CHANGE_COLUMNS, count))
     rows = max(1, -(-count // columns))
-    size = (style.PAGE * max(columns, 2) / _CHANGE_COLUMNS, 1.5 * rows + 0.4)
+    size = style.inches(style.PAGE * max(columns, 2) / _CHANGE_COLUMNS, 1.5 * rows + 0.4)
     figure, grid = plt.subplots(
         rows, columns, figsize=size, sharex=True, sharey=True, squeeze=False, layout="constrained"
     )

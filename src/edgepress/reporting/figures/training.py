@@ -12,7 +12,7 @@ from edgepress.reporting.figures import panels
 
 def training_curves(histories: pd.DataFrame, dataset: str) -> Figure:
     """Loss on train and val against the epoch: a panel a network, a line a seed and split."""
-    looks = {"train": {"linestyle": "--", "color": "#E69F00"}, "val": {"color": "#0072B2"}}
+    looks: dict[str, style.Look] = {"train": {"linestyle": "--", "color": "#E69F00"}, "val": {"color": "#0072B2"}}
     rows = histories[histories.dataset == dataset]
     if rows.empty:
         return panels.note(dataset, "no network was trained")
