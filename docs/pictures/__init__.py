@@ -5,7 +5,9 @@ A picture is a function that returns a figure; its name, in ``PICTURES``, is tha
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import io
+from collections.abc import Callable, Sequence
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -16,8 +18,10 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from edgepress import datasets, networks
+from edgepress import datasets, methods, networks, registry
 from edgepress.datasets import Prepared
+from edgepress.levels import Level
+from edgepress.packing import Compressed
 from edgepress.reporting import style
 from edgepress.training import Training, train
 
@@ -70,6 +74,16 @@ def network() -> nn.Module:
 def weights() -> Tensor:
     """The weights of one of its layers, shape (60, 40)."""
     return network().get_parameter(networks.compressible(network())[2]).detach()
+
+
+def compressed(names: Sequence[str], level: Level) -> Compressed:
+    """The network by a method, or a chain of them; those that train again take ten epochs."""
+    again = Training(lr=0.005, batch_size=128, max_epochs=10, patience=10)
+    chain = [methods.create(name, again if registry.methods()[name].retrains else None) for name in names]
+    with contextlib.redirect_stdout(io.StringIO()):  # they tell of each epoch
+        return methods.compress(
+            chain, network(), digits().only("train", "val"), level, torch.Generator().manual_seed(0)
+        )
 
 
 def error(before: Tensor, after: Tensor) -> float:

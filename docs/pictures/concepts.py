@@ -15,13 +15,13 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from edgepress import codebooks, methods
+from edgepress import codebooks
 from edgepress.encodings import masks
 from edgepress.levels import Level
 from edgepress.methods.dithering import dithered
 from edgepress.methods.rounding import nearest, stochastic
 from edgepress.reporting import style
-from pictures import BLUE, GREY, ORANGE, WIDTH, digits, network, panels, picture, weights
+from pictures import BLUE, GREY, ORANGE, WIDTH, compressed, panels, picture, weights
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -89,8 +89,7 @@ def packed_file() -> Figure:
     figure, (ax,) = panels(1, 2.6)
     colours = {"header": "0.75", "biases": "0.5", "masks": "#E69F00", "codebooks": ORANGE, "weights": BLUE}
     for row, (names, level) in enumerate(chains.values()):
-        chain = [methods.create(name) for name in names]
-        stored = methods.compress(chain, network(), digits().only("train", "val"), level, torch.Generator())
+        stored = compressed(names, level)
         start = 0
         for part, size in _parts(stored).items():
             ax.barh(row, size / 1000, left=start / 1000, color=colours[part], label=None if row else part)

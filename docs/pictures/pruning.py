@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-
 import torch
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
-from edgepress import methods, networks
+from edgepress import networks
 from edgepress.evaluation import evaluate
 from edgepress.levels import Level
 from edgepress.methods import calibration_inputs
 from edgepress.methods.n_of_m import keep_two_of_four
 from edgepress.methods.obs import hessian, relative_costs
-from edgepress.packing import Compressed
 from edgepress.reporting import style
-from edgepress.training import Training
-from pictures import BLUE, GREY, ORANGE, digits, network, panels, picture, weights
+from pictures import BLUE, GREY, ORANGE, compressed, digits, network, panels, picture, weights
 
 MASK = ListedColormap(["white", BLUE])
-AGAIN = Training(lr=0.005, batch_size=128, max_epochs=10, patience=10)
-
-
-def _compressed(method: str, level: Level) -> Compressed:
-    created = methods.create(method, AGAIN)
-    with contextlib.redirect_stdout(io.StringIO()):  # methods that train again tell of each epoch
-        return created.compress(network(), digits().only("train", "val"), level, torch.Generator().manual_seed(0))
 
 
 @picture
@@ -36,13 +24,13 @@ def pruning() -> Figure:
     names = networks.compressible(network())
     figure, axes = panels(2)
     for place, method in enumerate(("magnitude", "magnitude_global", "random")):
-        stored = _compressed(method, Level(sparsity=0.7))
+        stored = compressed([method], Level(sparsity=0.7))
         kept = [float((stored.tensors[name].decode() != 0).float().mean()) for name in names]
         axes[0].bar([x + 0.27 * (place - 1) for x in range(len(names))], kept, 0.25,
                     color=style.colour(method), label=style.label(method))  # fmt: skip
     axes[0].set(xlabel="layer", ylabel="share kept, 0.7 removed", xticks=range(len(names)), ylim=(0, 1.4))
     axes[0].legend()
-    after = _compressed("magnitude", Level(sparsity=0.7)).tensors[names[2]].decode().flatten()
+    after = compressed(["magnitude"], Level(sparsity=0.7)).tensors[names[2]].decode().flatten()
     bins = torch.linspace(float(weights().min()), float(weights().max()), 80).tolist()
     axes[1].hist(weights().flatten(), bins=bins, color="0.85", label="removed")
     axes[1].hist(after[after != 0], bins=bins, color=style.colour("magnitude"), label="kept by magnitude")
@@ -94,7 +82,7 @@ def patterns() -> Figure:
 def narrower() -> Figure:
     """The weights of two layers before and after channels are taken out."""
     names = networks.compressible(network())[1:3]
-    before, after = network().state_dict(), _compressed("channels_l1", Level(sparsity=0.6)).state_dict()
+    before, after = network().state_dict(), compressed(["channels_l1"], Level(sparsity=0.6)).state_dict()
     shown = [(when, state[name]) for name in names for when, state in (("before", before), ("after", after))]
     figure, axes = panels(4, 2.3)
     for ax, (when, matrix) in zip(axes, shown, strict=True):
@@ -110,7 +98,7 @@ def finetuning() -> Figure:
     figure, (ax,) = panels(1, 2.6)
     shares = (0.5, 0.7, 0.8, 0.9, 0.95)
     for method, look in (("magnitude_global", "o--"), ("magnitude_finetuned", "o-")):
-        stored = [_compressed(method, Level(sparsity=share)) for share in shares]
+        stored = [compressed([method], Level(sparsity=share)) for share in shares]
         quality = [100 * evaluate(file.rebuild(network()), digits(), "test")["accuracy"] for file in stored]
         ax.plot(shares, quality, look, color=style.colour("magnitude_global"), label=style.label(method))
     ax.axhline(100 * evaluate(network(), digits(), "test")["accuracy"], **style.FULL_PRECISION)
@@ -123,7 +111,7 @@ def finetuning() -> Figure:
 def together() -> Figure:
     """The weights of a layer before and after ADMM."""
     name = networks.compressible(network())[2]
-    after = _compressed("admm", Level(bits=2, sparsity=0.5)).tensors[name].decode().flatten()
+    after = compressed(["admm"], Level(bits=2, sparsity=0.5)).tensors[name].decode().flatten()
     figure, axes = panels(2, sharex=True)
     axes[0].hist(weights().flatten(), bins=80, color="0.6")
     axes[0].set(title="before")

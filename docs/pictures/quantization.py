@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import copy
+
 import matplotlib.pyplot as plt
 import torch
 from matplotlib.figure import Figure
 
-from edgepress import codebooks, methods, networks
+from edgepress import codebooks, networks
 from edgepress.encodings import Encoding, Quantized
-from edgepress.evaluation import predict
+from edgepress.encodings.huffman import Huffman
+from edgepress.evaluation import evaluate, predict
 from edgepress.levels import Level
 from edgepress.methods import activations as ranges
 from edgepress.methods import calibration_inputs, mixed
 from edgepress.methods.dithering import dithered
+from edgepress.methods.equalization import equalized
 from edgepress.methods.multipoint import sum_of_points
 from edgepress.methods.per_channel import rounded_per_channel
 from edgepress.methods.rounding import rounded
 from edgepress.reporting import style
-from pictures import BLUE, GREY, ORANGE, digits, error, network, panels, picture, weights
+from pictures import BLUE, GREY, ORANGE, compressed, digits, error, network, panels, picture, weights
 
 BITS = range(2, 9)
 
@@ -97,12 +101,12 @@ def multipoint() -> Figure:
 def reconstruction() -> Figure:
     """The error of a layer's weights and of the network's outputs at 3 bits, by how weights are rounded."""
     names = {"nearest_symmetric_channel": GREY, "bias_corrected": "#009E73", "gptq": BLUE, "adaround": ORANGE}
-    visible, inputs = digits().only("train", "val"), digits().inputs["val"]
+    inputs = digits().inputs["val"]
     layer = networks.compressible(network())[2]
     exact = predict(network(), inputs)
     figure, axes = panels(2, 2.2, sharey=True)
     for name, colour in names.items():
-        stored = methods.create(name).compress(network(), visible, Level(bits=3), torch.Generator())
+        stored = compressed([name], Level(bits=3))
         axes[0].barh(style.label(name), error(weights(), stored.tensors[layer].decode()), color=colour)
         axes[1].barh(style.label(name), error(exact, predict(stored.rebuild(network()), inputs)), color=colour)
     axes[0].set(xlabel="error of a layer's weights")
@@ -146,6 +150,58 @@ def activations() -> Figure:
         ax.set(yticks=[])
         ax.grid(False)
     axes[-1].set_xlabel("activation after the first ReLU")
+    return figure
+
+
+@picture
+def ranges_of_channels() -> Figure:
+    """The ranges of the channels that a layer puts out, before and after they are brought to like ones."""
+    inputs = calibration_inputs(digits(), 256).flatten(1)
+    alike = copy.deepcopy(network())
+    alike.load_state_dict(equalized(network(), inputs), strict=False)
+    figure, axes = panels(2, 2.2, sharey=True)
+    for ax, which, title in zip(axes, (network(), alike), ("before", "after"), strict=True):
+        with torch.no_grad():
+            largest = which.net[:2](inputs).amax(dim=0)
+        ax.bar(range(len(largest)), largest, color=BLUE)
+        ax.axhline(float(largest.max()), color=ORANGE, linestyle="--")
+        ax.set(title=title, xlabel="channel of the first layer", xticks=[])
+    axes[0].set_ylabel("largest activation")
+    return figure
+
+
+@picture
+def lengths_of_codes() -> Figure:
+    """How often each code of 4 bits occurs, and the bits a weight that this takes."""
+    figure, axes = panels(2, 2.4, sharey=True)
+    for ax, kind in zip(axes, ("uniform", "symmetric"), strict=True):
+        stored = rounded(weights(), kind, 4)
+        shares = torch.bincount(stored.codes.flatten().long(), minlength=16) / weights().numel()
+        entropy = float(-(shares[shares > 0] * shares[shares > 0].log2()).sum())
+        Huffman(stored).write(parts := [])
+        ax.bar(range(16), shares, color=style.colour(kind))
+        ax.set(title=f"{kind}: entropy {entropy:.2f}, stored {8 * len(parts[-1]) / weights().numel():.2f} bits")
+        ax.set(xlabel="code", xticks=range(0, 16, 5))
+    axes[0].set_ylabel("share of the weights")
+    return figure
+
+
+@picture
+def learned_steps() -> Figure:
+    """Accuracy with weights and activations in few bits, calibrated and trained."""
+    levels = [Level(bits=bits, act_bits=bits) for bits in (4, 3, 2)]
+    chains = {
+        "activations mse, gptq": (["activations_mse", "gptq"], "o--", GREY),
+        "lsq activations": (["lsq_activations"], "o-", BLUE),
+    }
+    figure, (ax,) = panels(1, 2.4)
+    for label, (names, look, colour) in chains.items():
+        stored = [compressed(names, level) for level in levels]
+        quality = [100 * evaluate(file.rebuild(network()), digits(), "test")["accuracy"] for file in stored]
+        ax.plot([str(level) for level in levels], quality, look, color=colour, label=label)
+    ax.axhline(100 * evaluate(network(), digits(), "test")["accuracy"], **style.FULL_PRECISION)
+    ax.set(ylabel="test accuracy (%)")
+    ax.legend()
     return figure
 
 
