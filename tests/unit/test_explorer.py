@@ -1,10 +1,13 @@
 """What the explorer of the first page shows, from a generated run whose values are known."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 
-from edgepress.reporting import explorer, pages, results
+from edgepress import registry
+from edgepress.reporting import explorer, pages, results, style
 from tests.browser import generated
 
 
@@ -90,3 +93,11 @@ def test_data_cannot_end_the_script_that_holds_it(data):
     with pytest.raises(ValueError):
         pages.embedded([float("nan")])
     assert json.loads(pages.embedded(data)) == data
+
+
+def test_every_marker_of_a_method_has_a_symbol_that_the_key_can_draw():
+    drawn = (Path(explorer.__file__).parent / "pages/plot.js").read_text(encoding="utf-8")
+    for name, family in [*((name, entry.family) for name, entry in registry.methods().items()),
+                         ("fp32", "fp32"), ("a_chain", "nearest_then_pruning"), ("onnxruntime", "peer")]:  # fmt: skip
+        symbol = explorer._SYMBOLS[style.marker(name, family)]
+        assert re.search(rf'"?{symbol}"?: "M', drawn), f"{name}: {symbol}"

@@ -24,9 +24,8 @@ from edgepress.reporting.results import CROSS_ENTROPY, MAE, TOP5, Quality, over_
 _POINT = ["network", "method", "level"]
 _DIGITS = 6
 _NEAR_POINTS, _NEAR_RATIO = 5, 2  # how far from full precision "near" is: points of accuracy, times the error
-_CHAIN_MARKER = "P"
 _SYMBOLS = {"o": "circle", "^": "triangle-up", "v": "triangle-down", "s": "square", "p": "pentagon", "h": "hexagon",
-            "d": "diamond-tall", "D": "diamond", "*": "star", "8": "octagon", "P": "cross",
+            "d": "diamond-tall", "D": "diamond", "*": "star", "8": "octagon", "P": "cross", "X": "x",
             "<": "triangle-left", ">": "triangle-right", "H": "hexagon2"}  # fmt: skip
 _DARK, _CONTRAST = 0.009, 4.5  # luminance of the dark page in page.css, and the contrast that a colour must have on it
 
@@ -87,7 +86,7 @@ def _methods(metrics: pd.DataFrame) -> Iterator[tuple[str, str, bool]]:
 def _method(name: str, family: str, again: bool) -> dict[str, Any]:
     """How a method is called and drawn: as in the figures, hollow where it trains the network again."""
     look = style.look(name)
-    symbol = _SYMBOLS[_CHAIN_MARKER if "_then_" in family else look["marker"]]
+    symbol = _SYMBOLS[style.marker(name, family)]
     return {
         "name": name,
         "label": "full precision" if name == "fp32" else style.label(name),

@@ -60,6 +60,7 @@ ROUNDINGS = ("nearest", "stochastic", "dithered")
 _MARKERS = {"nearest": "o", "stochastic": "^", "dithered": "v", "midrise": "s", "multipoint": "p",
             "multipoint_fixed": "h", "lsq": "d", "magnitude": "D", "magnitude_global": "D", "random": "D",
             "obs": "D", "obs_global": "D", "gptq": "<", "mixed": ">", "adaround": "H", "fp32": "*"}  # fmt: skip
+CHAIN_MARKER, PEER_MARKER = "P", "X"
 _LINES = {"stochastic": (0, (3, 1.5)), "dithered": (0, (1, 1)), "multipoint_fixed": (0, (3, 1.5)),
           "magnitude_global": (0, (3, 1.5))}  # fmt: skip
 _MARGIN = 0.05  # inches above and below what is drawn
@@ -147,6 +148,13 @@ def look(method: str) -> Look:
     """Colour, marker and line of a method: the codebook decides the first, the rounding the others."""
     way = rounding(method)
     return {"color": colour(method), "marker": _MARKERS.get(way, "8"), "linestyle": _LINES.get(way, "-")}
+
+
+def marker(method: str, family: str) -> str:
+    """The marker of a point: chains of methods share one, and so do other libraries."""
+    if family == registry.PEER:
+        return PEER_MARKER
+    return CHAIN_MARKER if "_then_" in family else str(look(method)["marker"])
 
 
 def label(name: object) -> str:

@@ -51,17 +51,17 @@ def gains(metrics: pd.DataFrame, tables: CostTables, dataset: str) -> Figure:
     )
     for line, network in zip(grid, networks, strict=True):
         for axes, cost in zip(line, costs, strict=True):
-            axes.tick_params(labelsize=7)
+            axes.tick_params(labelsize="small")
             shown = means[(means.network == network) & means[cost.column].notna()]
             if shown.empty:
                 panels.blank(axes, "not taken")
                 continue
             size.panel(axes, shown, quality, cost)
             size.ticks(axes, cost, _MOST_TICKS[len(costs)])
-            axes.set_xlabel(cost.label, fontsize=8)
+            axes.set_xlabel(cost.label, fontsize="small")
         _end_where_networks_broke(line[0], means[means.network == network], quality)
-        line[0].set_ylabel(f"{style.label(network)}\ntest {quality.axis_label}", fontsize=8)
-    figure.suptitle(style.label(dataset), fontsize=10, fontweight="bold")
+        line[0].set_ylabel(f"{style.label(network)}\ntest {quality.axis_label}", fontsize="small")
+    figure.suptitle(style.label(dataset), fontweight="bold")
     panels.finish(figure, size.entries(means))
     return figure
 
@@ -92,7 +92,7 @@ def layer_bits(bits: pd.DataFrame, dataset: str) -> Figure:
     bar = figure.colorbar(
         colours, ax=[axes for axes, _ in shown], location="bottom", fraction=0.03, aspect=40, shrink=0.6
     )
-    bar.set_ticks([-1, 0, 1], labels=["half the average", "average bits", "twice the average"], fontsize=7)
+    bar.set_ticks([-1, 0, 1], labels=["half the average", "average", "twice"], fontsize="small")
     bar.outline.set_visible(False)
     return figure
 
@@ -105,13 +105,15 @@ def _bits_of_layers(axes: Axes, panel: pd.DataFrame, colours: ScalarMappable) ->
         least, most, shade = cell.bits.min(), cell.bits.max(), np.log2(cell.bits.mean() / cell.average.iloc[0])
         axes.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=colours.to_rgba(shade), edgecolor="white"))
         text = f"{least:g}" if least == most else f"{least:g}–{most:g}"
-        dark = abs(shade) > 0.7
-        axes.text(x, y, text, ha="center", va="center", fontsize=6, color="white" if dark else "black")
+        dark = abs(shade) > 0.5
+        axes.text(x, y, text, ha="center", va="center", fontsize="x-small", color="white" if dark else "black")
     weights = panel.groupby("layer").weights.first()
     axes.set(xlim=(-0.5, len(levels) - 0.5), ylim=(len(layers) - 0.5, -0.5))
-    axes.set_xticks(range(len(levels)), [f"{level:g}" for level in levels], fontsize=7)
-    axes.set_yticks(range(len(layers)), [f"{name} ({size.short(weights[name])})" for name in layers], fontsize=6)
-    axes.set_xlabel("bits a weight on average", fontsize=8)
+    axes.set_xticks(range(len(levels)), [f"{level:g}" for level in levels], fontsize="small")
+    axes.set_yticks(
+        range(len(layers)), [f"{name} ({size.short(weights[name])})" for name in layers], fontsize="x-small"
+    )
+    axes.set_xlabel("bits a weight on average", fontsize="small")
     axes.grid(visible=False)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
@@ -143,10 +145,10 @@ def _bars(axes: Axes, panel: pd.DataFrame, colours: dict[str, str]) -> None:
     whole = panel.energy_uj.iloc[0]
     for place, energy in zip(places, panel.energy_uj, strict=True):
         times = "" if energy == whole else f"  ÷ {whole / energy:.1f}"
-        axes.text(energy + 0.01 * left.max(), place, f"{energy:.3g}{times}", va="center", fontsize=6)
-    axes.set_yticks(places, panel.level, fontsize=7)
+        axes.text(energy + 0.01 * left.max(), place, f"{energy:.3g}{times}", va="center", fontsize="x-small")
+    axes.set_yticks(places, panel.level, fontsize="small")
     axes.invert_yaxis()
     axes.set_xlim(0, 1.18 * left.max())
-    axes.set_xlabel("µJ an inference, modelled", fontsize=8)
-    axes.tick_params(axis="x", labelsize=7)
+    axes.set_xlabel("µJ an inference, modelled", fontsize="small")
+    axes.tick_params(axis="x", labelsize="small")
     axes.grid(visible=False, axis="y")

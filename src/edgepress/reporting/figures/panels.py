@@ -97,7 +97,7 @@ def note(dataset: str, text: str) -> Figure:
 def blank(axes: Axes, text: str) -> None:
     """Leave a panel of a page without points, and say why."""
     axes.set_xticks([])
-    axes.text(0.5, 0.5, text, ha="center", color="#777777", transform=axes.transAxes, fontsize=7)
+    axes.text(0.5, 0.5, text, ha="center", color="#777777", transform=axes.transAxes, fontsize="small")
 
 
 def _share_measures(row: Sequence[Axes], network: str, columns: Sequence[Column]) -> None:

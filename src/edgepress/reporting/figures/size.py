@@ -20,8 +20,6 @@ from edgepress.reporting.selection import pareto_front
 
 _MOST_TICKS = 6
 _LEAST_SPAN = 3  # of an axis, from its one end to the other
-_CHAIN_MARKER = "P"
-_PEER_MARKER = "X"
 _BYTE_UNITS = (("MB", 1e6), ("kB", 1e3), ("B", 1))
 _UNITS = (("G", 1e9), ("M", 1e6), ("k", 1e3), ("", 1))
 
@@ -73,14 +71,12 @@ def _points(axes: Axes, points: pd.DataFrame, quality: Quality, cost: Cost) -> N
 
 def _front(axes: Axes, means: pd.DataFrame, quality: Quality, cost: Cost, **look: Any) -> None:
     front = pareto_front(means, quality, cost.column)
-    axes.plot(front[cost.column], quality.scale * front.quality, zorder=2, **look)
+    alone: style.Look = {"marker": "o", "markersize": 8, "markerfacecolor": "none"} if len(front) == 1 else {}
+    axes.plot(front[cost.column], quality.scale * front.quality, zorder=2, **look, **alone)
 
 
 def _point(method: str, family: str) -> style.Look:
-    """The look of a point: chains of methods share a marker, and so do other libraries."""
-    look = style.look(method)
-    marker = _PEER_MARKER if family == registry.PEER else _CHAIN_MARKER if "_then_" in family else look["marker"]
-    return {"color": look["color"], "marker": marker}
+    return {"color": style.colour(method), "marker": style.marker(method, family)}
 
 
 def entries(means: pd.DataFrame) -> list[Line2D]:
@@ -94,9 +90,9 @@ def entries(means: pd.DataFrame) -> list[Line2D]:
     for method, family in means[["method", "family"]].drop_duplicates().itertuples(index=False, name=None):
         look = _point(method, family)
         if "_then_" in family:
-            marks["a chain of methods"] = {"marker": _CHAIN_MARKER}
+            marks["a chain of methods"] = {"marker": style.CHAIN_MARKER}
         elif family == registry.PEER:
-            marks["another library"] = {"marker": _PEER_MARKER}
+            marks["another library"] = {"marker": style.PEER_MARKER}
         elif style.rounding(method) in style.ROUNDINGS:
             marks[style.rounding(method)] = {"marker": look["marker"]}
         if style.codebook(method) != style.post_training(style.unchained(method)):

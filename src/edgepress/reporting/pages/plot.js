@@ -12,7 +12,11 @@ const PATHS = {
   "diamond-tall": "M6 .5L9.5 6 6 11.5 2.5 6z",
   diamond: "M6 1L11 6 6 11 1 6z",
   octagon: "M4 1h4l3 3v4l-3 3H4L1 8V4z",
+  "triangle-left": "M1.5 6L10.5 1v10z",
+  "triangle-right": "M10.5 6L1.5 1v10z",
+  hexagon2: "M1 6l2.5-4.4h5L11 6 8.5 10.4h-5z",
   cross: "M4 1h4v3h3v4H8v3H4V8H1V4h3z",
+  x: "M3 1l3 3 3-3 2 2-3 3 3 3-2 2-3-3-3 3-2-2 3-3-3-3z",
   star: "M6 .5l1.6 3.7 4 .4-3 2.7.9 4L6 9.2 2.5 11.3l.9-4-3-2.7 4-.4z",
 };
 const isDark = matchMedia("(prefers-color-scheme: dark)");
