@@ -50,6 +50,8 @@ _COLOURS = {
     "gptq": "#DC267F",
     "adaround": "#785EF0",
     "mixed": "#1B5E20",
+    "bias_corrected": "#7A9A01",
+    "channels_l1": "#00798C",
     "obs": "#8E44AD",
     "obs_global": "#5B2C6F",
     "magnitude": "#E69F00",
@@ -59,7 +61,7 @@ _COLOURS = {
 ROUNDINGS = ("nearest", "stochastic", "dithered")
 _MARKERS = {"nearest": "o", "stochastic": "^", "dithered": "v", "midrise": "s", "multipoint": "p",
             "multipoint_fixed": "h", "lsq": "d", "magnitude": "D", "magnitude_global": "D", "random": "D",
-            "obs": "D", "obs_global": "D", "gptq": "<", "mixed": ">", "adaround": "H", "fp32": "*"}  # fmt: skip
+            "obs": "D", "obs_global": "D", "channels_l1": "D", "gptq": "<", "mixed": ">", "adaround": "H", "fp32": "*"}  # fmt: skip
 CHAIN_MARKER, PEER_MARKER = "P", "X"
 _LINES = {"stochastic": (0, (3, 1.5)), "dithered": (0, (1, 1)), "multipoint_fixed": (0, (3, 1.5)),
           "magnitude_global": (0, (3, 1.5))}  # fmt: skip
