@@ -215,6 +215,6 @@ def unknown(kind: str, name: str, known: Mapping[str, Any]) -> str:
     near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
     names = sorted(known)
     if len(names) > _LISTED:
-        names = [*names[:_LISTED], f"and {len(names) - _LISTED} more, which README.md tells"]
+        names = [*names[:_LISTED], f"and {len(names) - _LISTED} more, which `edgepress list` shows"]
     hint = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(names)}."
     return f"there is no {kind} {name!r}; {hint}"

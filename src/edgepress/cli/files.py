@@ -141,7 +141,7 @@ def _level(asked: argparse.Namespace) -> Level:
         if name not in registry.methods():
             raise UserError(registry.unknown("method", name, registry.methods()))
         if registry.methods()[name].retrains:
-            raise UserError(f"'{name}' trains the network again, which takes a config: see README.md")
+            raise UserError(f"'{name}' trains the network again, which takes a config and `snakemake`: see README.md")
     given = {"bits": asked.bits, "act_bits": asked.act_bits, "sparsity": asked.sparsity}
     sweeps = set().union(*(registry.methods()[name].sweeps for name in asked.method))
     if not sweeps:
