@@ -79,6 +79,7 @@ def test_a_library_that_fails_is_a_row_with_its_reason(bench, plugin, tmp_path):
         (split, "failed", "NotImplementedError: 8 bits are too few") for split in SPLITS
     ]
     assert "bytes" not in rows[0]
+    assert [path.name for path in tmp_path.iterdir()] == ["w16"]
 
 
 def test_a_library_that_is_not_there_is_a_row_that_says_how_to_install_it(bench, plugin, tmp_path):

@@ -11,6 +11,7 @@ Needs the packages of the extra ``peers``; without them, rows say how to install
 from __future__ import annotations
 
 import copy
+import shutil
 import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -79,6 +80,7 @@ def sweep(bench: Bench, name: str, folder: Path) -> Iterator[list[dict[str, Any]
             rows = _rows(bench, entry.load()(), identity, level, folder / str(level))
         except Exception as error:  # whatever another library raises on a network that it was not made for
             traceback.print_exc()
+            shutil.rmtree(folder / str(level), ignore_errors=True)  # half a file would be timed, say
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
             rows = bench.rows_without_network(identity, "failed", reason)
         yield rows

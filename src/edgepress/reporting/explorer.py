@@ -26,7 +26,8 @@ _DIGITS = 6
 _NEAR_POINTS, _NEAR_RATIO = 5, 2  # how far from full precision "near" is: points of accuracy, times the error
 _CHAIN_MARKER = "P"
 _SYMBOLS = {"o": "circle", "^": "triangle-up", "v": "triangle-down", "s": "square", "p": "pentagon", "h": "hexagon",
-            "d": "diamond-tall", "D": "diamond", "*": "star", "8": "octagon", "P": "cross"}  # fmt: skip
+            "d": "diamond-tall", "D": "diamond", "*": "star", "8": "octagon", "P": "cross",
+            "<": "triangle-left", ">": "triangle-right", "H": "hexagon2"}  # fmt: skip
 _DARK, _CONTRAST = 0.009, 4.5  # luminance of the dark page in page.css, and the contrast that a colour must have on it
 
 

@@ -47,6 +47,11 @@ _COLOURS = {
     "multipoint": "#332288",
     "multipoint_fixed": "#332288",
     "lsq": "#444444",
+    "gptq": "#DC267F",
+    "adaround": "#785EF0",
+    "mixed": "#1B5E20",
+    "obs": "#8E44AD",
+    "obs_global": "#5B2C6F",
     "magnitude": "#E69F00",
     "magnitude_global": "#8C510A",
     "random": "#999999",
@@ -54,7 +59,7 @@ _COLOURS = {
 ROUNDINGS = ("nearest", "stochastic", "dithered")
 _MARKERS = {"nearest": "o", "stochastic": "^", "dithered": "v", "midrise": "s", "multipoint": "p",
             "multipoint_fixed": "h", "lsq": "d", "magnitude": "D", "magnitude_global": "D", "random": "D",
-            "fp32": "*"}  # fmt: skip
+            "obs": "D", "obs_global": "D", "gptq": "<", "mixed": ">", "adaround": "H", "fp32": "*"}  # fmt: skip
 _LINES = {"stochastic": (0, (3, 1.5)), "dithered": (0, (1, 1)), "multipoint_fixed": (0, (3, 1.5)),
           "magnitude_global": (0, (3, 1.5))}  # fmt: skip
 _MARGIN = 0.05  # inches above and below what is drawn

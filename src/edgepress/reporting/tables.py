@@ -22,7 +22,7 @@ _DECIDED = ["division", "cost", "budget", "limit", "method", "level", "spent", "
 _MULTIPOINT = "multipoint"
 _MOST_POINT_BITS = 8
 _ENDS = ("", "_low", "_high")
-_HEADINGS = {"kwh": "kWh", "co2e_g": "g CO2e", "inferences": "paid back after"}
+_HEADINGS = {"kwh": "kWh", "co2e_g": "g CO2e", "inferences": "inferences until paid back"}
 
 
 def full_precision(metrics: pd.DataFrame) -> pd.DataFrame:
@@ -77,9 +77,20 @@ def decide(metrics: pd.DataFrame, costs: CostTables) -> pd.DataFrame:
     for _, rows in metrics.groupby("dataset", sort=False):
         joined = costs.join(over_seeds(rows))
         again = retrained(joined)
-        for division, of_division in (("closed", ~again), ("open", again | (joined.method == "fp32"))):
-            tables += [_within(joined[of_division], cost, division, quality_of(rows)) for cost in taken(joined)]
+        divisions = {"closed": joined[~again], "open": joined[again | (joined.method == "fp32")]}
+        found = pd.concat(
+            _within(points, cost, division, quality_of(rows))
+            for division, points in divisions.items()
+            for cost in taken(joined)
+        )
+        tables.append(found.sort_values("network", kind="stable", key=_in_order(joined.network)))
     return pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True)
+
+
+def _in_order(names: pd.Series) -> Callable[[pd.Series], pd.Series]:
+    """The key that sorts names as they first appear."""
+    places = {name: place for place, name in enumerate(names.unique())}
+    return lambda column: column.map(places)
 
 
 def _within(points: pd.DataFrame, cost: Cost, division: str, quality: Quality) -> pd.DataFrame:
@@ -123,7 +134,9 @@ def latency(costs: CostTables) -> pd.DataFrame:
     shown["times"] = ["" if pd.isna(value) else f"{value:.2f} ×" for value in ratio]
     shown["source"] = table.source.fillna("unavailable")
     shown["reason"] = table.reason.fillna("")
-    return readable(shown)
+    untimed = shown.ms == ""
+    shown["batch"] = shown.batch.astype("string").where(~untimed, "")
+    return readable(shown.drop_duplicates())
 
 
 def trainings(costs: CostTables) -> pd.DataFrame:

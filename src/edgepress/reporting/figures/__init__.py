@@ -6,9 +6,9 @@ them.
 """
 
 from edgepress.reporting.figures.claims import evidence
-from edgepress.reporting.figures.gains import breakdown, gains, layer_bits
+from edgepress.reporting.figures.fronts import breakdown, gains, layer_bits
 from edgepress.reporting.figures.pairs import qat, quantize_prune
-from edgepress.reporting.figures.recipes import recipes
+from edgepress.reporting.figures.progress import recipes
 from edgepress.reporting.figures.size import pareto
 from edgepress.reporting.figures.sweeps import change, precision, pruning
 from edgepress.reporting.figures.training import training_curves

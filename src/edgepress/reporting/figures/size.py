@@ -19,6 +19,7 @@ from edgepress.reporting.results import Quality, over_seeds, quality_of, retrain
 from edgepress.reporting.selection import pareto_front
 
 _MOST_TICKS = 6
+_LEAST_SPAN = 3  # of an axis, from its one end to the other
 _CHAIN_MARKER = "P"
 _PEER_MARKER = "X"
 _BYTE_UNITS = (("MB", 1e6), ("kB", 1e3), ("B", 1))
@@ -123,8 +124,9 @@ def short(number: float, units: Sequence[tuple[str, float]] = _UNITS) -> str:
 def ticks(axes: Axes, cost: Cost, most: int) -> None:
     """Round numbers on the logarithmic axis of a cost, as dense as ``most`` of them allow."""
     low, high = axes.get_xlim()
-    if high / low < 1.5:
-        low, high = low / 1.5, high * 1.5
+    if high / low < _LEAST_SPAN:
+        wider = (_LEAST_SPAN * low / high) ** 0.5
+        low, high = low / wider, high * wider
         axes.set_xlim(low, high)
     for steps in ((1, 1.5, 2, 3, 4, 5, 7), (1, 2, 5), (1, 3), (1,)):
         places = [step * 10.0**decade for decade in range(-6, 16) for step in steps if low <= step * 10**decade <= high]
