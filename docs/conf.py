@@ -18,8 +18,7 @@ default_role = "code"  # docstrings write `names` so
 
 autodoc_member_order = "bysource"
 toc_object_entries = False  # hundreds of names beside each page
-autodoc_typehints = "description"
-autodoc_typehints_description_target = "documented_params"
+maximum_signature_line_length = 90
 autodoc_inherit_docstrings = False  # those of torch refer to pages of its own
 
 html_theme = "furo"

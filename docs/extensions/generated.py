@@ -64,10 +64,16 @@ def _write_modules() -> None:
         if parts and not any(part.startswith("_") for part in parts):
             pages.setdefault(parts[0], []).append(".".join([library.name, *parts]))
     for page, modules in pages.items():
-        sections = (f"{name}\n{'=' * len(name)}\n\n.. automodule:: {name}\n   :members:\n" for name in modules)
+        sections = [_documented(name, "-" if place else "=") for place, name in enumerate(modules)]
         _write(GENERATED / "api" / f"{page}.rst", "\n".join(sections))
     toctree = "\n".join(f"   api/{page}" for page in pages)
     _write(GENERATED / "modules.rst", f"Every module\n============\n\n.. toctree::\n   :maxdepth: 1\n\n{toctree}\n")
+
+
+def _documented(module: str, underline: str) -> str:
+    """A section with the docstrings of a module, but not of what it takes from others."""
+    title = f"{module}\n{underline * len(module)}"
+    return f"{title}\n\n.. automodule:: {module}\n   :members:\n   :ignore-module-all:\n"
 
 
 def _write(path: Path, text: str) -> None:

@@ -68,7 +68,7 @@ class RunConfig(CellConfig, OwnConfig):
         "starter",
         max_length=64,
         pattern=f"^{checks.NAME}$",
-        description="name of the run; its results are in results/<run>/",
+        description="name of the run; its results are in `results/<run>/`",
     )
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="where networks are trained and evaluated; `auto` takes a GPU where there is one"
