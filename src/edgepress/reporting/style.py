@@ -61,7 +61,8 @@ _COLOURS = {
 ROUNDINGS = ("nearest", "stochastic", "dithered")
 _MARKERS = {"nearest": "o", "stochastic": "^", "dithered": "v", "midrise": "s", "multipoint": "p",
             "multipoint_fixed": "h", "lsq": "d", "magnitude": "D", "magnitude_global": "D", "random": "D",
-            "obs": "D", "obs_global": "D", "channels_l1": "D", "gptq": "<", "mixed": ">", "adaround": "H", "fp32": "*"}  # fmt: skip
+            "obs": "D", "obs_global": "D", "channels_l1": "D", "gptq": "<", "mixed": ">", "adaround": "H",
+            "fp32": "*"}  # fmt: skip
 CHAIN_MARKER, PEER_MARKER = "P", "X"
 _LINES = {"stochastic": (0, (3, 1.5)), "dithered": (0, (1, 1)), "multipoint_fixed": (0, (3, 1.5)),
           "magnitude_global": (0, (3, 1.5))}  # fmt: skip
