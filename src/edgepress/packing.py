@@ -32,7 +32,7 @@ from edgepress.encodings import Encoding, Reader
 from edgepress.files import FileError
 from edgepress.widths import with_state
 
-FORMAT = 1
+FORMAT = 2
 MAX_LAYOUT = 1 << 26  # bytes of a layout once inflated
 MAX_ENTRIES = 1 << 29  # of all tensors together, 2 GB once unpacked: what a hostile file of a few bytes can ask for
 

@@ -110,16 +110,16 @@ DAMAGED = {
         CURE,
     ),
     "a second tensor": (
-        safetensors.numpy.save({"payload": np.zeros(3, np.uint8), "b": np.zeros(3)}, {"edgepress": '{"format":1}'}),
-        "is not a packed network of format 1",
+        safetensors.numpy.save({"payload": np.zeros(3, np.uint8), "b": np.zeros(3)}, {"edgepress": '{"format":2}'}),
+        "is not a packed network of format 2",
         CURE,
     ),
-    "another version of the format": (container([], format=packing.FORMAT + 1), "not a packed network of format 1"),
-    "no checksum": (raw(bytes(4), '{"format":1,"layout":[["a",[1],["f32"]]]}'), "its checksum does not fit", CURE),
+    "an earlier format": (container([], format=packing.FORMAT - 1), "not a packed network of format 2"),
+    "no checksum": (raw(bytes(4), '{"format":2,"layout":[["a",[1],["f32"]]]}'), "its checksum does not fit", CURE),
     "a wrong checksum": (container([["a", [1], ["f32"]]], bytes(4), crc32=0), "its checksum does not fit", CURE),
     "a header that is no JSON": (raw(about="{nope"), "or is damaged", "Expecting property name", CURE),
-    "a header that is a list": (raw(about="[]"), "is not a packed network of format 1", CURE),
-    "a header that is null": (raw(about="null"), "is not a packed network of format 1", CURE),
+    "a header that is a list": (raw(about="[]"), "is not a packed network of format 2", CURE),
+    "a header that is null": (raw(about="null"), "is not a packed network of format 2", CURE),
     "a header nested without end": (raw(about="[" * 100_000), "or is damaged", "recursion", CURE),
 }
 
