@@ -84,6 +84,8 @@ def test_it_trains_on_small_images_or_says_that_it_takes_none(case):
     name, data, network = case
     if networks.parameter_count(network) > 20_000_000 or len(data.input_shape) != 3:
         pytest.skip("minutes on a CPU, or no images")
+    data = small_data("image", data.task, side=16)
+    network = networks.build(name, data, seed=0)
     settings = Training(lr=0.01, batch_size=8, max_epochs=2, patience=2, resolutions=[0.5, 1.0])
     if name.startswith("dnn"):
         with pytest.raises(ValueError, match="takes no images of 8×8"):

@@ -124,7 +124,7 @@ def test_it_reconstructs_on_quantized_activations(network, classes):
 
 
 def test_after_another_quantizer_it_has_nothing_to_round(network, classes):
-    with pytest.raises(ValueError, match="must be the first step"):
+    with pytest.raises(ValueError, match="before others"):
         compress([create("midrise"), create("gptq")], network, classes, Level(bits=4), generator_for(0))
 
 
