@@ -6,7 +6,6 @@ import torch
 from edgepress.datasets import SPLITS, Prepared
 
 
-
 def small_data(kind: str, task: str, rows: int = 24, side: int = 8) -> Prepared:
     shape = (1, side, side) if kind == "image" else (7,)
     generator = torch.Generator().manual_seed(0)
