@@ -193,6 +193,17 @@ def test_a_runtime_s_file_is_timed_beside_ours(compressed):
         assert row["accuracy"] == rows[row["level"]]["accuracy"]
 
 
+def test_onnx_runtime_computes_its_own_file_in_integers(compressed, tmp_path):
+    name, _, _, folder = compressed
+    if name != "onnxruntime":
+        pytest.skip("it is about that peer")
+    import onnx
+
+    latency.session((folder / "w8a8/model.onnx").read_bytes(), str(tmp_path / "optimized.onnx"))
+    kernels = [node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node]
+    assert kernels.count("QLinearConv") == 9 and "Conv" not in kernels
+
+
 def test_torchao_leaves_convolutions_of_one_channel_as_they_are():
     torchao = registry.peers()["torchao"].load()()
     network = fold_batch_norm(trained("ds_cnn").network)
