@@ -37,7 +37,7 @@ def _compare(asked: argparse.Namespace) -> int:
 
     from edgepress.reporting import comparison
 
-    with plainly(ValueError, KeyError, AttributeError):
+    with plainly(ValueError):
         compared = comparison.compare(before, after, asked.split)
     table = comparison.readable(compared)
     lines = table if asked.all else table.head(_MOST_LINES)

@@ -86,12 +86,16 @@ def t_interval(values: pd.Series) -> tuple[float, float]:
 def load(path: str | Path) -> pd.DataFrame:
     """The rows of a metrics.csv with status ok, and their ``quality``: accuracy, or MSE where there is none.
 
-    The registry then knows the user's own methods that the run's manifest, beside it, tells of.
+    The registry then knows the user's own methods that the run's manifest, beside it, tells of. Raises ValueError where
+    columns are missing.
     """
     manifest = Path(path).with_name("manifest.json")
     if manifest.exists():
         registry.set_own(json.loads(manifest.read_text(encoding="utf-8")).get("own", {}))
     rows = pd.read_csv(path, dtype={"level": "string", "reason": "string"})
+    missing = [name for name in (*CELL, "seed", "status", "accuracy", "mse") if name not in rows]
+    if missing:
+        raise ValueError(f"{path} is no metrics.csv of a run: it has no column {', '.join(missing)}")
     rows = rows[rows.status == "ok"].copy()
     rows["quality"] = rows.accuracy.fillna(rows.mse)
     return rows
