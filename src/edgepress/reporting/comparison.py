@@ -48,8 +48,8 @@ def compare(before: str | Path, after: str | Path, split: str = "test") -> Compa
     """Compare two tables of metrics on a split, seed by seed where they have the same seeds.
 
     A cell is ``identical`` where its rows, of all splits, are the same bytes, and ``differs`` where the interval of
-    what changed in its quality or its bytes does not hold 0. Raises ValueError where they share no cell on the split, or
-    one is no table of metrics.
+    what changed in its quality or its bytes does not hold 0. Raises ValueError where they share no cell on the split,
+    or one is no table of metrics.
     """
     seeds = [_per_seed(path, split) for path in (before, after)]
     texts = [_rows_as_text(path) for path in (before, after)]
