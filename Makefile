@@ -1,8 +1,11 @@
 # make run: the starter run, from nothing to its report.    make test: the same set-up, then the tests.
 # make study: the study's data sets and networks; hours on a CPU, goes on where it was.
 # make replicate: what the study published, recomputed (config/replication.yaml says from where).
+# make test-peers: other libraries (`peers` in a config) for real; installs some 230 MB.
 # make test-kill: a run killed at two dozen random moments; minutes.
 # make test-cluster: the run through a private SLURM on this host; needs root, and slurm-wlm and munge of Debian.
+# make test-browser: the report's pages in a browser; needs chromium and chromium-driver of Debian.
+# make docs: the site, into build/docs.
 # make test-all: make test and make test-cluster side by side.
 # make lint: what CI refuses.    make bench: the speed of what is ours, against copying memory.
 # CONFIG=config/mine.yaml make run: another run.
@@ -15,7 +18,7 @@ EXTRAS := dev hardware energy deploy
 PYTEST := $(BIN)/pytest --numprocesses logical --dist loadfile --no-loadscope-reorder
 TESTS := tests/workflow tests/contract tests/unit
 
-.PHONY: run study replicate test test-kill test-cluster test-all lint bench clean
+.PHONY: run study replicate test test-peers test-kill test-cluster test-all test-browser docs lint bench clean
 
 run: .venv/installed
 	$(BIN)/snakemake --cores all --configfile $(CONFIG)
@@ -31,11 +34,21 @@ replicate:
 test: .venv/installed-dev
 	$(PYTEST) $(TESTS)
 
+test-peers: .venv/installed-dev .venv/installed-peers
+	$(BIN)/pytest -ra tests/unit/test_peers.py
+
 test-kill: .venv/installed-dev
 	$(BIN)/pytest -m kill
 
 test-cluster: .venv/installed-dev .venv/installed-cluster
 	$(BIN)/pytest -ra tests/cluster
+
+test-browser: .venv/installed-dev
+	$(BIN)/pytest -ra tests/browser
+
+docs: .venv/installed .venv/installed-docs
+	$(BIN)/python -m sphinx --builder html --fail-on-warning --keep-going --quiet --jobs auto docs build/docs
+	@echo "The site is $$PWD/build/docs/index.html"
 
 test-all: .venv/installed-dev .venv/installed-cluster
 	$(PYTEST) -ra tests/cluster $(TESTS)
@@ -63,8 +76,12 @@ bench: .venv/installed-dev
 	$(BIN)/python -m pip install --quiet $(EXTRAS:%=--requirement envs/requirements-%.lock)
 	touch $@
 
-.venv/installed-cluster: .venv/installed envs/requirements-cluster.lock
-	$(BIN)/python -m pip install --quiet --requirement envs/requirements-cluster.lock
+.venv/installed-cluster .venv/installed-docs: .venv/installed-%: .venv/installed envs/requirements-%.lock
+	$(BIN)/python -m pip install --quiet --requirement envs/requirements-$*.lock
+	touch $@
+
+.venv/installed-peers: .venv/installed envs/requirements-peers.lock
+	$(BIN)/python -m pip install --quiet --no-deps --requirement envs/requirements-peers.lock
 	touch $@
 
 clean:

@@ -19,7 +19,9 @@ if CONFIG.replication:
 else:
 
     include: "rules/train.smk"
+    include: "rules/recipes.smk"
     include: "rules/compress.smk"
+    include: "rules/peers.smk"
     include: "rules/hardware.smk"
     include: "rules/deploy.smk"
     include: "rules/collect.smk"

@@ -1,12 +1,17 @@
-# The cells are targets, too: one that is missing is made although a metrics.csv, of a run that failed, is there.
-TARGETS = [
-    *[cell.metrics for cell in CELLS],
+# What not every run has, by its name.
+OPTIONAL = {
+    **({"hardware": f"{RESULTS}/hardware.csv"} if SIMULATIONS else {}),
+    **({"latency": f"{RESULTS}/latency.csv"} if TIMED else {}),
+    **({"energy": f"{RESULTS}/energy.csv"} if CONFIG.energy else {}),
+    **({"recipes": f"{RESULTS}/recipes.csv"} if FOLLOWED else {}),
+}
+COLLECTED = [
     f"{RESULTS}/metrics.csv",
     f"{RESULTS}/timings.csv",
-    *([f"{RESULTS}/hardware.csv"] if SIMULATIONS else []),
-    *([f"{RESULTS}/latency.csv"] if TIMED else []),
-    *([f"{RESULTS}/energy.csv"] if CONFIG.energy else []),
+    *OPTIONAL.values(),
 ]
+# The cells are targets, too: one that is missing is made although a metrics.csv, of a run that failed, is there.
+TARGETS = [*[cell.metrics for cell in CELLS], *COLLECTED]
 REPORT = f"{RESULTS}/report/index.html"
 
 
@@ -53,7 +58,11 @@ rule collect_timings:
         jobs=lambda wildcards: [
             {**training, "job": job, "benchmark": f"{BENCHMARKS}/{TRAINED}/{job}.tsv".format(**training)}
             for training in TRAININGS
-            for job in ["train", *[job.name for job in JOBS[training["dataset"], training["network"]]]]
+            for job in [
+                "train",
+                *[job.name for job in JOBS[training["dataset"], training["network"]]],
+                *[job.name for job in PEER_JOBS[training["dataset"], training["network"]]],
+            ]
         ],
     message:
         "Collecting what the jobs took"

@@ -4,6 +4,7 @@ import sys
 
 from edgepress import config as run_config
 from edgepress import config_text, logs, metrics, provenance, registry, reporting, runs, sources
+from edgepress.recipes import RECIPES
 from snakemake.utils import update_config
 
 if not workflow.config_settings.configfiles:
@@ -43,15 +44,12 @@ TRAINED = "{dataset}/{network}/seed{seed}"
 MODEL = f"{RESULTS}/{TRAINED}/fp32/model.safetensors"
 
 # The files that the data sets of this run are made of; those that are embedded have none.
-SOURCES = {
-    dataset: files
-    for dataset, files in sources.load(f"{workflow.basedir}/data/sources.yaml").items()
-    if dataset in CONFIG.datasets
-}
+SOURCES = {dataset: files for dataset, files in sources.load().items() if dataset in CONFIG.datasets}
 
 # What is done to each network, and the jobs that compress it.
 SETTINGS = {} if CONFIG.replication else CONFIG.cells()
 JOBS = {place: cell.jobs() for place, cell in SETTINGS.items()}
+PEER_JOBS = {place: cell.peer_jobs() for place, cell in SETTINGS.items()}
 TRAININGS = [
     {"dataset": dataset, "network": network, "seed": seed}
     for (dataset, network), cell in SETTINGS.items()
@@ -72,7 +70,7 @@ CELLS = [
     for training in TRAININGS
     for cell in metrics.cells(
         training,
-        JOBS[training["dataset"], training["network"]],
+        JOBS[training["dataset"], training["network"]] + PEER_JOBS[training["dataset"], training["network"]],
         results=f"{RESULTS}/{TRAINED}".format(**training),
         log_folder=f"{LOGS}/{TRAINED}".format(**training),
         data=WAY_TO_DATA[training["dataset"]],

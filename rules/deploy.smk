@@ -11,6 +11,9 @@ rule measure_latency:
     input:
         data=PREPARED,
         model=MODEL,
+        peers=lambda wildcards: [
+            f"{RESULTS}/{TRAINED}/{job.name}/files" for job in PEER_JOBS[wildcards.dataset, wildcards.network]
+        ],
     output:
         f"{RESULTS}/{TRAINED}/latency.csv",
     log:
@@ -18,7 +21,7 @@ rule measure_latency:
     benchmark:
         f"{BENCHMARKS}/{TRAINED}/latency.tsv"
     conda:
-        "../envs/deploy.yaml"
+        "../envs/peers.yaml" if PEERS else "../envs/deploy.yaml"
     threads: workflow.resource_settings.cores or CONFIG.threads
     resources:
         mem_mb=4000,
@@ -26,9 +29,14 @@ rule measure_latency:
     params:
         levels=lambda wildcards: SETTINGS[wildcards.dataset, wildcards.network].latency,
         runtime=provenance.version("onnxruntime"),  # once it is installed, rows that were skipped are made again
+        peers=lambda wildcards: [job.name for job in PEER_JOBS[wildcards.dataset, wildcards.network]],
+        own=lambda wildcards: registry.own(
+            wildcards.network, *[job.name for job in PEER_JOBS[wildcards.dataset, wildcards.network]]
+        ),
         code=lambda wildcards: provenance.code_digest(
             SCRIPT.format("measure_latency"),
             registry.networks()[wildcards.network].module,
+            *[registry.peers()[job.name].module for job in PEER_JOBS[wildcards.dataset, wildcards.network]],
             "edgepress.methods.activations",
             "edgepress.methods.per_channel",
         ),

@@ -22,8 +22,6 @@ rule fetch_file:
     localrule: True
     conda:
         ENVIRONMENT
-    params:
-        catalogue=f"{workflow.basedir}/data/sources.yaml",
     message:
         "Fetching {wildcards.file} of {wildcards.dataset}"
     script:

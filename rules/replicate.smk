@@ -1,4 +1,6 @@
-TARGETS = [f"{RESULTS}/metrics.csv", f"{RESULTS}/tensors.csv"]
+COLLECTED = [f"{RESULTS}/metrics.csv", f"{RESULTS}/tensors.csv"]
+TARGETS = COLLECTED
+OPTIONAL = {}
 REPORT = f"{RESULTS}/report/replication.html"
 
 

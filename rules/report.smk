@@ -1,21 +1,33 @@
 # A job a notebook; what a notebook makes, and what it needs to have something to show, it declares in its own metadata.
 OFFERS = {dataset: set() for dataset in CONFIG.datasets}
 for (dataset, _), cell in SETTINGS.items():
-    OFFERS[dataset] |= cell.offers
+    OFFERS[dataset] |= cell.offers | ({"energy"} if CONFIG.energy else set())
 NOTEBOOKS = [
     notebook
     for notebook in reporting.notebooks(f"{workflow.basedir}/notebooks", "replication" if CONFIG.replication else "run")
-    if notebook.datasets(OFFERS)
+    if notebook.shown(OFFERS)
 ]
-SHOWN = {notebook.name: notebook.datasets(OFFERS) for notebook in NOTEBOOKS}
+SHOWN = {notebook.name: notebook.shown(OFFERS) for notebook in NOTEBOOKS}
 REPORT_FILES = [f"{RESULTS}/{path}" for notebook in NOTEBOOKS for path in notebook.files(SHOWN[notebook.name])]
 PUBLISHED = f"{workflow.basedir}/results/reference/published.csv"
 REPORT_CODE = provenance.code_digest(
     SCRIPT.format("render_notebook"),
-    SCRIPT.format("write_index"),
     *[
         f"edgepress.reporting.{module}"
-        for module in ("figures", "findings", "replication", "results", "selection", "style", "summary", "tables")
+        for module in (
+            "costs",
+            "figures",
+            "findings",
+            "packed",
+            "recipes",
+            "replication",
+            "results",
+            "retraining",
+            "selection",
+            "style",
+            "summary",
+            "tables",
+        )
     ],
 )
 
@@ -29,6 +41,7 @@ for notebook in NOTEBOOKS:
             metrics=f"{RESULTS}/metrics.csv",
             notebook=notebook.path,
             published=PUBLISHED if CONFIG.replication else [],
+            reads=[OPTIONAL[name] for name in notebook.reads if name in OPTIONAL],
         output:
             page=report(
                 f"{RESULTS}/report/{notebook.name}.html",
@@ -55,9 +68,13 @@ for notebook in NOTEBOOKS:
                     category="Tables",
                     labels={"table": table},
                 )
-                for table in notebook.tables
+                for table in notebook.table_names(SHOWN[notebook.name])
             ],
-            documents=[f"{RESULTS}/tables/{table}.{ending}" for table in notebook.tables for ending in ("md", "tex")],
+            documents=[
+                f"{RESULTS}/tables/{table}.{ending}"
+                for table in notebook.table_names(SHOWN[notebook.name])
+                for ending in ("md", "tex")
+            ],
         log:
             f"{LOGS}/report/{notebook.name}.log",
         benchmark:
@@ -68,7 +85,8 @@ for notebook in NOTEBOOKS:
             ENVIRONMENT
         params:
             about=notebook.about,
-            datasets=SHOWN[notebook.name],
+            datasets=list(SHOWN[notebook.name]),
+            style=CONFIG.figures.style,
             code=REPORT_CODE,
         message:
             f"Rendering the notebook {notebook.name}"
@@ -79,6 +97,7 @@ for notebook in NOTEBOOKS:
 rule report_index:
     input:
         metrics=f"{RESULTS}/metrics.csv",
+        others=COLLECTED[1:],
         notebooks=[notebook.path for notebook in NOTEBOOKS],
         pages=[f"{RESULTS}/report/{notebook.name}.html" for notebook in NOTEBOOKS],
     output:
@@ -97,8 +116,8 @@ rule report_index:
     conda:
         ENVIRONMENT
     params:
-        datasets=SHOWN,
-        code=REPORT_CODE,
+        shown=SHOWN,
+        code=provenance.code_digest(SCRIPT.format("write_index")),
     message:
         "Writing the report's first page"
     script:

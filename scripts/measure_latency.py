@@ -1,8 +1,10 @@
-"""Time one trained network on a real runtime, at each level that the config asks for."""
+"""Time one trained network on a real runtime, at each level that the config asks for, and the files of peers."""
+
+from pathlib import Path
 
 import torch
 
-from edgepress import metrics, networks, tensor_files
+from edgepress import metrics, networks, registry, tensor_files
 from edgepress.costs import latency
 from edgepress.datasets import Prepared
 from edgepress.files import FileError, write_atomically
@@ -11,9 +13,11 @@ from edgepress.sweep import Trained
 
 with job(snakemake.log[0], FileError):
     torch.set_num_threads(1)  # what is compared with the runtime's outputs is computed as elsewhere
+    registry.set_own(snakemake.params.own)
     name, seed = snakemake.wildcards.network, int(snakemake.wildcards.seed)
     data = Prepared.load(snakemake.input.data)
     network = networks.build(name, data)
     networks.load_inference_state(network, tensor_files.load(snakemake.input.model)[0])
-    rows = latency.measure(Trained(name, seed, network, data), snakemake.params.levels)
+    peers = dict(zip(snakemake.params.peers, map(Path, snakemake.input.peers), strict=True))
+    rows = latency.measure(Trained(name, seed, network, data), snakemake.params.levels, peers=peers)
     write_atomically(snakemake.output[0], metrics.to_csv(rows, latency.COLUMNS))

@@ -12,3 +12,5 @@ with job(snakemake.log[0], sources.FetchError, FileError):
         sources.check(path, sha256)
     prepared = datasets.prepare(snakemake.wildcards.dataset, snakemake.params.split_seed, Path(snakemake.params.raw))
     prepared.save(snakemake.output[0])
+    rows = ", ".join(f"{len(inputs):,} of {split}" for split, inputs in prepared.inputs.items())
+    print(f"{rows}; an example has the shape {prepared.input_shape}, and there are {prepared.outputs} outputs")

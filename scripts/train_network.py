@@ -31,16 +31,14 @@ with (
     registry.set_own(snakemake.params.own)
     device = training.choose_device(snakemake.params.device)
     data = Prepared.load(snakemake.input.data)
-    network = networks.build(name, data, seed)
     checkpoints = Checkpoints(snakemake.params.checkpoints, snakemake.params.code)
     weights, history = snakemake.params.weights, []
     if settings is None:
+        network = networks.build(name, data, seed)
         networks.load_all_from(network, weights)
         print(f"nothing is trained, the network is that of {weights}")
     else:
-        loaded = networks.begin_from(network, weights) if weights else []
-        print(f"{len(loaded)} tensors are those of {weights}" if weights else "all weights are trained from scratch")
-        training.freeze(network, loaded if snakemake.params.frozen else [])
+        network = training.begun(name, data, seed, weights, snakemake.params.frozen)
         history = training.train(network.to(device), data.to(device), settings, seed, show, checkpoints)
     model = tensor_files.to_bytes({key: value.cpu() for key, value in networks.inference_state(network).items()})
     trained = Trained(name, seed, network.cpu(), data)

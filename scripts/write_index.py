@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from edgepress.logs import job
-from edgepress.reporting import declared, render
+from edgepress.reporting import declared, index
 
 with job(snakemake.log[0]):
     notebooks = map(declared, snakemake.input.notebooks)
-    shown = {notebook: snakemake.params.datasets[notebook.name] for notebook in notebooks}
-    render.index(shown, Path(snakemake.input.metrics).parent, snakemake.output[0])
+    shown = {notebook: snakemake.params.shown[notebook.name] for notebook in notebooks}
+    index.write(shown, Path(snakemake.input.metrics).parent, snakemake.output[0])

@@ -38,7 +38,11 @@ class ActivationGrid:
         low, high = min(low, 0.0), max(high, 0.0)
         highest = (1 << bits) - 1
         step = max(np.float32((high - low) / highest), np.finfo(np.float32).tiny)
-        return cls(bits, float(str(np.float32(step))), round(-low / float(step)))
+        return cls(bits, _shortest(step), round(-low / float(step)))
+
+    def with_step(self, step: float | Tensor) -> ActivationGrid:
+        """The same codes, with their values that far apart."""
+        return ActivationGrid(self.bits, _shortest(step), self.zero_point)
 
     @property
     def highest(self) -> int:
@@ -48,6 +52,11 @@ class ActivationGrid:
     def quantize(self, values: Tensor) -> Tensor:
         """``values``, float32 of any shape, on the nearest level; beyond the ends, on the last one."""
         return torch.fake_quantize_per_tensor_affine(values, self.step, self.zero_point, 0, self.highest)
+
+
+def _shortest(step: float | np.float32 | Tensor) -> float:
+    """A float32 number as its shortest decimal."""
+    return float(str(np.float32(float(step))))
 
 
 class Quantize(nn.Module):

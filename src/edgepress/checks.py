@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, create_model
 from pydantic_core import PydanticCustomError
 
 from edgepress import registry
@@ -68,6 +68,42 @@ def _not_reference(run: str) -> str:
     return run
 
 
+def _known_steps(names: list[str]) -> list[str]:
+    for name in names:
+        known("method", name, registry.methods())
+    return names
+
+
+def _known_methods(names: list[str]) -> list[str]:
+    for name in _known_steps(names):
+        if not registry.methods()[name].sweeps:
+            raise wrong(f"'{name}' has no levels of its own; make it a step of one of the 'chains', after one that has")
+    return names
+
+
+def _all_or_named(peers: Any) -> Any:
+    return (list(registry.peers()) if peers else []) if isinstance(peers, bool) else peers
+
+
+def _known_peers(names: list[str]) -> list[str]:
+    for name in names:
+        known("peer", name, registry.peers())
+    return names
+
+
+def _fitting_networks(networks: dict[str, list[str]]) -> dict[str, list[str]]:
+    for dataset, names in networks.items():
+        known("data set", dataset, registry.datasets())
+        kind = registry.datasets()[dataset].input
+        for name in names:
+            known("network", name, registry.networks())
+            inputs = registry.networks()[name].inputs
+            if kind not in inputs:
+                raise wrong(f"'{name}' takes {' or '.join(inputs)} inputs but '{dataset}' is a {kind} data set; "
+                             f"give it another network")  # fmt: skip
+    return networks
+
+
 def _readable(parse: Callable[[str], Any]) -> AfterValidator:
     """Keeps a name that ``parse`` reads, and says what it says of another."""
 
@@ -84,6 +120,15 @@ def _readable(parse: Callable[[str], Any]) -> AfterValidator:
 RunName = Annotated[str, AfterValidator(_not_reference)]
 AllDistinct = AfterValidator(_distinct)
 Distinct = Annotated[list[T], Field(min_length=1), AllDistinct]
+StepNames = Annotated[Distinct[str], AfterValidator(_known_steps)]
+MethodNames = Annotated[Distinct[str], AfterValidator(_known_methods)]
+PeerNames = Annotated[
+    list[str],
+    AllDistinct,
+    AfterValidator(_known_peers),
+    BeforeValidator(_all_or_named, json_schema_input_type=bool | list[str]),
+]
+Networks = Annotated[dict[str, Distinct[str]], Field(min_length=1), AfterValidator(_fitting_networks)]
 Bits = Annotated[int, Field(ge=1, le=16)]
 Precision = Annotated[str, _readable(precision)]
 LevelName = Annotated[str, _readable(Level.parse)]

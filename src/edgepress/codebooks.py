@@ -30,6 +30,7 @@ from edgepress.distribution import quantiles_of, smooth_density, tukey_fences
 
 MAX_BITS = 16
 _BLOCK = 1 << 17
+_LARGEST = torch.finfo(torch.float32).max
 _SMALLEST_STEP, _LARGEST_REACH = 2.0**-100, 2.0**100  # beyond, float32 cannot hold a weight in steps
 _LLOYD_ROUNDS = 100
 _STEP_CANDIDATES = 100
@@ -68,7 +69,7 @@ class Codebook(ABC):
     @cached_property
     def levels(self) -> Tensor:
         """The levels, float32, shape (2^bits,), ascending."""
-        return self._levels().to(torch.float32)
+        return self._levels().clamp(-_LARGEST, _LARGEST).to(torch.float32)
 
     @abstractmethod
     def _levels(self) -> Tensor: ...
@@ -171,11 +172,16 @@ class Symmetric(Grid):
 class Sorted(Codebook):
     """Levels at any distance from each other, found by binary search."""
 
+    @cached_property
+    def _subtrahends(self) -> Tensor:
+        """The levels in float32, or in float64 where the distance between two could be too large for that."""
+        return self.levels if bool((self.levels[-1] - self.levels[0]).isfinite()) else self.levels.to(torch.float64)
+
     def _encode_block(self, weights: Tensor, noise: Tensor | None, codes: Tensor) -> None:
         below = torch.bucketize(weights, self.levels, right=True, out_int32=True)
         below.sub_(1).clamp_(0, max(0, self.size - 2))
-        low = torch.index_select(self.levels, 0, below)
-        high = torch.index_select(self.levels, 0, (below + 1).clamp_(max=self.size - 1))
+        low = torch.index_select(self._subtrahends, 0, below)
+        high = torch.index_select(self._subtrahends, 0, (below + 1).clamp_(max=self.size - 1))
         share = (weights - low).div_(high - low)
         if noise is None:
             goes_up = share >= 0.5
@@ -225,7 +231,11 @@ KINDS: dict[str, type[Codebook]] = {kind.kind: kind for kind in (Grid, Symmetric
 
 
 def uniform(weights: Tensor, bits: int) -> Grid:
-    """2^b levels evenly from the smallest weight to the largest."""
+    """2^b levels evenly from the smallest weight to the largest.
+
+    >>> uniform(torch.tensor([-1.0, 0.2, 2.0]), bits=2).levels
+    tensor([-1.,  0.,  1.,  2.])
+    """
     low, high = _extremes(weights)
     return Grid.of(bits, low, (high - low) / (_level_count(bits) - 1))
 
@@ -233,7 +243,7 @@ def uniform(weights: Tensor, bits: int) -> Grid:
 def uniform_iqr(weights: Tensor, bits: int) -> Grid:
     """2^b levels evenly between Tukey's fences, Q1 − 1.5·IQR and Q3 + 1.5·IQR; weights outside are clipped."""
     _extremes(weights)
-    low, high = tukey_fences(weights)
+    low, high = (min(max(fence, -_LARGEST), _LARGEST) for fence in tukey_fences(weights))
     return Grid.of(bits, low, (high - low) / (_level_count(bits) - 1))
 
 
@@ -279,6 +289,9 @@ def lloyd_max(weights: Tensor, bits: int) -> Table:
     It starts from levels as dense as the cube root of the weights' density, which is optimal for many levels
     (Panter and Dite 1951). Exact where there are no more distinct weights than levels. A level that no weight is
     nearest to stays.
+
+    >>> lloyd_max(torch.tensor([-1.0, -0.9, 0.1, 0.2]), bits=1).levels
+    tensor([-0.9500,  0.1500])
     """
     low, high = _extremes(weights)
     ordered = weights.detach().reshape(-1).to(torch.float64).sort().values
@@ -314,7 +327,7 @@ def least_error_steps(rows: Tensor, bits: int) -> Tensor:
     """
     half = _level_count(bits) / 2
     rows = rows.to(torch.float32)
-    largest = rows.abs().amax(dim=1) / max(half - 1, 0.5)
+    largest = (rows.abs().amax(dim=1) / max(half - 1, 0.5)).clamp(max=_LARGEST / half)
     unit = rows / largest.clamp(min=torch.finfo(torch.float32).tiny)[:, None]
     best, least = torch.ones_like(largest), torch.full_like(largest, torch.inf)
     levels = torch.empty_like(unit)
@@ -335,11 +348,11 @@ def _level_count(bits: int) -> int:
 
 
 def _extremes(weights: Tensor) -> tuple[float, float]:
-    """The smallest and largest weight. Raises ValueError where there is none or one is not finite."""
+    """The smallest and largest weight. Raises ValueError where there is none or one is not finite in float32."""
     if weights.numel() == 0:
         raise ValueError("an empty tensor has no codebook")
     low, high = (float(value) for value in torch.aminmax(weights.detach()))
-    if not (abs(low) < float("inf") and abs(high) < float("inf")):  # false for NaN, too
+    if not (abs(low) <= _LARGEST and abs(high) <= _LARGEST):  # false for NaN, too
         raise ValueError("weights that are NaN or infinite have no codebook")
     return low, high
 

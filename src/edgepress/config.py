@@ -11,227 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
 
 from edgepress import checks, own, registry
-from edgepress.checks import (
-    AllDistinct,
-    Bits,
-    Count,
-    Distinct,
-    LevelName,
-    Precision,
-    Seed,
-    Settings,
-    Share,
-    known,
-    wrong,
-)
+from edgepress.cells import CellConfig, ChainConfig
+from edgepress.checks import Distinct, Networks, Seed, Settings, known, wrong
 from edgepress.config_text import ConfigError, sentence
-from edgepress.jobs import Job
-from edgepress.levels import FULL_PRECISION, Level
 from edgepress.own import OwnConfig
+from edgepress.recipes import TrainingConfig
 from edgepress.sources import MIRROR_VARIABLE
-
-
-def _check_methods(names: list[str]) -> list[str]:
-    for name in names:
-        known("method", name, registry.methods())
-    return names
-
-
-def _check_chains(chains: dict[str, ChainConfig]) -> dict[str, ChainConfig]:
-    for name, chain in chains.items():
-        checks.new_name("chain", name, registry.methods() | {"fp32": None})
-        sweeps = set().union(*(registry.methods()[step].sweeps for step in chain.steps))
-        for swept in ("bits", "act_bits", "sparsity"):
-            if getattr(chain, swept) is not None and swept not in sweeps:
-                raise wrong(f"none of the steps of '{name}' has {swept}; leave it out, or add a step that has")
-        for step in chain.steps[1:]:
-            if registry.methods()[step].retrains:
-                raise wrong(f"'{step}' trains the network again, so it must be the first step of '{name}'")
-            if registry.methods()[step].first:
-                raise wrong(f"'{step}' changes the weights that it keeps, so it must be the first step of '{name}'")
-    return chains
-
-
-def _check_networks(networks: dict[str, list[str]]) -> dict[str, list[str]]:
-    for dataset, names in networks.items():
-        known("data set", dataset, registry.datasets())
-        kind = registry.datasets()[dataset].input
-        for name in names:
-            known("network", name, registry.networks())
-            inputs = registry.networks()[name].inputs
-            if kind not in inputs:
-                raise wrong(f"'{name}' takes {' or '.join(inputs)} inputs but '{dataset}' is a {kind} data set; "
-                             f"give it another network")  # fmt: skip
-    return networks
-
-
-class TrainingConfig(Settings):
-    """How networks are trained in full precision."""
-
-    lr: float = Field(0.01, gt=0, le=1, description="Adam's learning rate at the start; it falls to 0 along a cosine")
-    batch_size: Count = Field(128, description="examples a step")
-    max_epochs: Count = Field(40, description="passes over the training rows at most")
-    schedule: Literal["cosine", "onecycle"] = Field(
-        "cosine", description="`onecycle` first rises to `lr` over a third of the epochs"
-    )
-    weight_decay: float = Field(0.0, ge=0, lt=1, description="decoupled weight decay")
-    augment: Literal["none", "crop", "crop_flip"] = Field(
-        "none", description="random shifts of images by up to an eighth; `crop_flip` mirrors half of them, too"
-    )
-    label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of the target spread over all classes")
-    precision: Literal["auto", "float32", "bf16"] = Field(
-        "auto", description="arithmetic of a step; `auto` is bf16 on a GPU, twice as fast there and on recent CPUs"
-    )
-    patience: Count = Field(10, description="epochs without a better loss on val after which training ends")
-
-
-class ChainConfig(Settings):
-    """Methods applied one after the other, each to what the one before it stores."""
-
-    steps: Annotated[Distinct[str], AfterValidator(_check_methods)] = Field(description="the methods, in order")
-    bits: Distinct[Bits] | None = Field(None, description="bits a weight; None takes those of the run")
-    act_bits: Distinct[Bits] | None = Field(None, description="bits an activation; None takes those of the run")
-    sparsity: Distinct[Share] | None = Field(None, description="shares removed; None takes those of the run")
-
-
-class CellConfig(Settings):
-    """What is done to one network on one data set: its trainings, and how each of them is compressed."""
-
-    seeds: Distinct[Seed] = Field([0, 1, 2], description="trainings of each network; intervals are over them")
-    methods: Annotated[Distinct[str], AfterValidator(_check_methods)] = Field(
-        [
-            "midrise",
-            "nearest_uniform",
-            "nearest_uniform_iqr",
-            "nearest_histogram",
-            "nearest_normal",
-            "stochastic_uniform",
-            "stochastic_uniform_iqr",
-            "stochastic_histogram",
-            "stochastic_normal",
-            "magnitude",
-            "magnitude_global",
-            "random",
-        ],
-        description="ways to compress each trained network; `fp32`, full precision, is always there",
-    )
-    chains: Annotated[dict[str, ChainConfig], AfterValidator(_check_chains)] = Field(
-        {},
-        description="further methods by name, each a chain: `{steps: [nearest_uniform, magnitude], sparsity: [0.2]}`",
-    )
-    bits: Distinct[Bits] = Field(
-        [16, 12, 10, 8, 6, 4, 3, 2], description="bits a weight, 1–16, for the methods that quantize"
-    )
-    retraining_bits: Annotated[list[Bits], AllDistinct] | None = Field(
-        None,
-        description="bits a weight for the methods that train again; null takes those of `bits`, [] leaves them out",
-    )
-    act_bits: Distinct[Bits] = Field([8, 4], description="bits an activation, for the methods that quantize these")
-    sparsity: Distinct[Share] = Field(
-        [0.0, 0.25, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.97, 0.99],
-        description="shares of weights removed, from 0 to below 1, for the methods that prune",
-    )
-    retraining_sparsity: Annotated[list[Share], AllDistinct] | None = Field(
-        None,
-        description="shares removed by the methods that train again; null takes those of `sparsity`, "
-        "[] leaves these methods out",
-    )
-    draws: Count = Field(5, description="repetitions of each stochastic method")
-    splits: Distinct[Literal["train", "val", "test"]] = Field(
-        ["train", "val", "test"],
-        description="parts of the data on which quality is measured; things are chosen on val and reported on test",
-    )
-    fold_bn: bool = Field(
-        True, description="make BatchNorm part of the layer before it, but for methods that train the network again"
-    )
-    hardware: Annotated[list[Precision], AllDistinct] = Field(
-        [],
-        description="precisions whose energy and cycles an accelerator is simulated for, as in `[w8a8, w4a4]`, with "
-        "`w32a32` beside them; needs the extra `hardware`",
-    )
-    latency: Annotated[list[LevelName], AllDistinct] = Field(
-        [],
-        description="levels whose time on ONNX Runtime is measured, `[w32, w8a8]` say, on the first seed; needs the "
-        "extra `deploy`",
-    )
-    weights: str | None = Field(
-        None,
-        description="safetensors file that training begins from, where its tensors fit; null is from scratch. "
-        "`{seed}` in its name stands for the seed",
-    )
-    frozen: bool = Field(False, description="keep what `weights` gives as it is, and train the rest, a new head, alone")
-    training: TrainingConfig | None = Field(
-        TrainingConfig(),
-        description="how networks are trained; null trains none: `weights` hold all of the network, which is one seed",
-    )
-    retraining: TrainingConfig = Field(
-        TrainingConfig(lr=0.002, max_epochs=10), description="how the methods that train again do it"
-    )
-
-    @property
-    def simulated(self) -> list[str]:
-        """The precisions at which an accelerator is simulated: those asked for, if any, and full precision."""
-        return list(dict.fromkeys([FULL_PRECISION, *self.hardware])) if self.hardware else []
-
-    def weights_of(self, seed: object) -> str | None:
-        """The file that the training with this seed begins from."""
-        return self.weights and self.weights.replace("{seed}", f"{seed}")
-
-    def steps(self, method: str) -> list[str]:
-        """The methods that ``method`` consists of: those of a chain, or itself."""
-        return list(self.chains[method].steps) if method in self.chains else [method]
-
-    def retrains(self, method: str) -> bool:
-        """Whether the method, or a step of the chain, of that name trains the network again."""
-        return any(registry.methods()[step].retrains for step in self.steps(method))
-
-    def _sweeps(self, method: str) -> set[str]:
-        """The lists whose values, in every combination, are the levels of the method, or chain, of that name."""
-        return set().union(*(registry.methods()[step].sweeps for step in self.steps(method)))
-
-    def levels(self, method: str) -> list[str]:
-        """The names of the levels at which ``method``, or the chain of that name, runs."""
-        chain = self.chains.get(method)
-        sweeps = self._sweeps(method)
-        bits, sparsity = self.bits, self.sparsity
-        if self.retrains(method):
-            bits = bits if self.retraining_bits is None else self.retraining_bits
-            sparsity = sparsity if self.retraining_sparsity is None else self.retraining_sparsity
-        bits = (chain and chain.bits) or bits
-        act_bits = (chain and chain.act_bits) or self.act_bits
-        sparsity = (chain and chain.sparsity) or sparsity
-        return [
-            str(Level(bits=bit, act_bits=act_bit, sparsity=share))
-            for bit in (bits if "bits" in sweeps else [None])
-            for act_bit in (act_bits if "act_bits" in sweeps else [None])
-            for share in (sparsity if "sparsity" in sweeps else [None])
-        ]
-
-    def jobs(self) -> list[Job]:
-        """The jobs that compress a trained network.
-
-        The methods of a family share a job, because importing torch costs more than quantizing. Those that train
-        the network again share one a level.
-        """
-        jobs: dict[tuple[str, str], dict[str, list[str]]] = {}
-        for method in [*self.methods, *self.chains]:
-            family, levels = registry.family(self.steps(method)), self.levels(method)
-            if not self.retrains(method):
-                jobs.setdefault((family, ""), {})[method] = levels
-                continue
-            for level in levels:
-                jobs.setdefault((family, level), {})[method] = [level]
-        return [Job(family, level, methods) for (family, level), methods in jobs.items()]
-
-    @property
-    def offers(self) -> set[str]:
-        """What its results can show: the families of its methods, and for those that do not train the network again
-        what they are swept over, ``bits``, ``sparsity`` or ``act_bits+bits``, say.
-        """
-        names = [*self.methods, *self.chains]
-        sweeps = ("+".join(sorted(self._sweeps(name))) for name in names if not self.retrains(name))
-        return {*sweeps, *(registry.family(self.steps(name)) for name in names)}
-
 
 if TYPE_CHECKING:
     OverrideConfig = Settings  # a model that is made at run time is no type
@@ -268,6 +53,14 @@ class EnergyConfig(Settings):
     country: str = Field(pattern="^[A-Z]{3}$", description="country of the machine, three letters (ISO 3166)")
 
 
+class FiguresConfig(Settings):
+    """What the figures of the report are made for."""
+
+    style: Literal["ieee", "neurips", "talk"] = Field(
+        "ieee", description="what figures are made for: a paper of two columns, one of one column, or slides"
+    )
+
+
 class RunConfig(CellConfig, OwnConfig):
     """Everything that one config file asks for."""
 
@@ -275,7 +68,7 @@ class RunConfig(CellConfig, OwnConfig):
         "starter",
         max_length=64,
         pattern=f"^{checks.NAME}$",
-        description="name of the run; its results are in results/<run>/",
+        description="name of the run; its results are in `results/<run>/`",
     )
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="where networks are trained and evaluated; `auto` takes a GPU where there is one"
@@ -294,8 +87,9 @@ class RunConfig(CellConfig, OwnConfig):
         description="take the energy of each training, as in `{country: DEU}`, whose mix of electricity gives its CO2; "
         "needs the extra `energy`",
     )
+    figures: FiguresConfig = Field(FiguresConfig(), description="how figures are drawn")
     split_seed: Seed = Field(0, description="decides which rows are train, val and test (60/20/20)")
-    networks: Annotated[dict[str, Distinct[str]], Field(min_length=1), AfterValidator(_check_networks)] = Field(
+    networks: Networks = Field(
         {
             "digits": ["dnn_simple", "cnn"],
             "breast_cancer": ["dnn_simple", "dnn_complex"],
@@ -321,6 +115,14 @@ class RunConfig(CellConfig, OwnConfig):
             if cell.frozen and cell.weights is None:
                 raise wrong(f"'frozen' is true for {dataset}/{network}, but 'weights' names no file to keep as it is; "
                              f"name one, or leave 'frozen' out")  # fmt: skip
+            if cell.training is None and cell.recipes:
+                raise wrong(f"'training' of {dataset}/{network} is None, so there is nothing to compare; "
+                            f"leave 'recipes' out, or say how it is trained")  # fmt: skip
+            for name in ("training", "retraining"):
+                settings = getattr(cell, name)
+                if settings and len(settings.resolutions) > 1 and registry.datasets()[dataset].input != "image":
+                    raise wrong(f"'{name}.resolutions' of {dataset}/{network} are for images, and '{dataset}' is a "
+                                f"table; set them under 'overrides' for images alone")  # fmt: skip
         return self
 
     @property
@@ -400,6 +202,7 @@ def _settings_at(place: Sequence[str | int]) -> Mapping[str, Any]:
         "training": TrainingConfig,
         "retraining": TrainingConfig,
         "energy": EnergyConfig,
+        "figures": FiguresConfig,
         "replication": ReplicationConfig,
     }
     named: dict[str, type[BaseModel]] = {"overrides": CellConfig, "chains": ChainConfig, "own_networks": own.OwnNetwork}

@@ -67,6 +67,8 @@ def _faults(node: yaml.Node | None, parents: tuple[yaml.Node, ...], done: set[in
         yield node, "contains itself; write out what it should hold"
     elif node is None or id(node) in done:
         return
+    elif node.tag not in yaml.SafeLoader.yaml_constructors:
+        yield node, f"has a value tagged {node.tag!r}, which is not read; write a plain one, or put it into quotes"
     elif isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
         for key, value in node.value:

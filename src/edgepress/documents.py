@@ -1,12 +1,13 @@
 """The files of a checkout that follow from the code: the starter config, its schema, and tables for those who read.
 
 ``python -m edgepress.documents`` writes config/config.yaml, config/schema.json and the tables in config/README.md,
-results/README.md and docs/own.md anew.
+results/README.md, docs/own.md and docs/methods anew.
 """
 
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,35 @@ import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from edgepress.config import CellConfig, RunConfig, TrainingConfig
-from edgepress.costs import latency
+from edgepress import registry
+from edgepress.cells import CellConfig
+from edgepress.config import RunConfig
+from edgepress.costs import latency, progress
 from edgepress.files import write_atomically
 from edgepress.metrics import COLUMNS
 from edgepress.own import DATA_KINDS, OwnConfig
+from edgepress.recipes import RECIPES
+
+# What the starter run asks for beside the defaults: methods that look at data, where they say most in the seconds that
+# they take.
+STARTER = {
+    "overrides": {
+        "digits/dnn_simple": {
+            "chains": {
+                "gptq_weights": {"steps": ["gptq"]},
+                "gptq_activations": {"steps": ["activations_mse", "gptq"], "bits": [8, 4]},
+                "obs_pruned": {"steps": ["obs_global"]},
+            }
+        },
+        "digits/cnn": {
+            "chains": {
+                "gptq_weights": {"steps": ["gptq"], "bits": [8, 4, 3, 2]},
+                "gptq_activations": {"steps": ["activations_mse", "gptq"], "bits": [8, 4]},
+                "mixed_weights": {"steps": ["mixed"], "bits": [4, 3, 2]},
+            }
+        },
+    }
+}
 
 
 def _settings() -> dict[str, FieldInfo]:
@@ -30,7 +55,7 @@ def _settings() -> dict[str, FieldInfo]:
     return {**run, **inherited, **last}
 
 
-def _default_yaml() -> str:
+def _starter_yaml() -> str:
     lines = [
         "# The starter run: every data set embedded, no network needed, a few minutes on a laptop.",
         "# What each setting means and may be: config/README.md. Written by `python -m edgepress.documents`.",
@@ -38,7 +63,10 @@ def _default_yaml() -> str:
     for name, field in _settings().items():
         lines += ["", f"# {field.description}"]
         value = json.loads(json.dumps(field.default, default=lambda model: model.model_dump()))
-        if isinstance(value, dict) and value:
+        if name in STARTER:
+            block = yaml.safe_dump(STARTER[name], default_flow_style=None, sort_keys=False, width=1000)
+            lines += [f"{name}:", textwrap.indent(block, "  ").rstrip()]
+        elif isinstance(value, dict) and value:
             lines.append(f"{name}:")
             lines += [f"  {key}: {_flow(item)}" for key, item in value.items()]
         elif isinstance(value, list) and value and isinstance(value[0], str):
@@ -56,12 +84,20 @@ def _table() -> str:
     def rows(fields: Mapping[str, FieldInfo], defaults: BaseModel, prefix: str = "") -> Iterator[str]:
         for name, field in fields.items():
             default = getattr(defaults, name)
-            if isinstance(default, TrainingConfig):
-                yield from rows(TrainingConfig.model_fields, default, f"{name}.")
+            if isinstance(default, BaseModel):
+                yield from rows(type(default).model_fields, default, f"{name}.")
             else:
                 yield f"| `{prefix}{name}` | {_flow_short(default)} | {field.description} |"
 
     return "\n".join(["| setting | default | meaning |", "|---|---|---|", *rows(_settings(), RunConfig())])
+
+
+def _recipes_table() -> str:
+    rows = (
+        f"| `{name}` | {', '.join(f'`{setting}: {_flow(value)}`' for setting, value in settings.items())} |"
+        for name, settings in RECIPES.items()
+    )
+    return "\n".join(["| recipe | settings of `training` |", "|---|---|", *rows])
 
 
 def _flow_short(value: Any) -> str:
@@ -88,6 +124,20 @@ def _columns_table(columns: Mapping[str, str]) -> str:
     return "\n".join(["| column | meaning |", "|---|---|", *rows])
 
 
+def _method_pages(root: Path) -> dict[Path, str]:
+    """The page of each file of methods, docs/methods/<file>.md. Raises FileNotFoundError where it has none."""
+    modules: dict[str, list[registry.MethodEntry]] = {}
+    for entry in registry.built_in("methods").values():
+        modules.setdefault(entry.module.rpartition(".")[2], []).append(entry)
+    pages = {root / "docs" / "methods" / f"{module}.md": entries for module, entries in modules.items()}
+    return {page: _between_marks(page, {"methods": _methods_table(entries)}) for page, entries in pages.items()}
+
+
+def _methods_table(entries: list[registry.MethodEntry]) -> str:
+    rows = (f"| `{entry.name}` | {entry.about} |" for entry in entries)
+    return "\n".join(["| method | what it does |", "|---|---|", *rows])
+
+
 def _between_marks(path: Path, tables: Mapping[str, str]) -> str:
     """The text of a document with what stands between the marks ``name: begin`` and ``name: end`` of each table
     replaced.
@@ -105,13 +155,19 @@ def documents(root: Path) -> dict[Path, str]:
     schema = RunConfig.model_json_schema() | {"$schema": "https://json-schema.org/draft/2020-12/schema"}
     settings, columns, own = root / "config" / "README.md", root / "results" / "README.md", root / "docs" / "own.md"
     return {
-        root / "config" / "config.yaml": _default_yaml(),
+        root / "config" / "config.yaml": _starter_yaml(),
         root / "config" / "schema.json": json.dumps(schema, indent=2) + "\n",
-        settings: _between_marks(settings, {"settings": _table()}),
+        settings: _between_marks(settings, {"settings": _table(), "recipes": _recipes_table()}),
         columns: _between_marks(
-            columns, {"columns": _columns_table(COLUMNS), "latency": _columns_table(latency.COLUMNS)}
+            columns,
+            {
+                "columns": _columns_table(COLUMNS),
+                "latency": _columns_table(latency.COLUMNS),
+                "recipes": _columns_table(progress.COLUMNS),
+            },
         ),
         own: _between_marks(own, {"own": _own_table()}),
+        **_method_pages(root),
     }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -49,6 +51,11 @@ def score(outputs: Tensor, targets: Tensor) -> dict[str, float]:
         "mae": float(error.abs().mean()),
         "r2": 1 - mse / variance if variance else float("nan"),
     }
+
+
+def quality(measured: Mapping[str, float]) -> float:
+    """The one number of ``score`` that grows as a network gets better: accuracy, or R²."""
+    return measured["accuracy"] if "accuracy" in measured else measured["r2"]
 
 
 def evaluate(network: nn.Module, data: Prepared, split: str) -> dict[str, float]:

@@ -35,9 +35,14 @@ def trace(network: nn.Module) -> fx.GraphModule:
     Raises UntraceableError where the network branches on values, say.
     """
     try:
-        return fx.symbolic_trace(copy.deepcopy(network).eval())
+        traced = fx.symbolic_trace(copy.deepcopy(network).eval())
     except (TraceError, TypeError, ValueError, RuntimeError, NotImplementedError, AttributeError) as error:
         raise UntraceableError(f"its computation is no fixed graph: {error}") from error
+    for node in traced.graph.nodes:
+        if node.op == "call_module" and "input" in node.kwargs:  # layer(input=x) is layer(x)
+            node.args, node.kwargs = (node.kwargs["input"],), {}
+    traced.recompile()
+    return traced
 
 
 def fold_batch_norm(network: nn.Module) -> nn.Module:
@@ -77,7 +82,7 @@ def activation_points(traced: fx.GraphModule, example: Tensor) -> list[fx.Node]:
     at once; pools that select and reshapes hand on what is there. The network's output is left as it is. ``example``
     is one input, of shape (1, …), by which values that are no float tensors are told.
     """
-    values = _Recorder(traced).record(example)
+    values = recorded(traced, example)
     points = []
     for node in traced.graph.nodes:
         if node.op in ("output", "get_attr") or selects(node, traced) or _is_output(node, traced):
@@ -114,6 +119,11 @@ def operation(node: fx.Node, network: nn.Module) -> object:
 def selects(node: fx.Node, network: nn.Module) -> bool:
     """Whether a node hands on values of its input and computes none."""
     return node.op.startswith("call") and operation(node, network) in _SELECTIONS
+
+
+def recorded(traced: fx.GraphModule, inputs: Tensor) -> dict[fx.Node, object]:
+    """Every value of the graph, computed from ``inputs``, shape (rows, …)."""
+    return _Recorder(traced).record(inputs)
 
 
 class _Recorder(fx.Interpreter):

@@ -19,6 +19,11 @@ class Level:
     A field is None where the method does not touch it. The name joins the fields that are set:
     ``w4`` is 4-bit weights, ``w4a8`` adds 8-bit activations, ``s97.5`` is 97.5 % sparsity, which has six decimals
     at most.
+
+    >>> str(Level(bits=4, sparsity=0.5))
+    'w4s50'
+    >>> Level.parse("w4a8")
+    Level(bits=4, act_bits=8, sparsity=None)
     """
 
     bits: int | None = None

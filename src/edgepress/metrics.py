@@ -18,7 +18,7 @@ COLUMNS: dict[str, str] = {
     "network": "network",
     "seed": "seed of the training",
     "method": "method of compression; `fp32` is the trained network as it is",
-    "family": "family of the method",
+    "family": "family of the method; `peer` for other libraries",
     "level": "operating point: `w4` is 4-bit weights, `s50` is 50 % sparsity",
     "bits": "bits a compressed weight",
     "act_bits": "bits an activation; empty where activations stay float32",
@@ -31,7 +31,8 @@ COLUMNS: dict[str, str] = {
     "mse": "mean squared error, in the squared unit of the target",
     "mae": "mean absolute error, in the unit of the target",
     "r2": "coefficient of determination R², 1 is perfect",
-    "bytes": "size of the network's file: codes, codebooks, masks, what stays float32, and the header",
+    "bytes": "size of the network's file: codes, codebooks, masks, what stays float32, and the header; for a peer that "
+    "of its files",
     "bits_per_weight": "8 × bytes / number of parameters",
     "compression_ratio": "bytes of the float32 file / bytes",
     "sparsity": "share of the weights of Linear and Conv layers that are 0, or gone with their channels, 0–1",

@@ -175,7 +175,10 @@ def entries(config: OwnConfig) -> dict[str, dict[str, dict[str, Any]]]:
     found: dict[str, dict[str, registry.Entry]] = {kind: {} for kind in registry.KINDS}
 
     def add(kind: str, entry: registry.Entry) -> None:
-        if entry.name in found[kind] or entry.name in registry.built_in(kind) or entry.name in ("fp32", *_FOLDERS):
+        # What compresses has a folder of its name, so methods and peers share their names.
+        kinds = ("methods", "peers") if kind in ("methods", "peers") else (kind,)
+        taken = {name for one in kinds for name in (*found[one], *registry.built_in(one))}
+        if entry.name in taken | {"fp32", *_FOLDERS}:
             raise ValueError(f"'{entry.name}' of {entry.module} is the name of something else; take another")
         found[kind][entry.name] = entry
 

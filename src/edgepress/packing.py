@@ -2,15 +2,16 @@
 
 A packed file is a safetensors file with one tensor, ``payload`` (the bytes of every tensor of the network, one after
 the other), and one entry of metadata, ``edgepress``: JSON with the ``format``, the ``layout`` (name, shape and encoding
-of each tensor, in the payload's order; and the grids of activations where these are quantized) and the ``crc32`` of
-layout and payload. One payload, because a safetensors
-entry costs some 70 bytes and a network of 30 small tensors would otherwise weigh more in its header than in its
-weights; one entry of metadata, because safetensors writes several in no particular order, and the same network must
+of each tensor, in the payload's order; and the grids of activations where these are quantized; as JSON, or, where that
+is shorter, as text in base 85 that inflates to it) and the ``crc32`` of layout and payload. One payload, because a
+safetensors entry costs some 70 bytes and a network of 30 small tensors would otherwise weigh more in its header than in
+its weights; one entry of metadata, because safetensors writes several in no particular order, and the same network must
 be the same bytes.
 """
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import reprlib
@@ -18,7 +19,6 @@ import zlib
 from collections.abc import Iterator, Mapping
 from math import prod
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -32,8 +32,8 @@ from edgepress.encodings import Encoding, Reader
 from edgepress.files import FileError
 from edgepress.widths import with_state
 
-FORMAT = 1
-NO_GRIDS: Mapping[str, ActivationGrid] = MappingProxyType({})
+FORMAT = 2
+MAX_LAYOUT = 1 << 26  # bytes of a layout once inflated
 MAX_ENTRIES = 1 << 29  # of all tensors together, 2 GB once unpacked: what a hostile file of a few bytes can ask for
 
 _AGAIN = "remove it, and run the same command again, or name a packed file"
@@ -46,6 +46,12 @@ class PackedFileError(FileError):
 class Compressed:
     """A network in compressed form: every tensor of its inference state, by name, in its encoding, and the grids of
     its activations, by their place in the network, where these are quantized.
+
+    >>> import torch
+    >>> from edgepress.methods.rounding import rounded
+    >>> packed = Compressed({"weight": rounded(torch.tensor([0.0, 0.4, 1.0]), "uniform", bits=1)}).to_bytes()
+    >>> Compressed.from_bytes(packed).state_dict()
+    {'weight': tensor([0., 0., 1.])}
     """
 
     def __init__(
@@ -158,6 +164,9 @@ def without_network(reason: str) -> bytes:
 
 
 def _container(layout: Any, payload: bytes) -> bytes:
+    deflated = base64.b85encode(zlib.compress(_compact(layout).encode("utf-8"), 9)).decode("ascii")
+    # Its length is that within the header, where JSON is text within JSON: each quotation mark is two characters.
+    layout = min(layout, deflated, key=lambda form: len(_compact(_compact(form))))
     header = {"format": FORMAT, "crc32": _crc32(layout, payload), "layout": layout}
     return safetensors.numpy.save({"payload": np.frombuffer(payload, np.uint8)}, {"edgepress": _compact(header)})
 
@@ -177,7 +186,21 @@ def _open_container(data: bytes, source: str) -> tuple[Any, bytes]:
     layout, payload = header.get("layout"), bytes(tensors[0][1]["data"])
     if _crc32(layout, payload) != header.get("crc32"):
         raise PackedFileError(f"{source} is damaged: its checksum does not fit; {_AGAIN}")
-    return layout, payload
+    try:
+        return _inflated(layout) if isinstance(layout, str) else layout, payload
+    except (zlib.error, ValueError, RecursionError) as error:
+        raise PackedFileError(
+            f"{source} does not hold what its header says: its layout cannot be read, {_brief(error)}; {_AGAIN}"
+        ) from error
+
+
+def _inflated(layout: str) -> Any:
+    """The layout that a text stands for. Raises ValueError or zlib.error where it stands for none."""
+    inflater = zlib.decompressobj()
+    text = inflater.decompress(base64.b85decode(layout), MAX_LAYOUT)
+    if not inflater.eof or inflater.unused_data:
+        raise ValueError(f"its text does not inflate to one of at most {MAX_LAYOUT:,} bytes")
+    return json.loads(text)
 
 
 def _brief(error: Exception) -> str:

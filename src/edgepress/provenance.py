@@ -21,8 +21,10 @@ from typing import Any
 from edgepress.files import write_atomically
 
 _SOURCE = Path(__file__).parent.parent
+_TEMPLATES = {".j2", ".css", ".js"}  # what pages are made from
 _RECORDED = ("edgepress", "snakemake", "torch", "numpy", "pandas", "scipy", "scikit-learn", "seaborn", "safetensors",
-             "papermill", "pydantic", "zigzag-dse", "codecarbon", "onnxruntime")  # fmt: skip
+             "papermill", "pydantic", "zigzag-dse", "codecarbon", "onnxruntime",
+             "nncf", "openvino", "brevitas", "torchao", "torch-pruning")  # fmt: skip
 
 
 @cache
@@ -49,7 +51,8 @@ def _closure(roots: Iterable[str]) -> list[Path]:
         if path not in found:
             found.add(path)
             waiting += [file for module in _imports(path) for file in files_of(module)]
-    templates = {template for folder in {path.parent for path in found} for template in folder.glob("*.j2")}
+    folders = {path.parent for path in found}
+    templates = {file for folder in folders for file in folder.iterdir() if file.suffix in _TEMPLATES}
     return [*sorted(found, key=lambda path: path.parts[-3:]), *sorted(templates)]
 
 

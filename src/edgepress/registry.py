@@ -1,9 +1,9 @@
-"""The data sets, networks and methods that exist, known without importing torch.
+"""The data sets, networks, methods and peers that exist, known without importing torch.
 
-A plugin is one file. It declares what it offers in a literal at its top level — ``DATASETS``, ``NETWORKS`` or
-``METHODS``, a dict from name to description — and that literal is read from the source text, never executed. So the
-Snakefile, the config check and the command line know every name in milliseconds; the module itself is imported only
-by the job that uses it.
+A plugin is one file. It declares what it offers in a literal at its top level — ``DATASETS``, ``NETWORKS``,
+``METHODS`` or ``PEERS``, a dict from name to description — and that literal is read from the source text, never
+executed. So the Snakefile, the config check and the command line know every name in milliseconds; the module itself is
+imported only by the job that uses it.
 
 To these come the user's own (``edgepress.own``): the same entries, which name a file or module outside of edgepress.
 """
@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 PACKAGE = Path(__file__).parent
+PEER = "peer"  # the family of all peers
 _LISTED = 25  # names in a sentence
 
 
@@ -68,21 +69,40 @@ class NetworkEntry(Entry):
 @dataclass(frozen=True)
 class MethodEntry(Entry):
     """A way to compress. Methods of one family share a job; ``sweep`` names the config list, or lists, of their levels.
+    One that has none (``sweep`` is empty) is a step of chains, whose other steps have levels.
 
     One that ``retrains`` trains the network again, with labels: a job a level, and no fair comparison with methods
-    that do not. It must be the ``first`` step of a chain, and so must others that change the weights they keep.
+    that do not. It gets the network as it was trained or, ``folded``, as it is shipped. It must be the ``first`` step
+    of a chain, and so must others that change the weights they keep.
     """
 
     family: str = field(kw_only=True)
-    sweep: Literal["bits", "act_bits", "sparsity", "bits+sparsity"] = field(kw_only=True)
+    sweep: Literal["", "bits", "act_bits", "sparsity", "bits+act_bits", "bits+sparsity"] = field(kw_only=True)
     stochastic: bool = field(default=False, kw_only=True)
     retrains: bool = field(default=False, kw_only=True)
+    folded: bool = field(default=False, kw_only=True)
     first: bool = field(default=False, kw_only=True)
 
     @property
     def sweeps(self) -> list[str]:
         """The config lists whose values, in every combination, are its levels."""
-        return self.sweep.split("+")
+        return list(filter(None, self.sweep.split("+")))
+
+
+@dataclass(frozen=True)
+class PeerEntry(Entry):
+    """Another library that compresses networks, each at ``levels`` of its own. ``packages`` are what it needs, by the
+    names under which they are imported; ``runtime`` is the one of them that computes its files, if one does.
+    """
+
+    levels: Sequence[str] = field(kw_only=True)
+    packages: Sequence[str] = field(kw_only=True)
+    runtime: str | None = field(default=None, kw_only=True)
+
+    @property
+    def missing(self) -> list[str]:
+        """The packages that are not installed."""
+        return [package for package in self.packages if importlib.util.find_spec(package) is None]
 
 
 def _declared(path: Path, variable: str) -> dict[str, dict[str, Any]]:
@@ -100,7 +120,12 @@ def _declared(path: Path, variable: str) -> dict[str, dict[str, Any]]:
     return {}
 
 
-KINDS: dict[str, type[Entry]] = {"datasets": DatasetEntry, "networks": NetworkEntry, "methods": MethodEntry}
+KINDS: dict[str, type[Entry]] = {
+    "datasets": DatasetEntry,
+    "networks": NetworkEntry,
+    "methods": MethodEntry,
+    "peers": PeerEntry,
+}
 _own: dict[str, dict[str, Any]] = {kind: {} for kind in KINDS}
 
 
@@ -145,6 +170,11 @@ def methods() -> dict[str, MethodEntry]:
     return built_in("methods") | _own["methods"]
 
 
+def peers() -> dict[str, PeerEntry]:
+    """Every other library that compresses networks, by name."""
+    return built_in("peers") | _own["peers"]
+
+
 def set_own(entries: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> None:
     """Make the user's own known in this process, in place of what was set before: kind → name → fields of the entry."""
     for kind, entry_type in KINDS.items():
@@ -185,6 +215,6 @@ def unknown(kind: str, name: str, known: Mapping[str, Any]) -> str:
     near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
     names = sorted(known)
     if len(names) > _LISTED:
-        names = [*names[:_LISTED], f"and {len(names) - _LISTED} more, which README.md tells"]
+        names = [*names[:_LISTED], f"and {len(names) - _LISTED} more, which `edgepress list` shows"]
     hint = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(names)}."
     return f"there is no {kind} {name!r}; {hint}"

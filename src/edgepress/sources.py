@@ -1,7 +1,7 @@
 """Where the files of data sets come from, and how they get to data/raw whole. Imports nothing heavy.
 
-data/sources.yaml says of each file what it must hold and where it may be. It is looked for on this machine first: where
-it belongs, in mirror folders, in a package of the system. Only then are its URLs asked, through pooch.
+data/sources.yaml says of each file what it must hold and where it may be. It is looked for on this machine first:
+where it belongs, in mirror folders, in a package of the system. Only then are its URLs asked, through pooch.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, TextIO
 
 import yaml
 
-CATALOGUE = Path(__file__).parents[2] / "data" / "sources.yaml"
+CATALOGUE = Path(__file__).parent / "datasets" / "sources.yaml"  # a link to that in data/, for the wheel
 MIRROR_VARIABLE = "EDGEPRESS_MIRROR"
 
 _CHUNK = 1 << 20

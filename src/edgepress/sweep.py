@@ -97,12 +97,12 @@ class Bench:
         family = registry.family([entry.name for entry in entries])
         draws = draws if any(entry.stochastic for entry in entries) else 1
         chain = [methods.create(entry.name, self.retraining, self.checkpoints) for entry in entries]
-        network = self.trained.network if any(entry.retrains for entry in entries) else self.shipped
+        as_trained = any(entry.retrains and not entry.folded for entry in entries)
+        network = self.trained.network if as_trained else self.shipped
         visible = self.trained.data.only("train", "val")
         for name in levels:
             level = Level.parse(name)
-            identity: dict[str, Any] = {"method": method, "family": family, "level": name, "bits": level.bits}
-            identity |= {"act_bits": level.act_bits, "sparsity_target": level.sparsity}
+            identity = identify(method, family, level)
             reason = next(filter(None, (step.skip(network, visible, level) for step in chain)), None)
             if reason is not None:
                 yield self._without_network(identity, "skipped", reason)
@@ -124,26 +124,47 @@ class Bench:
 
     def _without_network(self, identity: Mapping[str, Any], status: str, reason: str) -> Result:
         """A level that gave no network, and why: rows that say so, and a packed file that does."""
-        rows = [self._row(identity, split, status=status, reason=reason) for split in self.splits]
-        return Result(identity["level"], packing.without_network(reason), rows)
+        return Result(
+            identity["level"], packing.without_network(reason), self.rows_without_network(identity, status, reason)
+        )
+
+    def rows_without_network(self, identity: Mapping[str, Any], status: str, reason: str) -> list[dict[str, Any]]:
+        """The rows of a level that gave no network, which say why."""
+        return [self._row(identity, split, status=status, reason=reason) for split in self.splits]
 
     def _rows(
         self, identity: Mapping[str, Any], architecture: nn.Module, stored: Compressed, size: int
     ) -> list[dict[str, Any]]:
-        narrow, input_shape = with_state(architecture, stored.state_dict()), self.trained.data.input_shape
-        macs = layer_macs(narrow, input_shape)
-        bits = {weight: stored.tensors[weight].bits for weight in macs}
-        read = input_bits(narrow, stored.activations, input_shape)
-        left = sum(int(narrow.get_parameter(name).count_nonzero()) for name in compressible(narrow))
-        costs = {
+        narrow = with_state(architecture, stored.state_dict())
+        bits = {name: stored.tensors[name].bits for name in compressible(narrow)}
+        read = input_bits(narrow, stored.activations, self.trained.data.input_shape)
+        costs = self.costs(size, narrow, bits, read) | {"sparsity": self.sparsity(narrow)}
+        return self.rows(identity, stored.rebuild(architecture), costs)
+
+    def costs(
+        self, size: int, layers: nn.Module, weight_bits: Mapping[str, float], act_bits: Mapping[str, int]
+    ) -> dict[str, Any]:
+        """What a file of ``size`` bytes saves, and what an inference by the Linear and Conv layers of ``layers`` costs.
+
+        ``weight_bits`` are the bits of their weights, ``act_bits`` those of what they read, float32 where it says none.
+        """
+        macs = layer_macs(layers, self.trained.data.input_shape)
+        return {
             "bytes": size,
             "bits_per_weight": 8 * size / parameter_count(self.trained.network),
             "compression_ratio": self.fp32_bytes / size,
-            "sparsity": (self.weights - left) / self.weights,
             "macs": sum(macs.values()),
-            "bops": bit_operations(macs, bits, read),
+            "bops": bit_operations(macs, weight_bits, act_bits),
         }
-        network = stored.rebuild(architecture).to(self.device)
+
+    def sparsity(self, network: nn.Module) -> float:
+        """The share of the trained network's weights that are 0 in ``network``, or gone from it."""
+        left = sum(int(network.get_parameter(name).count_nonzero()) for name in compressible(network))
+        return (self.weights - left) / self.weights
+
+    def rows(self, identity: Mapping[str, Any], network: nn.Module, costs: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """The quality of ``network`` beside its ``costs``, a row a split."""
+        network = network.to(self.device)
         rows = []
         for split in self.splits:
             try:
@@ -156,6 +177,12 @@ class Bench:
     def _row(self, identity: Mapping[str, Any], split: str, **measured: Any) -> dict[str, Any]:
         cell = {"dataset": self.data.name, "network": self.trained.network_name, "seed": self.trained.seed}
         return {**cell, **identity, "split": split, **measured}
+
+
+def identify(method: str, family: str, level: Level) -> dict[str, Any]:
+    """The columns of a row that say what was done to the network."""
+    point = {"bits": level.bits, "act_bits": level.act_bits, "sparsity_target": level.sparsity}
+    return {"method": method, "family": family, "level": str(level), **point}
 
 
 def float32_bytes(network: nn.Module) -> int:

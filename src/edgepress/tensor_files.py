@@ -24,7 +24,8 @@ _ENTRY = "edgepress"
 
 def to_bytes(tensors: Mapping[str, Tensor], about: Mapping[str, Any] | None = None) -> bytes:
     """The file of ``tensors``, on the CPU, and of what is to be said ``about`` them."""
-    whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    # Copies, for safetensors takes no two tensors of the same memory, a weight that two layers share.
+    whole = {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
     entry = {**(about or {}), "crc32": _crc32(whole, about or {})}
     return save(whole, {_ENTRY: json.dumps(entry)})
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,12 +14,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrize import is_parametrized
 
+from edgepress import networks
 from edgepress.checkpoints import Checkpoints, TrainingState
 from edgepress.datasets import Prepared
-from edgepress.evaluation import evaluate
-from edgepress.networks import compressible, layer_of
+from edgepress.evaluation import evaluate, quality
 
-HISTORY = ("epoch", "lr", "train_loss", "val_loss")  # what is known of an epoch
+HISTORY = ("epoch", "lr", "train_loss", "val_loss", "val_quality")  # what is known of an epoch
 
 
 @dataclass(frozen=True)
@@ -26,26 +27,53 @@ class Training:
     """Adam with decoupled weight decay; the best epoch on val is what counts.
 
     The learning rate falls along a cosine from ``lr`` to 0 over ``max_epochs``, after rising to it over the first
-    third where ``schedule`` is ``onecycle``. Training ends after ``patience`` epochs without a lower loss on val.
-    ``augment`` shifts images by up to an eighth of their size (``crop``) and mirrors half of them
-    (``crop_flip``). With ``precision`` ``bf16``, which ``auto`` is on a GPU, steps compute in bfloat16 where that is
-    safe; the weights, and every evaluation, are float32.
+    third where ``schedule`` is ``onecycle`` (Smith and Topin 2018, arXiv 1708.07120), or is ``constant``. Training
+    ends after ``patience`` epochs without a lower loss on val; None takes all epochs. ``augment`` shifts images by up
+    to an eighth of their size (``crop``) and mirrors half of them (``crop_flip``). With ``precision`` ``bf16``, which
+    ``auto`` is on a GPU, steps compute in bfloat16 where that is safe; the weights, and every evaluation, are float32.
+
+    Images are trained on at ``resolutions``, shares of their sides, one after the other and each for as many epochs.
+    The last is 1, and only the epochs at 1 count for what is best: those before leave BatchNorm with the statistics
+    of small images.
     """
 
     lr: float
     batch_size: int
     max_epochs: int
-    patience: int
-    schedule: Literal["cosine", "onecycle"] = "cosine"
+    patience: int | None
+    schedule: Literal["constant", "cosine", "onecycle"] = "cosine"
     weight_decay: float = 0.0
     augment: Literal["none", "crop", "crop_flip"] = "none"
     label_smoothing: float = 0.0
     precision: Literal["auto", "float32", "bf16"] = "auto"
+    resolutions: Sequence[float] = (1.0,)
+
+    def resolution(self, epoch: int) -> float:
+        """The share of its sides at which an image is trained on in ``epoch``, counted from 1."""
+        left = self.max_epochs - epoch  # from the end, so that the last epoch is at full size however few there are
+        return self.resolutions[-1 - left * len(self.resolutions) // self.max_epochs]
+
+    @property
+    def small_epochs(self) -> int:
+        """The epochs before the first at full size."""
+        return next(epoch for epoch in range(self.max_epochs) if self.resolution(epoch + 1) == 1)
 
 
 def choose_device(name: str) -> torch.device:
     """``auto`` is a GPU where there is one."""
     return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
+
+
+def begun(name: str, data: Prepared, seed: int, weights: str | None, frozen: bool) -> nn.Module:
+    """The network called ``name`` as its training begins, on the CPU; says what of it is new.
+
+    Tensors of the file ``weights`` that fit are put in and, where ``frozen``, stay as they are in training.
+    """
+    network = networks.build(name, data, seed)
+    loaded = networks.begin_from(network, weights) if weights else []
+    print(f"{len(loaded)} tensors are those of {weights}" if weights else "all weights are trained from scratch")
+    freeze(network, loaded if frozen else [])
+    return network
 
 
 def train(
@@ -60,8 +88,9 @@ def train(
 
     Parameters that require no gradient stay as they are. ``seed`` decides the order of the examples and dropout.
     Returns the history, a row an epoch: epoch, lr, train_loss, val_loss (cross-entropy in nats, or mean squared error
-    in the target's squared unit); ``on_epoch`` gets each row as it comes. With ``checkpoints``, the same training that
-    was killed goes on where it was. Raises ArithmeticError where the loss is no longer finite.
+    in the target's squared unit), val_quality (accuracy, or R²); ``on_epoch`` gets each row as it comes. With
+    ``checkpoints``, the same training that was killed goes on where it was. Raises ArithmeticError where the loss is no
+    longer finite, and ValueError where the network takes no images of a resolution asked for.
     """
     _TargetScale.of(data, network).apply_to_outputs()
     return _descend(network, data, settings, seed, on_epoch, math.inf, checkpoints)
@@ -115,11 +144,12 @@ def _descend(
     while not _ended(state, settings):
         lr = schedule.get_last_lr()[0]
         train_loss = _epoch(state, data, settings, scale, order)
-        val_loss = evaluate(network, data, "val")["loss"]
-        epoch = len(state.history) + 1
-        state.history.append({"epoch": epoch, "lr": lr, "train_loss": train_loss, "val_loss": val_loss})
+        val = evaluate(network, data, "val")
+        epoch, val_loss = len(state.history) + 1, val["loss"]
+        known = (epoch, lr, train_loss, val_loss, quality(val))
+        state.history.append(dict(zip(HISTORY, known, strict=True)))
         on_epoch(state.history[-1])
-        if val_loss < state.best_loss:
+        if epoch > settings.small_epochs and val_loss < state.best_loss:
             state.best, state.best_loss, state.best_epoch = copy.deepcopy(network.state_dict()), val_loss, epoch
         if checkpoint is not None:
             checkpoint.save(state, _ended(state, settings))
@@ -128,8 +158,9 @@ def _descend(
 
 
 def _ended(state: TrainingState, settings: Training) -> bool:
-    epochs = len(state.history)
-    return epochs >= settings.max_epochs or epochs - state.best_epoch >= settings.patience
+    epochs, patience = len(state.history), settings.patience
+    in_vain = epochs - max(state.best_epoch, settings.small_epochs)
+    return epochs >= settings.max_epochs or (patience is not None and in_vain >= patience)
 
 
 def _generators_of(device: torch.device) -> list[torch.Generator]:
@@ -145,13 +176,15 @@ def _epoch(
     inputs, targets = data.inputs["train"], data.targets["train"]
     device = inputs.device
     bf16 = settings.precision == "bf16" or (settings.precision == "auto" and device.type == "cuda")
+    epoch = len(state.history) + 1
+    resolution = settings.resolution(epoch)
     _to_training_mode(state.network)
     total = torch.zeros((), device=device)
     shuffled = torch.randperm(len(inputs), generator=order).to(device)
     for rows in _batches(shuffled, settings.batch_size):
         state.optimizer.zero_grad(set_to_none=True)
-        batch = augmented(inputs[rows], settings.augment, order)
-        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+        batch = augmented(resized(inputs[rows], resolution), settings.augment, order)
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16), _telling_of(resolution, batch):
             outputs = state.network(batch)
         loss = _loss(outputs.float(), targets[rows], settings.label_smoothing) / scale.variance
         loss.backward()
@@ -160,7 +193,6 @@ def _epoch(
         total += loss.detach() * len(rows)
     mean = float(total) / len(inputs) * scale.variance
     if not math.isfinite(mean):
-        epoch = len(state.history) + 1
         raise ArithmeticError(f"training diverged in epoch {epoch}: the loss is {mean}; lower its lr")
     return mean
 
@@ -183,11 +215,36 @@ def _to_training_mode(network: nn.Module) -> None:
 
 def _schedule(optimizer: torch.optim.Optimizer, settings: Training, rows: int) -> torch.optim.lr_scheduler.LRScheduler:
     """The learning rate of each step, over all epochs."""
-    steps = settings.max_epochs * len(_batches(torch.arange(rows), settings.batch_size))
+    steps = settings.max_epochs * steps_an_epoch(rows, settings.batch_size)
+    if settings.schedule == "constant":
+        return torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
     if settings.schedule == "onecycle":
         peaks = [group["lr"] for group in optimizer.param_groups]
         return torch.optim.lr_scheduler.OneCycleLR(optimizer, peaks, steps, pct_start=1 / 3)
     return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+
+
+def resized(images: Tensor, share: float) -> Tensor:
+    """Images (rows, channels, height, width), their sides that share of what they were; a pixel is the mean of those
+    that it covers.
+    """
+    if share == 1:
+        return images
+    return F.interpolate(images, [max(1, round(share * side)) for side in images.shape[2:]], mode="area")
+
+
+@contextlib.contextmanager
+def _telling_of(resolution: float, images: Tensor) -> Iterator[None]:
+    """Says of an error within that it comes from small images, where it does."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        if resolution == 1:
+            raise
+        size = f"{images.shape[2]}×{images.shape[3]}"
+        raise ValueError(f"the network takes no images of {size}, its resolution {resolution}") from error
 
 
 def augmented(images: Tensor, how: str, generator: torch.Generator) -> Tensor:
@@ -225,6 +282,11 @@ def _batches(rows: Tensor, size: int) -> list[Tensor]:
     return batches
 
 
+def steps_an_epoch(rows: int, batch_size: int) -> int:
+    """The steps in which a training passes over ``rows`` examples."""
+    return len(_batches(torch.arange(rows), batch_size))
+
+
 @dataclass(frozen=True)
 class _TargetScale:
     """What makes the training of a regression the same in every unit of the target.
@@ -241,8 +303,8 @@ class _TargetScale:
 
     @classmethod
     def of(cls, data: Prepared, network: nn.Module) -> _TargetScale:
-        targets, names = data.targets["train"], compressible(network)
-        layer = layer_of(network, names[-1]) if names else None
+        targets, names = data.targets["train"], networks.compressible(network)
+        layer = networks.layer_of(network, names[-1]) if names else None
         if not targets.is_floating_point() or not isinstance(layer, nn.Linear) or layer.bias is None:
             return cls()
         return cls(layer, float(targets.mean()), float(targets.std()) or 1.0)

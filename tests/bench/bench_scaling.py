@@ -63,7 +63,7 @@ def starter(cells: int) -> dict:
 
 def stub_workflow(folder: Path) -> Path:
     """A copy of the workflow whose jobs only write their outputs."""
-    for name in ("Snakefile", "rules", "scripts", "notebooks", "envs", "data/sources.yaml", "results/reference"):
+    for name in ("Snakefile", "rules", "scripts", "notebooks", "envs", "results/reference"):
         source, copy = REPOSITORY / name, folder / name
         copy.parent.mkdir(parents=True, exist_ok=True)
         (shutil.copytree if source.is_dir() else shutil.copy)(source, copy)

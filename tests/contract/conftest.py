@@ -4,10 +4,9 @@ import torch
 
 from edgepress.datasets import SPLITS, Prepared
 
-SHAPES = {"table": (7,), "image": (1, 8, 8)}
 
-
-def small_data(kind: str, task: str, rows: int = 24) -> Prepared:
+def small_data(kind: str, task: str, rows: int = 24, side: int = 8) -> Prepared:
+    shape = (1, side, side) if kind == "image" else (7,)
     generator = torch.Generator().manual_seed(0)
     outputs = 3 if task == "classification" else 1
 
@@ -20,6 +19,6 @@ def small_data(kind: str, task: str, rows: int = 24) -> Prepared:
         "small",
         task,
         outputs,
-        {split: torch.randn(rows, *SHAPES[kind], generator=generator) for split in SPLITS},
+        {split: torch.randn(rows, *shape, generator=generator) for split in SPLITS},
         {split: targets() for split in SPLITS},
     )

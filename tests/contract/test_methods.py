@@ -17,6 +17,7 @@ from edgepress.datasets import Prepared
 from edgepress.encodings import PerChannel
 from edgepress.levels import Level
 from edgepress.methods import Method, reconstruction
+from edgepress.methods.equalization import EqualizedActivations
 from edgepress.methods.mixed import MixedPrecision
 from edgepress.methods.obs import OptimalBrainSurgeon
 from edgepress.methods.reconstruction import Reconstruction
@@ -28,8 +29,17 @@ from edgepress.training import Training
 from .conftest import small_data
 
 SETTINGS = RunConfig(bits=[16, 10, 8, 5, 4, 3, 2, 1], retraining_bits=[16, 4, 2], retraining_sparsity=[0.0, 0.5, 0.9])
-LEVELS = {name: [Level.parse(level) for level in SETTINGS.levels(name)] for name in sorted(registry.methods())}
-MAKE_UP = (Reconstruction, MixedPrecision, OptimalBrainSurgeon)  # by biases, for what rounding or pruning does
+LEVELS = {
+    name: [Level.parse(level) for level in SETTINGS.levels(name)]
+    for name, entry in sorted(registry.methods().items())
+    if entry.sweeps  # the others are steps of chains, tried after a method that has levels
+}
+MAKE_UP = (
+    EqualizedActivations,
+    Reconstruction,
+    MixedPrecision,
+    OptimalBrainSurgeon,
+)  # by biases, for what rounding or pruning does, or scale
 BRIEFLY = Training(lr=0.01, batch_size=12, max_epochs=1, patience=1)
 DATA = small_data("image", "classification")
 NETWORKS = ("dnn_complex", "cnn")

@@ -78,3 +78,18 @@ def test_training_lowers_its_loss(case):
     training = Training(lr=0.01, batch_size=8, max_epochs=12, patience=12)
     history = train(copy.deepcopy(network), data, training, seed=0)
     assert min(row["train_loss"] for row in history) < history[0]["train_loss"]
+
+
+def test_it_trains_on_small_images_or_says_that_it_takes_none(case):
+    name, data, network = case
+    if networks.parameter_count(network) > 20_000_000 or len(data.input_shape) != 3:
+        pytest.skip("minutes on a CPU, or no images")
+    data = small_data("image", data.task, side=16)
+    network = networks.build(name, data, seed=0)
+    settings = Training(lr=0.01, batch_size=8, max_epochs=2, patience=2, resolutions=[0.5, 1.0])
+    if name.startswith("dnn"):
+        with pytest.raises(ValueError, match="takes no images of 8×8"):
+            train(network, data, settings, seed=0)
+        return
+    assert len(train(network, data, settings, seed=0)) == 2
+    assert network.eval()(data.inputs["test"]).isfinite().all()

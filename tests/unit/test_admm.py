@@ -85,5 +85,5 @@ def test_bits_and_shares_are_kept_and_quality_gained(network, classes):
 
 def test_it_comes_first_in_a_chain(network, classes):
     chain = [methods.create("magnitude"), methods.create("admm", Training(0.01, 16, 1, 1))]
-    with pytest.raises(ValueError, match="first step"):
+    with pytest.raises(ValueError, match="before others"):
         methods.compress(chain, network, classes, Level(bits=2, sparsity=0.5), torch.Generator())

@@ -44,6 +44,12 @@ BAD = {
     "run is a date": ("run: 2020-01-01", "'run' is datetime.date(2020, 1, 1)", STRING, "quotes"),
     "run is what YAML takes for false": ("run: no", "'run' is False", STRING, "quotes"),
     "run is a list": ("run: [a]", "'run' is ['a']", STRING),
+    # peers
+    "a peer misspelt": ("peers: [torchoa]", "'peers'", "no peer 'torchoa'", "did you mean 'torchao'?"),
+    "a peer alone": ("peers: torchao", "'peers' is 'torchao'", LIST),
+    "a peer twice": ("peers: [torchao, torchao]", "'peers' lists 'torchao' more than once"),
+    "peers a number": ("peers: 1", "'peers' is 1", LIST),
+    "a chain named like a peer": ("chains: {torchao: {steps: [magnitude]}}", "'torchao' cannot be the name of a chain"),
     # hardware, energy
     "hardware is one word": ("hardware: w8a8", "'hardware' is 'w8a8'", LIST),
     "hardware without bits of activations": ("hardware: [w8]", "'hardware[0]'", "'w8' is no precision", "w4a8"),
@@ -199,6 +205,19 @@ BAD = {
     "endless epochs": ("training: {max_epochs: .inf}", "'training.max_epochs' is inf", "must be"),
     "no patience": ("training: {patience: 0}", "'training.patience' is 0", "at least 1"),
     "a schedule unknown": ("training: {schedule: step}", "'training.schedule' is 'step'", "'cosine' or 'onecycle'"),
+    "no resolution": ("training: {resolutions: []}", "'training.resolutions' is empty", "at least one"),
+    "a resolution of 0": ("training: {resolutions: [0, 1]}", "'training.resolutions[0]' is 0", "more than 0"),
+    "resolutions that end small": (
+        "training: {resolutions: [0.5]}",
+        "'training.resolutions' lists [0.5]",
+        "rise to 1.0",
+    ),
+    "resolutions that fall": ("training: {resolutions: [1, 0.5, 1]}", "'training.resolutions' lists", "rise to 1.0"),
+    "resolutions of a table": (
+        "networks: {breast_cancer: [dnn_simple]}\ntraining: {resolutions: [0.5, 1]}",
+        "'training.resolutions' of breast_cancer/dnn_simple",
+        "'breast_cancer' is a table",
+    ),
     "a schedule YAML takes for false": ("training: {schedule: off}", "'training.schedule' is False", "'cosine'"),
     "decay of 1": ("training: {weight_decay: 1}", "'training.weight_decay' is 1", "less than 1"),
     "decay below 0": ("training: {weight_decay: -1}", "'training.weight_decay' is -1", "at least 0"),
@@ -231,6 +250,12 @@ BAD = {
         "first step of 'mine'",
     ),
     "shares of retraining out of range": ("retraining_sparsity: [1]", "'retraining_sparsity[0]' is 1", "less than 1"),
+    "a chain without levels": (
+        "chains: {mine: {steps: [huffman]}}",
+        "none of the steps of 'mine' has levels",
+        "add one",
+    ),
+    "a step of chains as a method": ("methods: [huffman]", "'huffman' has no levels of its own", "'chains'"),
     "bits of a chain that has none": (
         "chains: {mine: {steps: [random], bits: [4]}}",
         "none of the steps of 'mine' has bits",
@@ -290,6 +315,7 @@ BAD = {
     "a bracket left open": ("bits: [4", "cannot be read as YAML", "expected", "mend the file"),
     "a quote left open": ("run: 'a\n", "cannot be read as YAML", "quoted", "mend the file"),
     "a tab": ("run: a\n\tbits: [4]\n", "cannot be read as YAML", "line 2", "mend the file"),
+    "a value of no type": ("overrides: {digits: !mine {draws: 2}}\n", "has a value tagged '!mine'", "plain one"),
     "an anchor of nowhere": ("run: *nowhere\n", "cannot be read as YAML", "nowhere", "mend the file"),
     "two documents": ("run: a\n---\nrun: b\n", "cannot be read as YAML", "single document", "mend the file"),
     "a NUL": ("run: \x00\n", "cannot be read as YAML", "mend the file"),
@@ -308,7 +334,7 @@ BAD = {
     "text": ("accuracy,loss", "it is 'accuracy,loss'", NAMES),
     "nothing": ("", "it is None", NAMES),
     "templates": ("__use_yte__: true\nrun: ?1 + 1\n", "line 1 has '__use_yte__'", "write out the values"),
-    "code": ("run: !!python/object/apply:os.getcwd []", "could not determine a constructor", "python/object"),
+    "code": ("run: !!python/object/apply:os.getcwd []", "line 1 has a value tagged", "python/object", "plain one"),
 }
 
 

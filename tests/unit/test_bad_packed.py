@@ -1,5 +1,6 @@
 """Bad packed files, and what the one sentence about each must say: what is wrong, where, and the cure."""
 
+import base64
 import json
 import pickle
 import zlib
@@ -37,6 +38,10 @@ def container(layout, payload=b"", **changes):
     text = json.dumps(layout, separators=(",", ":"))
     about = {"format": packing.FORMAT, "crc32": zlib.crc32(payload, zlib.crc32(text.encode())), "layout": layout}
     return raw(payload, json.dumps(about | changes))
+
+
+def deflated(layout, more=b"") -> str:
+    return base64.b85encode(zlib.compress(json.dumps(layout).encode()) + more).decode()
 
 
 def header(text, payload=b""):
@@ -105,16 +110,16 @@ DAMAGED = {
         CURE,
     ),
     "a second tensor": (
-        safetensors.numpy.save({"payload": np.zeros(3, np.uint8), "b": np.zeros(3)}, {"edgepress": '{"format":1}'}),
-        "is not a packed network of format 1",
+        safetensors.numpy.save({"payload": np.zeros(3, np.uint8), "b": np.zeros(3)}, {"edgepress": '{"format":2}'}),
+        "is not a packed network of format 2",
         CURE,
     ),
-    "another version of the format": (container([], format=packing.FORMAT + 1), "not a packed network of format 1"),
-    "no checksum": (raw(bytes(4), '{"format":1,"layout":[["a",[1],["f32"]]]}'), "its checksum does not fit", CURE),
+    "an earlier format": (container([], format=packing.FORMAT - 1), "not a packed network of format 2"),
+    "no checksum": (raw(bytes(4), '{"format":2,"layout":[["a",[1],["f32"]]]}'), "its checksum does not fit", CURE),
     "a wrong checksum": (container([["a", [1], ["f32"]]], bytes(4), crc32=0), "its checksum does not fit", CURE),
     "a header that is no JSON": (raw(about="{nope"), "or is damaged", "Expecting property name", CURE),
-    "a header that is a list": (raw(about="[]"), "is not a packed network of format 1", CURE),
-    "a header that is null": (raw(about="null"), "is not a packed network of format 1", CURE),
+    "a header that is a list": (raw(about="[]"), "is not a packed network of format 2", CURE),
+    "a header that is null": (raw(about="null"), "is not a packed network of format 2", CURE),
     "a header nested without end": (raw(about="[" * 100_000), "or is damaged", "recursion", CURE),
 }
 
@@ -137,11 +142,28 @@ def nested(depth: int) -> list:
 
 
 GRID = ["codes", "grid", 2, 2]
+CODES = ["codes", "table", 2, 4]  # 16 bytes of levels
+STREAM = zlib.compress(bytes([0, 1, 2, 3]), wbits=-15)  # four codes
+
+
+def huffman(*layout):
+    return [["a", [4], ["huffman", *layout]]]
+
+
 # what is wrong: (the layout, the payload, what the sentence says…)
 FORGED = {
     "no layout": (None, b"", "its layout is None, no list"),
     "a layout that is a number": (3, b"", "its layout is 3, no list"),
-    "a layout that is text": ("abc", b"", "its layout is 'abc', no list"),
+    "a layout that is text": ("abc", b"", "its layout cannot be read, Error -3 while decompressing"),
+    "a layout in no base 85": ('"', b"", "its layout cannot be read, bad base85 character"),
+    "a layout that is cut": (deflated([["a", [1], ["f32"]]])[:-5], bytes(4), "its layout cannot be read"),
+    "a layout with more behind it": (
+        deflated([], more=b"12345678"),
+        b"",
+        "its text does not inflate to one of at most",
+    ),
+    "a layout of gigabytes": (deflated("a" * (packing.MAX_LAYOUT + 1)), b"", "its text does not inflate to one of at"),
+    "a layout that inflates to text": (deflated("abc"), b"", "its layout is 'abc', no list"),
     "an entry that is null": ([None], b"", "its layout has None in place of a name"),
     "an entry without shape": ([["a"]], b"", "its layout has ['a'] in place of a name, a shape and an encoding"),
     "a name that is a number": ([[1, [1], ["f32"]]], bytes(4), "its layout has [1, [1], ['f32']] in place of a name"),
@@ -195,6 +217,46 @@ FORGED = {
     "a code beyond the table": (
         [["a", [1], ["codes", "table", 2, 1]]],
         bytes(4) + b"\3",
+        "'a': a code of 3 in a codebook",
+    ),
+    "levels of a form unknown": (
+        [["a", [1, 2], ["channels", "symmetric", 2, 1, 1, "f8", 0]]],
+        bytes(5),
+        "no form 'f8'",
+    ),
+    "levels without form": ([["a", [1, 2], ["channels", "symmetric", 2, 1, 1, 0]]], bytes(5), "not enough values"),
+    "8-bit steps without unit": (
+        [["a", [2, 2], ["channels", "symmetric", 2, 2, 1, "e4m3", 0]]],
+        bytes(3),
+        "'a': 4 bytes expected at byte 0, 3 found",
+    ),
+    "a stream that is none": (huffman(16, 4, 2, 4, CODES), bytes(16) + b"\7abc", "'a': its codes cannot be inflated"),
+    "a stream that is cut": (huffman(16, 3, 2, 4, CODES), bytes(16) + STREAM[:3], "'a': its codes do not inflate to 4"),
+    "a stream of too many": (
+        huffman(16, len(STREAM), 2, 3, CODES),
+        bytes(16) + STREAM,
+        "'a': its codes do not inflate to 3",
+    ),
+    "a stream of too few": (
+        huffman(16, len(STREAM), 2, 5, CODES),
+        bytes(16) + STREAM,
+        "'a': its codes do not inflate to 5",
+    ),
+    "a stream of terabytes": (huffman(16, 4, 2, 10**12, CODES), bytes(20), "'a': there are no 1000000000000 codes"),
+    "a stream of wide codes": (
+        huffman(16, 4, 9, 4, CODES),
+        bytes(20),
+        "'a': there are no 4 codes of 9 bits",
+    ),
+    "a stream on float32": (huffman(16, len(STREAM), 2, 4, ["f32"]), bytes(16) + STREAM, "'a': 1 bytes of its codes"),
+    "a stream in a stream": (
+        huffman(16, len(STREAM), 2, 4, ["huffman", 0, 17, 2, 4, CODES]),
+        bytes(16) + STREAM,
+        "'a': its codes cannot be inflated",
+    ),
+    "codes beyond the table in a stream": (
+        huffman(4, len(STREAM), 2, 4, ["codes", "table", 2, 1]),
+        bytes(4) + STREAM,
         "'a': a code of 3 in a codebook",
     ),
     # grids of activations
@@ -259,7 +321,8 @@ def test_a_file_that_contradicts_itself_is_told_in_one_sentence(wrong):
     assert [words for words in said if words not in message] == [], message
 
 
-TAGS = ["f32", "codes", "dithered", "points", "sparse", "grid", "normal", "table", "all", "gaps", "bitmap"]
+TAGS = ["f32", "codes", "channels", "huffman", "dithered", "points", "sparse", "grid", "symmetric", "normal", "table"]
+TAGS += ["e4m3", "all", "gaps", "bitmap"]
 words = (
     st.sampled_from(TAGS) | st.integers(-2, 40) | st.integers() | st.floats() | st.none() | st.booleans() | st.text()
 )
@@ -269,6 +332,7 @@ encodings = st.one_of(
     st.tuples(st.just("codes"), words, words, words).map(list),
     st.tuples(st.just("sparse"), st.lists(words, max_size=3), st.just(["f32"])).map(list),
     st.tuples(st.just("points"), *[st.integers(-1, 9) | words] * 4).map(list),
+    st.tuples(st.just("huffman"), *[st.integers(-1, 9) | words] * 4, st.just(GRID)).map(list),
 )
 
 

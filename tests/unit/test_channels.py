@@ -90,5 +90,5 @@ def test_a_network_without_hidden_channels_is_skipped(classes):
 def test_it_comes_first_in_a_chain(classes):
     network, _ = two_layers()
     chain = [methods.create("nearest_uniform"), methods.create("channels_l1")]
-    with pytest.raises(ValueError, match="first step"):
+    with pytest.raises(ValueError, match="before others"):
         methods.compress(chain, network, classes, Level(bits=4, sparsity=0.5), torch.Generator())

@@ -44,6 +44,12 @@ def convolutional(data):
     return nn.Sequential(features, nn.Flatten(), nn.Dropout(0.2), nn.Linear(8 * 4 * 4, data.outputs))
 
 
+def growing(data):
+    torch.manual_seed(0)
+    features = nn.Sequential(nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.AdaptiveAvgPool2d(1))
+    return nn.Sequential(features, nn.Flatten(), nn.Linear(6, data.outputs))
+
+
 def until(epoch):
     """What kills a training once ``epoch`` is told, before its checkpoint is written."""
 
@@ -66,8 +72,9 @@ def same(first, second):
         ("amounts", dense, replace(SETTINGS, schedule="onecycle", weight_decay=0.1)),
         ("images", convolutional, replace(SETTINGS, augment="crop_flip", label_smoothing=0.1)),
         ("images", convolutional, replace(SETTINGS, precision="bf16")),
+        ("images", growing, replace(SETTINGS, resolutions=[0.5, 1.0], schedule="constant", patience=None)),
     ],
-    ids=["dropout", "onecycle_regression", "augmented_convolutions", "bf16"],
+    ids=["dropout", "onecycle_regression", "augmented_convolutions", "bf16", "progressive"],
 )
 def test_a_killed_training_ends_as_an_unbroken_one(kind, build, settings, killed_in, request, tmp_path, capsys):
     data = request.getfixturevalue(kind)
@@ -112,7 +119,14 @@ def test_patience_goes_on_counting(classes, tmp_path):
     assert train(dense(classes), classes, settings, 0, checkpoints=checkpoints) == history
 
 
-AGAIN = ["qat_stochastic_normal", "qat_nearest_uniform", "lsq", "magnitude_finetuned", "obs_finetuned"]
+AGAIN = [
+    "qat_stochastic_normal",
+    "qat_nearest_uniform",
+    "lsq",
+    "lsq_activations",
+    "magnitude_finetuned",
+    "obs_finetuned",
+]
 KILLED = [*((name, 4) for name in AGAIN), ("admm", 2), ("admm", 3)]  # it has three epochs, and then two
 
 
@@ -124,7 +138,7 @@ def test_methods_that_train_again_resume(name, epoch, classes, tmp_path, capsys,
     def compressed(checkpoints=None):
         generator = generator_for(name)
         method = methods.create(name, SETTINGS, checkpoints)
-        file = method.compress(network, classes, Level(bits=3, sparsity=0.5), generator).to_bytes()
+        file = method.compress(network, classes, Level(bits=3, act_bits=4, sparsity=0.5), generator).to_bytes()
         return file, torch.rand(3, generator=generator).tolist()  # what a next step of a chain would draw
 
     checkpoints = Checkpoints(tmp_path, "code", seconds=0)

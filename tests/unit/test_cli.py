@@ -151,7 +151,7 @@ def test_progress_counts_the_layers(model):
 OPTIONS = {"bits": ("--bits", "4"), "act_bits": ("--act-bits", "8"), "sparsity": ("--sparsity", "0.5")}
 
 
-@pytest.mark.parametrize("method", sorted(registry.methods()))
+@pytest.mark.parametrize("method", sorted(name for name, entry in registry.methods().items() if entry.sweeps))
 def test_every_method_takes_a_bare_file_or_says_what_it_lacks(capsys, folder, model, method):
     entry = registry.methods()[method]
     code, _, said = run(
@@ -172,6 +172,15 @@ def test_every_method_takes_a_bare_file_or_says_what_it_lacks(capsys, folder, mo
         assert Compressed.load("out.st").state_dict().keys() == model.keys()
 
 
+def test_a_step_without_levels_takes_those_of_the_method_before_it(capsys, folder, model):
+    for chain, output in ((["midrise"], "plain.st"), (["midrise", "huffman"], "coded.st")):
+        assert (
+            run(capsys, "compress", "model.safetensors", "--method", *chain, "--bits", "8", "--output", output)[0] == 0
+        )
+    plain, coded = Compressed.load("plain.st").state_dict(), Compressed.load("coded.st").state_dict()
+    assert all(torch.equal(coded[name], tensor) for name, tensor in plain.items())
+
+
 def test_a_plugin_serves_here_too(capsys, folder, model):
     words = ["compress", "model.safetensors", "--method", "signs", "--bits", "1", "--plugin", "my_method.py"]
     assert run(capsys, *words)[0] == 0
@@ -185,6 +194,7 @@ WRONG = [
     (["list", "--config", "none.yaml"], "none.yaml"),
     ([*COMPRESS, "--method", "midris", "--bits", "4"], "did you mean 'midrise'?"),
     ([*COMPRESS, "--method", "midrise"], "midrise needs --bits"),
+    ([*COMPRESS, "--method", "huffman", "--bits", "4"], "huffman has no levels of its own; name a method before it"),
     ([*COMPRESS, "--method", "magnitude", "--bits", "4"], "magnitude takes no --bits"),
     ([*COMPRESS, "--method", "midrise", "--bits", "17"], "--bits is 17 but must be 1 to 16"),
     ([*COMPRESS, "--method", "random", "--sparsity", "1"], "--sparsity is 1 but must be 0 to below 1"),
@@ -203,6 +213,8 @@ WRONG = [
     (["compress", "nets.py", "--method", "midrise", "--bits", "4"], "nets.py cannot be read as safetensors"),
     (["compress", "none.st", "--method", "midrise", "--bits", "4"], "none.st"),
     (["compress", "biases.st", "--method", "midrise", "--bits", "4"], "no tensor of 2 or 4 dimensions"),
+    (["compress", ".", "--method", "midrise", "--bits", "4"], ". is not there, or is no file"),
+    (["compress", "clash.st", "--method", "midrise", "--bits", "4"], "no tensor 'a.weight': 'a' cannot be the name"),
     (["inspect", "model.safetensors"], "is not a packed network"),
     (["inspect", "none.st"], "none.st cannot be read"),
     (["unpack", "nets.py"], "is not a packed network"),
@@ -216,11 +228,17 @@ WRONG = [
 @pytest.mark.parametrize("words, message", WRONG, ids=[" ".join(words) for words, _ in WRONG])
 def test_what_cannot_be_is_said_in_a_sentence(capsys, folder, model, words, message):
     save_file({"a.bias": torch.ones(3)}, "biases.st")
+    save_file({"a": torch.ones(3), "a.weight": torch.ones(3, 3)}, "clash.st")
     before = sorted(folder.rglob("*"))
     code, out, err = run(capsys, *words)
     last = err.splitlines()[-1]
     assert code == 2 and out == "" and last.startswith("edgepress: ") and message in last and "Traceback" not in err
     assert [path for path in sorted(folder.rglob("*")) if "__pycache__" not in path.parts] == before
+
+
+def test_where_nothing_can_be_written_is_said_in_a_sentence(capsys, folder, model):
+    code, _, err = run(capsys, *COMPRESS, "--method", "midrise", "--bits", "4", "--output", "/proc/model.st")
+    assert code == 2 and err.splitlines()[-1].startswith("edgepress: /proc/model.st cannot be written: ")
 
 
 def test_check_passes_a_sound_method_and_fails_one_that_is_not(folder):

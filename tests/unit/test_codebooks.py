@@ -173,11 +173,19 @@ def test_weights_near_the_smallest_float_are_quantized(fit, values):
 
 
 @each_fit
-def test_weights_near_the_largest_float_are_quantized(fit):
+@pytest.mark.parametrize("bits", [1, 4, 8])
+def test_weights_near_the_largest_float_are_quantized(fit, bits):
     weights = torch.tensor([-3e38, 0.0, 1e38, 2e38, 3e38])
-    codebook = fit(weights, 4)
+    codebook = fit(weights, bits)
     error = (codebook.decode(codebook.encode(weights)).double() - weights.double()).abs()
-    assert error.max() <= 3e38 / 4  # no gap between levels is wider than half the largest weight
+    nearest = (weights.double()[:, None] - codebook.levels.double()).abs().amin(dim=1)
+    assert codebook.levels.isfinite().all() and (error - nearest).max() <= 1e33
+
+
+@each_fit
+def test_weights_beyond_float32_are_refused(fit):
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        fit(torch.tensor([1e300, -1e300], dtype=torch.float64), 4)
 
 
 # ---- properties -------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import yaml
 from edgepress import config, config_text
 from edgepress.config import RunConfig
 from edgepress.config_text import ConfigError
-from edgepress.documents import documents
+from edgepress.documents import STARTER, documents
 
 ROOT = Path(__file__).parents[2]
 
@@ -198,7 +198,16 @@ def test_documents_have_not_drifted(path):
     assert path.read_text(encoding="utf-8") == expected, "run `python -m edgepress.documents`"
 
 
-def test_the_starter_config_is_the_default():
+def test_the_starter_config_is_the_default_and_what_it_adds():
     path = ROOT / "config" / "config.yaml"
     config_text.check_keys(path)
-    assert config.parse(yaml.safe_load(path.read_text(encoding="utf-8"))) == RunConfig()
+    assert config.parse(yaml.safe_load(path.read_text(encoding="utf-8"))) == RunConfig.model_validate(STARTER)
+
+
+def test_the_config_of_gains_adds_every_cost_to_the_starter_run():
+    starter, gains = (yaml.safe_load((ROOT / f"config/{name}.yaml").read_text()) for name in ("config", "gains"))
+    chains = starter["overrides"]["digits/cnn"]["chains"] | gains["overrides"]["digits/cnn"]["chains"]
+    both = starter | gains | {"overrides": starter["overrides"] | {"digits/cnn": {"chains": chains}}}
+    offers = config.parse(both).cell("digits", "cnn").offers
+    assert {"latency", "hardware", "mixed", "qat"} <= offers
+    assert config.parse(both).energy is not None

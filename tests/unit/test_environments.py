@@ -30,18 +30,23 @@ def instructions(name: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("file", "extras"), [("environment.yaml", ["workflow"]), ("deploy.yaml", ["workflow", "deploy"])]
+    ("file", "extras"),
+    [
+        ("environment.yaml", ["workflow"]),
+        ("deploy.yaml", ["workflow", "deploy"]),
+        ("peers.yaml", ["workflow", "deploy", "peers"]),
+    ],
 )
 def test_a_conda_environment_has_what_the_package_needs_in_the_versions_of_the_locks(file, extras):
     asked = [*PROJECT["dependencies"], *(entry for extra in extras for entry in EXTRAS[extra])]
-    locked = pins("requirements.lock") | pins("requirements-deploy.lock")
+    locked = pins("requirements.lock") | pins("requirements-deploy.lock") | pins("requirements-peers.lock")
     versions = {name.lower(): version for name, version in locked.items()}
     needed = [re.split("[>=]", entry)[0] for entry in asked]
     (packages,) = (entry["pip"] for entry in conda(file) if isinstance(entry, dict))
     assert packages == [f"{name}=={versions[name]}" for name in needed]
 
 
-@pytest.mark.parametrize("file", ["environment.yaml", "deploy.yaml"])
+@pytest.mark.parametrize("file", ["environment.yaml", "deploy.yaml", "peers.yaml"])
 def test_conda_and_container_have_one_python_that_the_package_allows(file):
     (python,) = (entry.removeprefix("python=") for entry in conda(file) if str(entry).startswith("python="))
     assert instructions("FROM") == [f"python:{python}-slim"]
@@ -61,6 +66,13 @@ def test_the_container_installs_the_locks_and_copies_what_there_is():
 @pytest.mark.parametrize("lock", sorted(path.name for path in ENVIRONMENTS.glob("requirements-*.lock")))
 def test_the_other_locks_add_to_the_first(lock):
     assert not pins(lock).keys() & pins("requirements.lock").keys()
+
+
+def test_packages_of_several_locks_have_one_version():
+    found = {}
+    for lock in sorted(path.name for path in ENVIRONMENTS.glob("requirements-*.lock")):
+        for package, version in pins(lock).items():
+            assert found.setdefault(package, version) == version, f"{package} in {lock}"
 
 
 def test_the_profile_s_plugin_is_in_its_lock_and_not_in_the_starter_environment():

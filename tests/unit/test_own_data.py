@@ -86,7 +86,7 @@ def test_shares_and_scaling_are_options(folder):
 
 def test_rows_with_gaps_end_the_run_or_go(folder):
     file = houses(folder / "a.csv", area=["", "NA", *(str(row) for row in range(48))])
-    with pytest.raises(DataError, match=r"a\.csv: area of row 1 is empty, and 2 rows.*missing: drop"):
+    with pytest.raises(DataError, match=r"a\.csv: 2 of 50 rows have empty fields, row 1 .*area in 2.*missing: drop"):
         prepared("csv", file, ignore=["id"])
     data = prepared("csv", file, ignore=["id"], missing="drop")
     assert sum(len(data.inputs[split]) for split in SPLITS) == 48
@@ -99,6 +99,8 @@ def test_rows_with_gaps_end_the_run_or_go(folder):
         ("a,price\n", {}, "no rows below its header"),
         ("a,price\n1,2\n1,2,3\n", {}, "row 2 has 3 fields but the header 2; is `separator` ',' right"),
         ("a,a,price\n1,2,3\n", {}, "names a column twice"),
+        (",a,price\n0,1,2\n1,2,3\n", {}, "column 1 has no name in the header; name it"),
+        ("a,price\n" + "1,2\n" * 9 + "1e400,2\n", {}, "a of row 10 is '1e400', not a number; mend the file$"),
         ("a,cost\n1,2\n", {}, "no column 'price'; it has a, cost"),
         ("a,price\n1,2\n", {"ignore": ["b"]}, "no column 'b'"),
         ("a,price\n1,x\n", {}, "price of row 1 is 'x', not a number; mend the file$"),
@@ -121,7 +123,7 @@ def test_a_bad_table_is_said_in_a_sentence(folder, text, options, message):
 
 
 def test_a_column_of_names_is_not_made_into_columns(folder):
-    with pytest.raises(DataError, match=r"id is text with 60 values, more than 50; .* `ignore`"):
+    with pytest.raises(DataError, match=r"more than 50 values in id \(60 values\); .* `ignore`"):
         prepared("csv", houses(folder / "a.csv", rows=100))
 
 

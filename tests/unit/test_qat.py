@@ -92,7 +92,7 @@ def test_biases_train_along_and_the_network_is_left_alone(classes):
 def test_it_is_the_first_step_of_a_chain(classes):
     network = trained_on(classes)
     pruned = methods.create("magnitude").compress(network, classes, Level(sparsity=0.5), generator_for(1))
-    with pytest.raises(ValueError, match="must be the first step"):
+    with pytest.raises(ValueError, match="must come before others"):
         methods.create("lsq", BRIEFLY).apply(pruned, network, classes, Level(bits=4), generator_for(1))
     chain = [methods.create("lsq", BRIEFLY), methods.create("magnitude")]
     both = methods.compress(chain, network, classes, Level(bits=4, sparsity=0.5), generator_for(1))

@@ -12,7 +12,7 @@ from scipy import stats
 
 from edgepress import config
 from edgepress.levels import Level
-from edgepress.reporting import declared, figures, findings, notebooks, results, selection, tables
+from edgepress.reporting import declared, figures, findings, notebooks, results, retraining, selection, tables
 from edgepress.reporting.results import over_seeds
 
 mpl.use("Agg")
@@ -46,7 +46,7 @@ def rows(lost, dataset="toy", network="net", error=False, splits=("train", "val"
                 | {"bytes": 100 + 10 * (level.bits or 20), "bits_per_weight": level.bits or 32}
             )
     frame = pd.DataFrame(table).astype({"bits": float, "sparsity_target": float})
-    constant = {"compression_ratio": 2.0, "sparsity": 0.0, "macs": 100, "draw": 0}
+    constant = {"compression_ratio": 2.0, "sparsity": 0.0, "macs": 100, "bops": 102400, "act_bits": np.nan, "draw": 0}
     return frame.assign(dataset=dataset, network=network, quality=frame.accuracy.fillna(frame.mse), **constant)
 
 
@@ -284,6 +284,19 @@ def test_a_level_without_all_its_draws_is_left_out():
     assert set(means.level) == {"w32", "w8", "w4"}
 
 
+def test_methods_that_train_again_stand_beside_the_best_after_training(tmp_path):
+    table = retraining.trained_again(everything())
+    assert set(table.method) == {"qat_midrise", "qat_nearest_uniform", "lsq"} and len(table) == 3 * len(BITS)
+    assert set(table.level) == {"w8", "w4", "w2"} and set(table.against) == {"multipoint"}
+    row = table[(table.method == "lsq") & (table.level == "w4")].iloc[0]
+    assert row.change == pytest.approx(-0.1, abs=0.03) and row.test_low < row.test < row.test_high
+    assert row.after_training == pytest.approx(80, abs=0.5)
+    alone = retraining.trained_again(rows({"lsq": about(1)}))
+    assert alone.against.isna().all() and alone.after_training.isna().all()
+    tables.write(alone, tmp_path / "alone")
+    assert "nan" not in (tmp_path / "alone.md").read_text()
+
+
 def test_cross_entropy_is_averaged_as_an_error():
     means = over_seeds(rows({}), results.CROSS_ENTROPY)
     losses = [1 - (0.8 + noise) for noise in NOISE.values()]
@@ -302,15 +315,37 @@ def test_what_is_offered_decides_what_is_shown():
     offers = {dataset: asked.cell(dataset, "dnn_simple").offers for dataset in asked.networks}
     assert offers["digits"] == {"nearest", "nearest_then_pruning", "bits", "bits+sparsity"}
     assert offers["breast_cancer"] == {"qat"}
-    shown = {notebook.name: notebook.datasets(offers) for notebook in notebooks(NOTEBOOKS)}
+    shown = {notebook.name: list(notebook.shown(offers)) for notebook in notebooks(NOTEBOOKS)}
     assert shown["quantization"] == shown["quantize_prune"] == ["digits"]
     assert shown["qat"] == ["breast_cancer"]
     assert shown["pruning"] == shown["multipoint"] == []
     assert shown["findings"] == shown["full_precision"] == ["digits", "breast_cancer"]
 
 
+def test_a_figure_or_table_is_made_where_there_is_something_to_show():
+    asked = {"digits": {"bits", "mixed"}, "breast_cancer": {"bits", "hardware"}}
+    gains = declared(NOTEBOOKS / "gains.ipynb")
+    shown = gains.shown(asked)
+    assert gains.figure_names(shown) == [
+        "gains_digits", "layer_bits_digits", "gains_breast_cancer", "breakdown_breast_cancer"
+    ]  # fmt: skip
+    assert gains.table_names(shown) == ["decide"]
+    assert gains.table_names({"digits": ["energy"]}) == ["decide", "trainings"]
+    assert "figures/layer_bits_digits.pdf" in gains.files(shown) and "tables/decide.tex" in gains.files(shown)
+
+
+def test_activations_have_no_place_among_weights_alone(run):
+    quantized = run[run.method == "midrise"].assign(method="midrise_activations", act_bits=8.0)
+    both = pd.concat([run, quantized.assign(level=quantized.level + "a8")])
+    pd.testing.assert_frame_equal(tables.best_at_each_precision(both), tables.best_at_each_precision(run))
+    assert verdicts(both) == verdicts(run)
+    for figure in (figures.precision(both, "toy"), figures.qat(both, "toy"), figures.change(both, "toy")):
+        labels = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+        assert labels and "midrise activations" not in [*labels, *(axes.get_title() for axes in figure.axes)]
+
+
 def test_the_findings_notebook_declares_every_finding(run):
     names = {f"finding_{finding.name}" for finding in findings.all_findings(run)}
     notebook = declared(NOTEBOOKS / "findings.ipynb")
-    assert set(notebook.figure_names(["toy", "amounts"])) == names
+    assert set(notebook.figure_names({"toy": [], "amounts": []})) == names
     assert set(notebook.tables) == {*names, "findings"}

@@ -66,7 +66,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 def server(monkeypatch):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setattr("time.sleep", lambda _: None)
-    packed = gzip.compress(CONTENT)
+    packed = gzip.compress(CONTENT, mtime=0)
     answers = {
         "good": (200, len(CONTENT), CONTENT),
         "packed.gz": (200, len(packed), packed),
@@ -75,7 +75,7 @@ def server(monkeypatch):
         "page": (200, 14, b"<html></html>\n"),
         "short": (200, len(CONTENT), CONTENT[:100]),
         "flood": (200, 20 << 20, bytes(20 << 20)),
-        "bomb": (200, 1, lambda _: gzip.compress(bytes(50 << 20))),
+        "bomb": (200, 1, lambda _: gzip.compress(bytes(50 << 20), mtime=0)),
     }
     with Server(answers) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -133,7 +133,7 @@ def test_a_file_that_is_there_is_left_alone(server, tmp_path):
 
 
 def test_a_mirror_comes_before_the_system_and_the_network(server, tmp_path):
-    system = place(tmp_path / "system", gzip.compress(CONTENT)) / "sets/toy.dat"
+    system = place(tmp_path / "system", gzip.compress(CONTENT, mtime=0)) / "sets/toy.dat"
     source = toy(system=str(system), urls=[server.url("good")])
     mirror = place(tmp_path / "mirror", CONTENT)
     empty = tmp_path / "empty"
@@ -191,25 +191,26 @@ def test_a_wrong_file_in_its_place_is_replaced_or_kept_but_never_taken(tmp_path)
     [
         (CONTENT[:-1], f"holds {len(CONTENT) - 1:,} bytes"),
         (CONTENT + b"x", f"holds more than {len(CONTENT):,} bytes"),
-        (gzip.compress(CONTENT)[:-20], "cut short or damaged"),
-        (gzip.compress(CONTENT)[:30] + bytes(30), "cut short or damaged"),
+        (gzip.compress(CONTENT, mtime=0)[:-20], "cut short or damaged"),
+        (gzip.compress(CONTENT, mtime=0)[:30] + bytes(30), "cut short or damaged"),
         (b"\x1f\x8bnot gzip", "cut short or damaged"),
         (b"", "holds 0 bytes"),
     ],
+    ids=["a byte too few", "a byte too many", "cut", "damaged", "no gzip", "empty"],
 )
 def test_a_truncated_or_damaged_file_is_refused(tmp_path, content, said):
     assert said in refused(toy(), tmp_path / "raw/toy.dat", place(tmp_path / "mirror", content))
 
 
 def test_an_archive_stays_packed(tmp_path):
-    packed = gzip.compress(CONTENT)
+    packed = gzip.compress(CONTENT, mtime=0)
     source = toy(file="toy.tar.gz", bytes=len(packed), sha256=hashlib.sha256(packed).hexdigest())
     sources.fetch(source, tmp_path / "raw/toy.tar.gz", [place(tmp_path / "mirror", packed)])
     assert (tmp_path / "raw/toy.tar.gz").read_bytes() == packed
 
 
 def test_a_bomb_is_refused_before_it_fills_the_disk(tmp_path):
-    mirror = place(tmp_path / "mirror", gzip.compress(bytes(200 << 20)))
+    mirror = place(tmp_path / "mirror", gzip.compress(bytes(200 << 20), mtime=0))
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (len(CONTENT), limits[1]))  # another error, were more written
     try:

@@ -111,12 +111,81 @@ def test_the_learning_rate_falls_along_a_cosine_to_0(classes, batch_size):
     assert [row["lr"] for row in history] == pytest.approx(expected, abs=1e-9)
 
 
+def test_the_learning_rate_stays_where_it_is_constant(classes):
+    _, history = fitted(classes, replace(QUICK, schedule="constant", max_epochs=4))
+    assert [row["lr"] for row in history] == [0.01] * 4
+
+
+def test_without_patience_all_epochs_are_taken(classes):
+    _, history = fitted(never_better(classes), Training(lr=0.05, batch_size=8, max_epochs=12, patience=None))
+    assert len(history) == 12
+
+
+@pytest.mark.parametrize(
+    "epochs, expected",
+    [
+        (6, [0.5, 0.5, 0.75, 0.75, 1, 1]),
+        (4, [0.5, 0.75, 1, 1]),
+        (2, [0.75, 1]),
+        (1, [1]),
+    ],
+)
+def test_images_grow_to_full_size(epochs, expected):
+    settings = replace(QUICK, max_epochs=epochs, resolutions=[0.5, 0.75, 1.0])
+    assert [settings.resolution(epoch) for epoch in range(1, epochs + 1)] == expected
+    assert settings.small_epochs == expected.index(1)
+
+
+def test_a_smaller_image_holds_means():
+    images = torch.tensor([[1.0, 3, 0, 0], [5, 7, 0, 0], [0, 0, 8, 8], [0, 0, 8, 8]]).expand(2, 3, 4, 4)
+    assert training.resized(images, 0.5).tolist() == [[[[4, 0], [0, 8]]] * 3] * 2
+    assert training.resized(images, 1.0) is images
+
+
+class Seeing(nn.Module):
+    """Notes the sides of the images that it trains on, and gets better on them and worse on val."""
+
+    def __init__(self):
+        super().__init__()
+        self.sides, self.head = [], nn.Linear(3, 2)
+
+    def forward(self, x):
+        if self.training:
+            self.sides.append(x.shape[2])
+        return self.head(x.mean((2, 3)))
+
+
+@pytest.fixture
+def images():
+    generator = torch.Generator().manual_seed(3)
+    inputs = {split: torch.randn(32, 3, 8, 8, generator=generator) for split in ("train", "val")}
+    targets = {split: (x.mean((1, 2, 3)) > 0).long() for split, x in inputs.items()}
+    return Prepared("toy", "classification", 2, inputs, targets)
+
+
+def test_only_epochs_at_full_size_count_for_what_is_best_and_for_patience(images):
+    images.targets["val"] = 1 - images.targets["val"]  # it gets worse on them
+    settings = Training(0.05, 32, max_epochs=9, patience=2, resolutions=[0.5, 0.75, 1.0])
+    network = Seeing()
+    history = train(network, images, settings, 0)
+    assert network.sides == [4, 4, 4, 6, 6, 6, 8, 8, 8]
+    losses = [row["val_loss"] for row in history]
+    assert min(losses) < min(losses[6:]) and losses[6] == min(losses[6:])
+    assert evaluate(network, images, "val")["loss"] == pytest.approx(losses[6])
+
+
+def test_a_network_that_takes_no_small_images_says_so(images):
+    network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 2))
+    with pytest.raises(ValueError, match=r"takes no images of 4×4, its resolution 0\.5"):
+        train(network, images, replace(QUICK, resolutions=[0.5, 1.0]), 0)
+
+
 def test_history_is_told_as_it_comes_and_in_the_targets_unit(amounts):
     told = []
     trained = network(3, 1)
     before = evaluate(trained, amounts, "val")["mse"]
     history = train(trained, amounts, QUICK, 0, on_epoch=lambda row: told.append(dict(row)))
-    assert told == history and list(history[0]) == ["epoch", "lr", "train_loss", "val_loss"]
+    assert told == history and list(history[0]) == ["epoch", "lr", "train_loss", "val_loss", "val_quality"]
     assert before > 900_000  # the targets lie around 1000
     deviation = float(amounts.targets["train"].var())
     assert 0.05 * deviation < history[0]["train_loss"] < 3 * deviation

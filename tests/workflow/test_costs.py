@@ -1,10 +1,10 @@
-"""The costs that a config asks for: simulated accelerators, and the energy of trainings."""
+"""What a config asks for beside its methods: simulated accelerators, the energy of trainings, other libraries."""
 
 import pytest
 
 from edgepress.metrics import from_csv
 
-from .conftest import TINY, snakemake
+from .conftest import REPOSITORY, TINY, snakemake
 
 ONE_TRAINING = """
 run: one
@@ -84,3 +84,49 @@ def test_energy_that_is_asked_for_later_is_that_of_another_training(one, tmp_pat
     assert trained.returncode == 0, trained.stderr[-3000:]
     assert planned(tmp_path, model, config=one("hardware: [w8a8]")) == {}
     assert "train_network" in planned(tmp_path, "results/one/energy.csv", config=one("energy: {country: DEU}"))
+
+
+def test_recipes_are_followed_side_by_side(one, tmp_path):
+    config = one("recipes: [adam, onecycle, progressive]", "overrides: {breast_cancer: {training: {max_epochs: 3}}}")
+    done = snakemake(tmp_path, "results/one/recipes.csv", "results/one/report/recipes.html", config=config)
+    assert done.returncode == 0, done.stderr[-3000:]
+    rows = from_csv(tmp_path / "results/one/recipes.csv")
+    followed = [("adam", "1"), ("adam", "2"), ("adam", "3"), ("onecycle", "1"), ("onecycle", "2"), ("onecycle", "3")]
+    assert [(row["recipe"], row["epoch"]) for row in rows] == [*followed, ("progressive", "")]
+    assert [int(row["steps"]) for row in rows[2::3][:2]] == [3 * 22, 3 * 3]  # 341 rows by 16, and by 128
+    assert rows[-1]["status"] == "skipped" and {row["source"] for row in rows[:-1]} == {"unavailable"}
+    assert planned(tmp_path, "results/one/recipes.csv", config=config) == {}
+    assert (tmp_path / "results/one/tables/recipes.csv").exists()
+
+
+def test_peers_are_a_job_each_and_nothing_else_is_done_again_for_them(tiny_run, tmp_path):
+    config = tmp_path / "more.yaml"
+    config.write_text(TINY.read_text() + "peers: [onnxruntime, torchao]\n")
+    jobs = planned(tiny_run, config=config)
+    assert {name: count for name, count in jobs.items() if not name.startswith("report_")} == {
+        "all": 1,
+        "compress_by_peer": 2 * 2 * 2,
+        "collect_metrics": 1,
+        "collect_timings": 1,
+    }
+
+
+def test_peers_are_rows_beside_the_methods_and_say_what_they_lack(one, tmp_path):
+    plugin = REPOSITORY / "tests/unit/small_peer.py"
+    config = one(f"plugins: [{plugin}]", "peers: [halves, absent]")
+    done = snakemake(tmp_path, "results/one/metrics.csv", config=config)
+    assert done.returncode == 0, done.stderr[-3000:]
+    rows = from_csv(tmp_path / "results/one/metrics.csv")
+    found = {(row["method"], row["level"]): row["status"] for row in rows if row["family"] == "peer"}
+    assert found == {
+        ("halves", "w16"): "ok",
+        ("halves", "w8"): "failed",
+        ("absent", "w8a8"): "skipped",
+        ("absent", "w4"): "skipped",
+    }
+    (reason,) = {row["reason"] for row in rows if row["method"] == "absent"}
+    assert "pip install --no-deps --requirement envs/requirements-peers.lock" in reason
+    size = {int(row["bytes"]) for row in rows if row["level"] == "w16"}
+    files = tmp_path / "results/one/breast_cancer/dnn_simple/seed0/halves/files/w16"
+    assert size == {sum(file.stat().st_size for file in files.iterdir())}
+    assert planned(tmp_path, "results/one/metrics.csv", config=config) == {}

@@ -78,7 +78,7 @@ def test_a_network_that_is_not_trained_is_the_users(folder):
 def test_the_manifest_tells_what_is_the_users(folder):
     manifest = json.loads((folder / RUN / "manifest.json").read_text(encoding="utf-8"))
     assert {kind: list(entries) for kind, entries in manifest["own"].items()} == {
-        "datasets": ["people"], "networks": ["tiny"], "methods": ["signs"]
+        "datasets": ["people"], "networks": ["tiny"], "methods": ["signs"], "peers": []
     }  # fmt: skip
     assert set(manifest["own_files_sha256"]) == {"people.csv", "tiny.safetensors"}
 

@@ -64,7 +64,7 @@ def test_packed_files_hold_the_network(tiny_run):
 @pytest.mark.parametrize("ending", ["png", "pdf"])
 def test_every_declared_figure_exists_and_is_not_blank(tiny_run, ending):
     figures = list((tiny_run / RUN / "figures").glob(f"*.{ending}"))
-    kinds = {"precision", "change", "pruning", "pareto", "training_curves"}
+    kinds = {"precision", "change", "pruning", "pareto", "training_curves", "gains"}
     claims = {"best_method", "worst_prior", "bits_needed", "pruning_after", "training_again", "control"}
     expected = {f"{k}_{d}" for k in kinds for d in ("breast_cancer", "mv_synthetic")} | {"qat_breast_cancer"}
     assert {figure.stem for figure in figures} == expected | {f"finding_{claim}" for claim in claims}
@@ -73,15 +73,26 @@ def test_every_declared_figure_exists_and_is_not_blank(tiny_run, ending):
 
 def test_pages_show_figures_and_no_code(tiny_run):
     pages = {path.stem: path.read_text() for path in (tiny_run / RUN / "report").glob("*.html")}
-    assert pages.keys() == {"index", "full_precision", "quantization", "pruning", "qat", "size", "findings"}
+    assert pages.keys() == {"index", "full_precision", "quantization", "pruning", "qat", "size", "gains", "findings"}
     for name in pages.keys() - {"index"}:
         assert "data:image/png" in pages[name]
         assert "style.save" not in pages[name]
         assert f'href="{name}.html"' in pages["index"]
 
 
+def test_costs_that_were_not_asked_for_are_told_and_nothing_is_drawn_of_them(tiny_run):
+    page = (tiny_run / RUN / "report/gains.html").read_text()
+    for sentence in ("Latency was not measured", "inferences was not simulated", "of trainings was not taken"):
+        assert sentence in page
+    with (tiny_run / RUN / "tables/decide.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {row["cost"] for row in rows} == {"bytes", "BOPs"}
+    assert {row["division"] for row in rows if row["dataset"] == "breast_cancer"} == {"closed", "open"}
+    assert "Best method within a budget" in (tiny_run / RUN / "report/index.html").read_text()
+
+
 def test_tables_have_three_forms(tiny_run):
-    for name in ("full_precision", "best_at_each_precision", "smallest_within_one_percent"):
+    for name in ("full_precision", "best_at_each_precision", "smallest_within_one_percent", "decide"):
         with (tiny_run / RUN / f"tables/{name}.csv").open() as file:
             rows = list(csv.DictReader(file))
         assert {row["dataset"] for row in rows} == {"breast_cancer", "mv_synthetic"}
@@ -109,7 +120,7 @@ def test_timings_cover_every_job(tiny_run):
 def test_another_copy_on_one_core_gives_the_same_bytes(tiny_run, tmp_path, monkeypatch):
     copy = tmp_path / "copy"
     folders = ("config", "envs", "notebooks", "profiles", "rules", "scripts", "src")
-    for part in ("Snakefile", "data/sources.yaml", *folders):
+    for part in ("Snakefile", *folders):
         there = copy / part
         there.parent.mkdir(parents=True, exist_ok=True)
         (shutil.copytree if (REPOSITORY / part).is_dir() else shutil.copy)(REPOSITORY / part, there)
@@ -260,6 +271,7 @@ def test_a_notebook_without_anything_to_show_is_left_out(tmp_path, methods, left
     reports = {line.split()[0] for line in plan.stdout.splitlines() if line.startswith("report_")}
     assert reports == {
         "report_full_precision",
+        "report_gains",
         "report_pruning",
         "report_quantization",
         "report_size",

@@ -11,7 +11,10 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TypeAlias
+
+from edgepress.files import write_atomically
 
 _ABOUT = """\
 What a network loses when it is stored in b bits, and what a device gains.
@@ -49,6 +52,14 @@ def plainly(*errors: type[Exception]) -> Iterator[None]:
         if isinstance(error, FileNotFoundError):
             raise UserError(f"{error.filename} is not there") from None
         raise UserError(" ".join(str(error).split())) from None
+
+
+def write(path: str | Path, content: bytes | str) -> None:
+    """``write_atomically``, a UserError where that cannot be."""
+    try:
+        write_atomically(path, content)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror}") from None
 
 
 def take_plugins(paths: Sequence[str]) -> None:

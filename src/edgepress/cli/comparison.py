@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from edgepress.cli import Commands, UserError, add, plainly
-from edgepress.files import write_atomically
+from edgepress.cli import Commands, UserError, add, plainly, write
 
 _EXAMPLES = """\
 A and B are folders results/<run>, or metrics.csv files. Cells are compared seed by seed where
@@ -38,7 +37,7 @@ def _compare(asked: argparse.Namespace) -> int:
 
     from edgepress.reporting import comparison
 
-    with plainly(ValueError, KeyError, AttributeError):
+    with plainly(ValueError):
         compared = comparison.compare(before, after, asked.split)
     table = comparison.readable(compared)
     lines = table if asked.all else table.head(_MOST_LINES)
@@ -48,7 +47,7 @@ def _compare(asked: argparse.Namespace) -> int:
         print(f"… and {len(table) - len(lines):,} more; --all shows them, --html writes a page\n")
     print("\n".join(comparison.sentences(compared)))
     if asked.html:
-        write_atomically(asked.html, comparison.page(compared))
+        write(asked.html, comparison.page(compared))
         print(f"The page is {asked.html}")
     return int(compared.beyond_noise)
 

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgepress import registry
-from edgepress.cli import Commands, UserError, add, plainly, take_plugins
-from edgepress.files import write_atomically
+from edgepress.cli import Commands, UserError, add, plainly, take_plugins, write
 from edgepress.levels import Level
 
 if TYPE_CHECKING:
@@ -102,7 +101,7 @@ def _compress(asked: argparse.Namespace) -> int:
             watched = [_watched(step, bar.update) for step in chain]
             stored = methods.compress(watched, network, data, level, generator_for(*asked.method, level, asked.seed))
     packed = stored.to_bytes()
-    write_atomically(output, packed)
+    write(output, packed)
     _print_tensors(stored, {name: before[name] for name in weights})
     whole = Path(asked.model).stat().st_size
     print(f"\n{output}: {len(packed):,} bytes, {whole / len(packed):.1f} times smaller than {whole:,}")
@@ -142,9 +141,11 @@ def _level(asked: argparse.Namespace) -> Level:
         if name not in registry.methods():
             raise UserError(registry.unknown("method", name, registry.methods()))
         if registry.methods()[name].retrains:
-            raise UserError(f"'{name}' trains the network again, which takes a config: see README.md")
+            raise UserError(f"'{name}' trains the network again, which takes a config and `snakemake`: see README.md")
     given = {"bits": asked.bits, "act_bits": asked.act_bits, "sparsity": asked.sparsity}
     sweeps = set().union(*(registry.methods()[name].sweeps for name in asked.method))
+    if not sweeps:
+        raise UserError(f"{' and '.join(asked.method)} has no levels of its own; name a method before it")
     for option, value in given.items():
         flag = f"--{option.replace('_', '-')}"
         if (value is None) == (option in sweeps):
@@ -210,7 +211,7 @@ def _unpack(asked: argparse.Namespace) -> int:
 
     stored, output = _packed(asked.file), _output(asked, asked.file, "float32")
     state = stored.state_dict()
-    write_atomically(output, save({name: tensor.contiguous() for name, tensor in state.items()}))
+    write(output, save({name: tensor.contiguous() for name, tensor in state.items()}))
     print(f"{output}: {len(state)} tensors, {output.stat().st_size:,} bytes")
     return 0
 
@@ -274,7 +275,9 @@ def _count(encoding: Encoding) -> int:
 
 
 def _output(asked: argparse.Namespace, source: str, label: str) -> Path:
-    """Where to write. Raises UserError where something is there already."""
+    """Where to write. Raises UserError where something is there already, or ``source`` is no file."""
+    if not Path(source).is_file():
+        raise UserError(f"{source} is not there, or is no file; name a safetensors file")
     path = Path(asked.output) if asked.output else Path(source).with_suffix(f".{label}.safetensors")
     if path.exists() and not asked.force:
         raise UserError(f"{path} is there already; name another by --output, or say --force")

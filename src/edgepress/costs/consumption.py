@@ -39,19 +39,33 @@ def metered(
     if not table or not settings:
         yield noted
         return
-    country = settings["country"]
-    try:
-        tracker = _started(country)
-    except ModuleNotFoundError as error:
+    with measured(settings) as taken:
         yield noted
-        taken = unavailable(f"{error.name} is not installed: {INSTALL}")
+    write_atomically(table, to_csv([{**identity, "country": settings["country"], **taken, **noted}], COLUMNS))
+
+
+@contextmanager
+def measured(settings: Mapping[str, str] | None) -> Iterator[dict[str, Any]]:
+    """Take the energy of what happens inside; what is given holds the columns of ``figures`` once that has ended.
+
+    ``settings`` as in ``metered``; without them it is unavailable.
+    """
+    taken: dict[str, Any] = {}
+    if not settings:
+        taken |= unavailable("the config asks for no `energy`")
+        yield taken
+        return
+    try:
+        tracker = _started(settings["country"])
+    except ModuleNotFoundError as error:
+        taken |= unavailable(f"{error.name} is not installed: {INSTALL}")
+        yield taken
     else:
         try:
-            yield noted
+            yield taken
         finally:
             tracker.stop()
-        taken = _read(tracker)
-    write_atomically(table, to_csv([{**identity, "country": country, **taken, **noted}], COLUMNS))
+        taken |= _read(tracker)
 
 
 def _started(country: str) -> Any:

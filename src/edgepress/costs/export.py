@@ -25,7 +25,12 @@ logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(loggin
 
 
 def to_onnx(network: nn.Module, input_shape: tuple[int, ...]) -> bytes:
-    """The ONNX file of ``network``, for any number of rows of ``input_shape``; float32 in and out."""
+    """The ONNX file of ``network``, for any number of rows of ``input_shape``; float32 in and out.
+
+    It holds nothing of where it was made: torch notes the lines of code behind each node, with their paths.
+    """
+    from onnx_ir.passes.common import ClearMetadataAndDocStringPass
+
     rows = torch.export.Dim("rows", min=1)
     program = torch.onnx.export(
         network.eval(),
@@ -37,8 +42,9 @@ def to_onnx(network: nn.Module, input_shape: tuple[int, ...]) -> bytes:
         dynamo=True,
         verbose=False,
     )
-    file = io.BytesIO()
     assert program is not None  # which only the exporter that dynamo replaces gives
+    ClearMetadataAndDocStringPass()(program.model)
+    file = io.BytesIO()
     program.save(file)  # type: ignore[arg-type] # a file is as good as a path to onnx.save, which it calls
     return file.getvalue()
 

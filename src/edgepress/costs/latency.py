@@ -9,21 +9,24 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from edgepress import methods
+from edgepress import methods, registry
 from edgepress.costs import export
 from edgepress.evaluation import predict, score
 from edgepress.graph import fold_batch_norm
 from edgepress.integer import IntegerNetwork, NoIntegerFormError
 from edgepress.levels import FLOAT_BITS, Level
 from edgepress.packing import Compressed
+from edgepress.peers import why_missing
 from edgepress.provenance import cpu_model, version
 from edgepress.sweep import Trained, generator_for
 
@@ -31,6 +34,7 @@ COLUMNS = {
     "dataset": "data set",
     "network": "network",
     "seed": "seed of the training",
+    "peer": "the other library whose file it is; empty for ours",
     "level": "`w32` is float32; `w8a8` 8-bit weights, a step a channel, and 8-bit activations",
     "batch": "examples of one inference",
     "runtime": "what computes it",
@@ -58,6 +62,7 @@ PACKAGES = ("onnx", "onnxscript", RUNTIME)
 INSTALL = "pip install --requirement envs/requirements-deploy.lock"
 CHAIN = ("nearest_symmetric_channel", "activations_mse")  # what a level with activations is compressed by
 BATCHES = (1, 128)
+NO_PEERS: Mapping[str, Path] = MappingProxyType({})
 _THREADS = 1
 _WARM_UP = 5
 _REPEATS = 100
@@ -65,32 +70,31 @@ _SECONDS = 30  # after which a network is timed no longer, once it was a few tim
 _LEAST_REPEATS = 10
 _ROWS_COMPARED = 256  # of which the codes at every activation are kept
 _TOLERANCES = {"w32": 1e-3, "w8a8": 0.05}  # of an output, as a share of the range of outputs
+_File = tuple[str, str]  # the peer that wrote it, '' for ours, and its level
+_Run = Callable[[np.ndarray], np.ndarray]  # inputs to outputs
 
 
-def measure(trained: Trained, levels: Sequence[str], batches: Sequence[int] = BATCHES) -> list[dict[str, Any]]:
-    """Rows of ``COLUMNS``, one a level and batch: times of the network ``trained``, its BatchNorms folded."""
+def measure(
+    trained: Trained, levels: Sequence[str], batches: Sequence[int] = BATCHES, peers: Mapping[str, Path] = NO_PEERS
+) -> list[dict[str, Any]]:
+    """Rows of ``COLUMNS``, one a level and batch: times of the network ``trained``, its BatchNorms folded.
+
+    To these come the files that ``peers`` made of it, each at all its levels: name of a peer → folder of its files.
+    """
     identity = {"dataset": trained.data.name, "network": trained.network_name, "seed": trained.seed}
     identity |= {"runtime": RUNTIME, "runtime_version": version(RUNTIME), "threads": _THREADS, "cpu": cpu_model()}
-    missing = [package for package in PACKAGES if find_spec(package) is None]
-    found: dict[str, dict[str, Any]] = {}
-    sessions: dict[str, Any] = {}
+    found: dict[_File, dict[str, Any]] = {}
+    runs: dict[_File, _Run | None] = {}
     for level in levels:
-        reason = without_kernel(Level.parse(level))
-        if reason:
-            found[level] = {"status": "unavailable", "reason": reason}
-        elif missing:
-            found[level] = {"status": "skipped", "reason": f"{', '.join(missing)} missing: {INSTALL}"}
-        else:
-            try:
-                found[level], deployed = _deployed(trained, level)
-                sessions |= {level: deployed} if found[level]["status"] == "ok" else {}
-            except NoIntegerFormError as error:
-                found[level] = {"status": "unavailable", "reason": str(error)}
+        found["", level], runs["", level] = _ours(trained, level)
+    for peer, folder in peers.items():
+        for level in registry.peers()[peer].levels:
+            found[peer, level], runs[peer, level] = _peers_own(trained, peer, folder / level)
     inputs = {batch: _repeated(trained.data.inputs["test"], batch) for batch in batches}
-    times = _times(sessions, inputs)
+    times = _times({file: run for file, run in runs.items() if run and found[file]["status"] == "ok"}, inputs)
     return [
-        {**identity, "level": level, "batch": batch, **found[level], **times.get((level, batch), {})}
-        for level in levels
+        {**identity, "peer": peer, "level": level, "batch": batch, **row, **times.get(((peer, level), batch), {})}
+        for (peer, level), row in found.items()
         for batch in batches
     ]
 
@@ -140,6 +144,35 @@ def outputs(session: Any, inputs: Tensor, batch: int = 256) -> Tensor:
     return torch.from_numpy(np.concatenate(parts)).to(torch.float64)
 
 
+def _ours(trained: Trained, level: str) -> tuple[dict[str, Any], _Run | None]:
+    """What is to be said of our file of ``level`` beside its time, and what runs it."""
+    missing = [package for package in PACKAGES if find_spec(package) is None]
+    if reason := without_kernel(Level.parse(level)):
+        return {"status": "unavailable", "reason": reason}, None
+    if missing:
+        return {"status": "skipped", "reason": f"{', '.join(missing)} missing: {INSTALL}"}, None
+    try:
+        row, made = _deployed(trained, level)
+    except NoIntegerFormError as error:
+        return {"status": "unavailable", "reason": str(error)}, None
+    return row, lambda rows: made.run([export.OUTPUT], {export.INPUT: rows})[0]
+
+
+def _peers_own(trained: Trained, name: str, folder: Path) -> tuple[dict[str, Any], _Run | None]:
+    """What is to be said of the file that a peer wrote into ``folder``, beside its time, and what runs it."""
+    entry = registry.peers()[name]
+    row = {"runtime": entry.runtime, "runtime_version": entry.runtime and version(entry.runtime)}
+    if not entry.runtime:
+        return row | {"status": "unavailable", "reason": f"{name} computes in torch, it has no runtime"}, None
+    if entry.missing:
+        return row | {"status": "skipped", "reason": why_missing(entry)}, None
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return row | {"status": "failed", "reason": f"{name} gave no file, its row in metrics.csv says why"}, None
+    network = entry.load()().load(folder, trained.network)
+    quality = _quality(predict(network, trained.data.inputs["test"]), trained.data.targets["test"])
+    return row | {**quality, "status": "ok"}, network.run
+
+
 def _deployed(trained: Trained, level: str) -> tuple[dict[str, Any], Any]:
     """What the file of ``level`` computes, and how far from the network it stands for; and its session."""
     shipped, shape = fold_batch_norm(trained.network), trained.data.input_shape
@@ -183,21 +216,21 @@ def _repeated(inputs: Tensor, rows: int) -> Tensor:
     return inputs[torch.arange(rows) % len(inputs)]
 
 
-def _times(sessions: Mapping[str, Any], inputs: Mapping[int, Tensor]) -> dict[tuple[str, int], dict[str, Any]]:
-    """Median and quartiles of each session and batch. They take turns, so that what slows the machine for a while
+def _times(runs: Mapping[_File, _Run], inputs: Mapping[int, Tensor]) -> dict[tuple[_File, int], dict[str, Any]]:
+    """Median and quartiles of each file and batch. They take turns, so that what slows the machine for a while
     slows all of them."""
-    feeds = {(level, batch): {export.INPUT: rows.numpy()} for level in sessions for batch, rows in inputs.items()}
-    spent: dict[tuple[str, int], list[float]] = {place: [] for place in feeds}
+    given = {(file, batch): rows.numpy() for file in runs for batch, rows in inputs.items()}
+    spent: dict[tuple[_File, int], list[float]] = {place: [] for place in given}
     until = None
     for turn in range(_WARM_UP + _REPEATS):
         if until is not None and time.monotonic() > until and turn >= _WARM_UP + _LEAST_REPEATS:
             break
         until = until or time.monotonic() + _SECONDS
-        for (level, batch), feed in feeds.items():
+        for (file, batch), rows in given.items():
             begin = time.perf_counter_ns()
-            sessions[level].run([export.OUTPUT], feed)
+            runs[file](rows)
             if turn >= _WARM_UP:
-                spent[level, batch].append((time.perf_counter_ns() - begin) / 1e6)
+                spent[file, batch].append((time.perf_counter_ns() - begin) / 1e6)
     found = {}
     for place, milliseconds in spent.items():
         q1, median, q3 = statistics.quantiles(milliseconds, n=4, method="inclusive")

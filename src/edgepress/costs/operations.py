@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -28,13 +29,15 @@ def layer_calls(network: nn.Module, input_shape: tuple[int, ...]) -> list[LayerC
     calls: list[LayerCall] = []
     handles = []
     for name, module in network.named_modules():
-        if isinstance(module, LAYERS):
+        if isinstance(module, LAYERS) and module.weight.numel():
 
-            def note(layer: Layer, inputs: tuple[Tensor], output: Tensor, name: str = name) -> None:
-                weight = f"{name}.weight".lstrip(".")
-                calls.append(LayerCall(weight, layer, tuple(inputs[0].shape), tuple(output.shape)))
+            def note(
+                layer: Layer, args: tuple[Tensor, ...], named: dict[str, Tensor], output: Tensor, name: str = name
+            ) -> None:
+                weight, (inputs,) = f"{name}.weight".lstrip("."), (*args, *named.values())
+                calls.append(LayerCall(weight, layer, tuple(inputs.shape), tuple(output.shape)))
 
-            handles.append(module.register_forward_hook(note))
+            handles.append(module.register_forward_hook(note, with_kwargs=True))
     training = network.training
     try:
         device = next(network.parameters()).device
@@ -59,7 +62,9 @@ def layer_macs(network: nn.Module, input_shape: tuple[int, ...]) -> dict[str, in
     return macs
 
 
-def bit_operations(macs: dict[str, int], weight_bits: dict[str, float], act_bits: dict[str, int] | None = None) -> int:
+def bit_operations(
+    macs: Mapping[str, int], weight_bits: Mapping[str, float], act_bits: Mapping[str, int] | None = None
+) -> int:
     """BOPs: Σ over layers of MACs × bits a weight × bits an activation (van Baalen et al. 2020, arXiv 2005.07093).
 
     ``act_bits`` are those of a layer's input; a layer not in it reads float32.

@@ -2,8 +2,8 @@
 
 A data set module declares ``DATASETS`` (see ``edgepress.registry``) and a function ``prepare(raw, split_seed) ->
 Prepared``, where ``raw`` is the folder of its files; one that is embedded or generated leaves it alone. The files are
-those that data/sources.yaml names. Whatever a preparation learns from data — scalers, quantiles — it learns from the
-training rows alone.
+those that data/sources.yaml names. Whatever a preparation learns from data — scalers, quantiles — it learns
+from the training rows alone.
 """
 
 from __future__ import annotations

@@ -35,8 +35,8 @@ class Table:
         return codes
 
     def is_numeric(self, column: str) -> bool:
-        """Whether every field of a column is a finite number."""
-        return bool(np.isfinite([_to_float(text) for text in self.fields[column]]).all())
+        """Whether every field of a column is a number, finite or not."""
+        return not np.isnan([_to_float(text) for text in self.fields[column]]).any()
 
     def _number(self, column: str) -> np.ndarray:
         values = np.array([_to_float(text) for text in self.fields[column]])

@@ -38,19 +38,21 @@ def prepare(
 
     Classes are the sorted values of the target. Raises DataError where the file does not hold what is asked for.
     """
-    table = _without_gaps(_read(Path(file), separator), missing)
+    table = _read(Path(file), separator)
     for column in (target, *ignore):
         if column not in table.fields:
             raise DataError(f"{file} has no column '{column}'; it has {', '.join(table.fields)}")
+    used = {column: values for column, values in table.fields.items() if column not in ignore}
+    table = _without_gaps(replace(table, fields=used), missing)
     targets = table.numbers(target)[:, 0].astype(np.float32) if task == "regression" else _classes(table, target)
     rows = len(targets)
     parts = divide(rows, split_seed, val or 0.2, test or 0.2)
     if not all(map(len, parts.values())):
         raise DataError(f"{file} has {rows} rows, too few to divide into train, val and test")
-    columns = [column for column in table.fields if column not in (target, *ignore)]
+    columns = [column for column in table.fields if column != target]
     numbers = [column for column in columns if table.is_numeric(column)]
     inputs = [table.numbers(*numbers)] if numbers else []
-    inputs += [_one_hot(table, column, parts["train"]) for column in columns if column not in numbers]
+    inputs += _one_hot(table, [column for column in columns if column not in numbers], parts["train"])
     if not inputs:
         raise DataError(f"{file} has no column but '{target}' and what is ignored")
     fit = scaler(scaling, mean, std, axis=0)
@@ -73,6 +75,9 @@ def _read(file: Path, separator: str) -> Table:
     columns, rows = (lines[0], lines[1:]) if lines else ([], [])
     if not rows:
         raise DataError(f"{file} has no rows below its header")
+    if "" in columns:
+        raise DataError(f"{file}: column {columns.index('') + 1} has no name in the header; name it, so that it can be "
+                        f"told apart, or take it out")  # fmt: skip
     if len(set(columns)) < len(columns):
         raise DataError(f"{file}: its header names a column twice: {', '.join(columns)}")
     for number, row in enumerate(rows, 1):
@@ -87,10 +92,10 @@ def _without_gaps(table: Table, missing: str) -> Table:
     gaps = {column: np.isin(np.char.lower(values), EMPTY) for column, values in table.fields.items()}
     rows = np.any(list(gaps.values()), axis=0)
     if missing == "error" and rows.any():
-        row = int(np.argmax(rows))
-        column = next(column for column, gap in gaps.items() if gap[row])
-        raise DataError(f"{table.file}: {column} of row {row + 1} is empty, and {int(rows.sum()):,} rows have such "
-                        f"fields; fill them in, or leave these rows out by `missing: drop`")  # fmt: skip
+        where = ", ".join(f"{column} in {int(gap.sum()):,}" for column, gap in gaps.items() if gap.any())
+        raise DataError(f"{table.file}: {int(rows.sum()):,} of {len(rows):,} rows have empty fields, row "
+                        f"{int(np.argmax(rows)) + 1} is the first ({where}); fill them in, leave these rows out by "
+                        f"`missing: drop`, or the columns by `ignore`")  # fmt: skip
     if rows.all():
         raise DataError(f"{table.file} has no row without an empty field")
     return replace(table, fields={column: values[~rows] for column, values in table.fields.items()})
@@ -108,10 +113,11 @@ def _classes(table: Table, target: str) -> np.ndarray:
     return table.codes(target, list(values))
 
 
-def _one_hot(table: Table, column: str, train: np.ndarray) -> np.ndarray:
-    values = np.unique(table.fields[column][train])
-    if len(values) > MOST_VALUES:
-        raise DataError(f"{table.file}: {column} is text with {len(values):,} values, more than {MOST_VALUES}; make "
-                        f"numbers of it, or name it under `ignore`")  # fmt: skip
-    one_hot: np.ndarray = table.fields[column][:, None] == values
-    return one_hot.astype(np.float64)
+def _one_hot(table: Table, columns: Sequence[str], train: np.ndarray) -> list[np.ndarray]:
+    """Of each column of text, one of 0 and 1 for every value in ``train``: shape (rows, values)."""
+    values = {column: np.unique(table.fields[column][train]) for column in columns}
+    many = [f"{column} ({len(found):,} values)" for column, found in values.items() if len(found) > MOST_VALUES]
+    if many:
+        raise DataError(f"{table.file} has text with more than {MOST_VALUES} values in {', '.join(many)}; make numbers "
+                        f"of it, or name it under `ignore`")  # fmt: skip
+    return [(table.fields[column][:, None] == found).astype(np.float64) for column, found in values.items()]

@@ -1,5 +1,5 @@
 """How one tensor is stored: as float32, as codes of a codebook for all or for each channel, dithered, as sums of
-points, or as what a mask keeps.
+points, or as what a mask keeps; codes in as many bits each, or by Huffman's code.
 
 Each encoding rebuilds its tensor bit for bit (``decode``), and goes to bytes and back (``write``, ``read``). What a
 reader must know before the bytes — shape, width, kind of mask — is the *layout*, a small JSON list beside them.
@@ -8,12 +8,14 @@ reader must know before the bytes — shape, width, kind of mask — is the *lay
 from edgepress.encodings.base import MAX_ENTRIES, Dense, Encoding, Reader, Sparse, read
 from edgepress.encodings.channels import MultiPoint, PerChannel
 from edgepress.encodings.codes import Dithered, Quantized
+from edgepress.encodings.huffman import Huffman
 
 __all__ = [
     "MAX_ENTRIES",
     "Dense",
     "Dithered",
     "Encoding",
+    "Huffman",
     "MultiPoint",
     "PerChannel",
     "Quantized",

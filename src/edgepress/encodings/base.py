@@ -82,7 +82,7 @@ class Encoding(ABC):
 
     @abstractmethod
     def write(self, parts: list[bytes]) -> list[Any]:
-        """Append the bytes to ``parts`` and return the layout, which begins with ``tag``."""
+        """Append the bytes to ``parts``, codes as the last one, and return the layout, which begins with ``tag``."""
 
     @classmethod
     @abstractmethod

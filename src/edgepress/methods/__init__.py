@@ -66,6 +66,12 @@ def compress(
     return stored
 
 
+def must_come_first(stored: Compressed, what: str) -> None:
+    """Raise ValueError where an earlier step of a chain has compressed a tensor, which ``what`` cannot follow."""
+    if not all(isinstance(encoding, Dense) for encoding in stored.tensors.values()):
+        raise ValueError(f"{what} must come before others that compress weights")
+
+
 def calibration_inputs(data: Prepared, rows: int) -> Tensor:
     """``rows`` inputs of the training data, evenly spread; all of them where there are fewer."""
     inputs = data.inputs["train"]

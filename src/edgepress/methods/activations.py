@@ -1,6 +1,7 @@
 """Quantized activations after training: ranges from calibration data, a grid for each value between layers.
 
-Such a method leaves weights alone: in a chain, ``[gptq, activations_mse]`` say, it comes last.
+Such a method leaves weights alone. In a chain it comes first, ``[activations_mse, gptq]`` say: then a method that looks
+at the inputs of layers sees them quantized.
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from edgepress.datasets import Prepared
 from edgepress.encodings import Dense, Encoding, Sparse
 from edgepress.levels import Level, asked
+from edgepress.methods import must_come_first
 from edgepress.methods.pruning import keep_largest
 from edgepress.methods.retraining import Constraint, Retraining, straight_through
 from edgepress.methods.rounding import rounded
@@ -147,8 +148,7 @@ class AlternatingDirections(Retraining):
     def apply(
         self, stored: Compressed, network: nn.Module, data: Prepared, level: Level, generator: torch.Generator
     ) -> Compressed:
-        if not all(isinstance(encoding, Dense) for encoding in stored.tensors.values()):
-            raise ValueError("a method that trains the network again must be the first step of a chain")
+        must_come_first(stored, "a method that trains the network again")
         weights = {name: network.get_parameter(name) for name in compressible(network)}
         bits, shares = asked(level.bits), dict.fromkeys(weights, asked(level.sparsity))
         shares[list(weights)[-1]] = 0.0

@@ -17,7 +17,7 @@ from edgepress.datasets import Prepared
 from edgepress.encodings import Dense
 from edgepress.graph import UntraceableError
 from edgepress.levels import Level, asked
-from edgepress.methods import Method
+from edgepress.methods import Method, must_come_first
 from edgepress.networks import compressible, inference_state
 from edgepress.packing import Compressed
 from edgepress.widths import ChannelGroup, channel_groups, narrowed
@@ -91,8 +91,7 @@ class Channels(Method):
     def apply(
         self, stored: Compressed, network: nn.Module, data: Prepared, level: Level, generator: torch.Generator
     ) -> Compressed:
-        if not all(isinstance(encoding, Dense) for encoding in stored.tensors.values()):
-            raise ValueError("a method that takes out channels must be the first step of a chain")
+        must_come_first(stored, "a method that takes out channels")
         groups = channel_groups(network, data.input_shape)
         state = inference_state(network)
         weights = {name: state[name] for name in compressible(network)}

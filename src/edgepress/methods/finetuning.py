@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from edgepress.datasets import Prepared
 from edgepress.encodings import Dense, Encoding
 from edgepress.levels import Level
-from edgepress.methods import Method
+from edgepress.methods import Method, must_come_first
 from edgepress.methods.channels import Channels
 from edgepress.methods.n_of_m import TwoOfFour
 from edgepress.methods.obs import OptimalBrainSurgeon
@@ -88,6 +88,7 @@ class Finetuned(Retraining):
     def apply(
         self, stored: Compressed, network: nn.Module, data: Prepared, level: Level, generator: torch.Generator
     ) -> Compressed:
+        must_come_first(stored, "a method that trains the network again")
         pruned = _PRUNING[self.pruning].apply(stored, network, data, level, generator)
         network = pruned.rebuild(network)
         masks = {name: tensor.mask for name, tensor in pruned.tensors.items() if tensor.mask is not None}

@@ -11,11 +11,11 @@ import torch
 from scipy.optimize import LinearConstraint, milp
 from torch import Tensor, nn
 
+from edgepress.codebooks import least_error_steps
 from edgepress.datasets import Prepared
 from edgepress.evaluation import predict
 from edgepress.levels import Level, asked
 from edgepress.methods import Method, calibration_inputs
-from edgepress.methods.per_channel import rounded_per_channel
 from edgepress.methods.reconstruction import ROUNDERS, needs_plain_layers, reconstruct
 from edgepress.networks import compressible
 from edgepress.packing import Compressed
@@ -67,10 +67,18 @@ def output_errors(network: nn.Module, inputs: Tensor, choices: Sequence[int]) ->
         before = weight.detach().clone()
         errors[name] = {}
         for bits in choices:
-            weight.data = rounded_per_channel(before, "symmetric", bits).decode()
+            weight.data = _rounded(before, bits)
             errors[name][bits] = float((predict(network, inputs) - exact).square().mean())
         weight.data = before
     return errors
+
+
+def _rounded(weights: Tensor, bits: int) -> Tensor:
+    """The weights, each the nearest multiple of the step of least squared error of its channel."""
+    steps = least_error_steps(weights.flatten(1), bits).clamp_min(torch.finfo(torch.float32).tiny)
+    steps = steps.reshape(-1, *[1] * (weights.dim() - 1))
+    half = 1 << bits - 1
+    return (weights / steps).round().clamp(-half, half - 1) * steps
 
 
 @dataclass(frozen=True)

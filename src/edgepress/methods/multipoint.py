@@ -141,10 +141,10 @@ def visit_layers(network: nn.Module, inputs: Tensor, visit: Callable[[str, Layer
     network = copy.deepcopy(network).eval()
     for name in compressible(network):
 
-        def hook(layer: Layer, inputs: tuple[Tensor, ...], _: Tensor, name: str = name) -> None:
-            visit(name, layer, inputs[0])
+        def hook(layer: Layer, args: tuple[Tensor, ...], named: dict[str, Tensor], _: Tensor, name: str = name) -> None:
+            visit(name, layer, *args, *named.values())
 
-        layer_of(network, name).register_forward_hook(hook)
+        layer_of(network, name).register_forward_hook(hook, with_kwargs=True)
     network(inputs)
 
 

@@ -32,6 +32,9 @@ def keep_two_of_four(scores: Tensor) -> Tensor:
     """Mask out the two smallest of every four scores; True is kept, and of equal scores the first ones go.
 
     The groups lie along the last side of ``scores``, which must be a multiple of four long.
+
+    >>> keep_two_of_four(torch.tensor([3.0, 1.0, 2.0, 4.0]))
+    tensor([ True, False, False,  True])
     """
     groups = scores.unflatten(-1, (-1, GROUP))
     kept = groups.argsort(dim=-1, stable=True)[..., GROUP - KEPT :]

@@ -28,7 +28,7 @@ from edgepress.datasets import Prepared
 from edgepress.encodings import Dense, Encoding
 from edgepress.graph import Layer, UntraceableError, trace
 from edgepress.levels import Level, asked
-from edgepress.methods import Method, calibration_inputs
+from edgepress.methods import Method, calibration_inputs, must_come_first
 from edgepress.methods.layer_by_layer import LayerByLayer
 from edgepress.methods.n_of_m import GROUP, in_groups, keep_two_of_four, why_not
 from edgepress.methods.pruning import keep_largest
@@ -168,6 +168,8 @@ def global_shares(network: nn.Module, names: Sequence[str], inputs: Tensor, spar
             costs[name] = relative_costs(rows_of(layer), hessian(layer, seen)).reshape(-1)
 
     LayerByLayer(network, note).encode_all(inputs)
+    if not costs:
+        return {}
     masks = keep_largest(torch.cat(list(costs.values())), sparsity).split([len(cost) for cost in costs.values()])
     return {name: 1 - int(mask.sum()) / len(mask) for name, mask in zip(costs, masks, strict=True)}
 
@@ -196,8 +198,7 @@ class OptimalBrainSurgeon(Method):
     def apply(
         self, stored: Compressed, network: nn.Module, data: Prepared, level: Level, generator: torch.Generator
     ) -> Compressed:
-        if not all(isinstance(encoding, Dense) for encoding in stored.tensors.values()):
-            raise ValueError("a method that changes the weights it keeps must be the first step of a chain")
+        must_come_first(stored, "a method that changes the weights it keeps")
         names = in_groups(network) if self.pattern == "2:4" else compressible(network)[:-1]
         inputs = calibration_inputs(data, self.rows)
         sparsity = asked(level.sparsity)

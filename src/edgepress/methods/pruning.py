@@ -44,6 +44,9 @@ def keep_largest(scores: Tensor, sparsity: float) -> Tensor:
     """Mask out the share ``sparsity`` of entries, by count, whose scores are smallest; True is kept.
 
     Exactly round(sparsity · entries) are masked out; among equal scores the first ones go.
+
+    >>> keep_largest(torch.tensor([0.3, 0.1, 0.2, 0.5]), sparsity=0.5)
+    tensor([ True, False, False,  True])
     """
     mask = torch.ones(scores.numel(), dtype=torch.bool)
     removed = round(sparsity * scores.numel())

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from edgepress.codebooks import Grid
 from edgepress.datasets import Prepared
-from edgepress.encodings import Dense, Quantized
+from edgepress.encodings import Quantized
 from edgepress.levels import Level, asked
+from edgepress.methods import must_come_first
 from edgepress.methods.retraining import Constraint, Retraining, straight_through
 from edgepress.methods.rounding import nearest, rounded
 from edgepress.networks import compressible
@@ -129,12 +130,20 @@ class _Rounded(Constraint):
         return straight_through(weights, quantized.to(weights.device))
 
 
-class _LearnedGrid(Constraint):
-    """Weights rounded to step · {−2^(b−1), …, 2^(b−1) − 1}, the step learned, as a logarithm, beside the weights.
+def on_learned_grid(values: Tensor, log_step: Tensor, lowest: int, highest: int) -> Tensor:
+    """``values`` at the nearest of ``lowest`` to ``highest`` steps; the gradient of the step is LSQ's.
 
-    Adam's steps have a size of their own whatever the gradient's; on the logarithm they change the step by the same
-    share in every layer. The paper's scale for this gradient, meant for SGD, would have no effect and is left out.
+    The step is learned as a logarithm: Adam's steps have a size of their own whatever the gradient's, and so change it
+    by the same share everywhere. The paper's scale for this gradient, meant for SGD, would have no effect and is left
+    out. (Esser et al. 2020, arXiv 1902.08153.)
     """
+    step = log_step.exp()
+    position = (values / step).clamp(lowest, highest)
+    return step * straight_through(position, position.detach().round())
+
+
+class _LearnedGrid(Constraint):
+    """Weights rounded to step · {−2^(b−1), …, 2^(b−1) − 1}, the step learned beside the weights."""
 
     def __init__(self, weights: Tensor, bits: int) -> None:
         super().__init__()
@@ -152,9 +161,7 @@ class _LearnedGrid(Constraint):
         return f"bits={self.bits}"
 
     def forward(self, weights: Tensor) -> Tensor:
-        step = self.log_step.exp()
-        position = (weights / step).clamp(self.lowest, self.highest)
-        return step * straight_through(position, position.detach().round())
+        return on_learned_grid(weights, self.log_step, self.lowest, self.highest)
 
 
 @dataclass(frozen=True)
@@ -171,8 +178,7 @@ class _QuantizationAware(Retraining):
     def apply(
         self, stored: Compressed, network: nn.Module, data: Prepared, level: Level, generator: torch.Generator
     ) -> Compressed:
-        if not all(isinstance(encoding, Dense) for encoding in stored.tensors.values()):
-            raise ValueError("quantization-aware training must be the first step of a chain")
+        must_come_first(stored, "quantization-aware training")
         weights = {name: network.get_parameter(name) for name in compressible(network)}
         constraints = {name: self.constraint(weight, asked(level.bits), generator) for name, weight in weights.items()}
         return self.retrained(network, constraints, data, generator)

@@ -19,10 +19,13 @@ from torch.nn import functional as F
 from edgepress.codebooks import Symmetric, code_type, least_error_steps
 from edgepress.datasets import Prepared
 from edgepress.encodings import Dense, Encoding, PerChannel, Quantized
+from edgepress.encodings.channels import in_eight_bits
+from edgepress.encodings.huffman import shortest
 from edgepress.graph import Layer, UntraceableError, trace
 from edgepress.levels import Level, asked
-from edgepress.methods import Method, calibration_inputs
+from edgepress.methods import Method, calibration_inputs, must_come_first
 from edgepress.methods.layer_by_layer import LayerByLayer
+from edgepress.methods.rounding import rounded
 from edgepress.networks import compressible, layer_of
 from edgepress.packing import Compressed
 
@@ -48,6 +51,13 @@ METHODS = {
         "sweep": "bits",
         "args": {"rounding": "gptq", "granularity": "tensor"},
     },
+    "gptq_compact": {
+        "object": "Reconstruction",
+        "about": "`gptq` with steps and biases in 8 bits and codes by Huffman's: the smallest file",
+        "family": "reconstruction",
+        "sweep": "bits",
+        "args": {"rounding": "gptq", "granularity": "channel_e4m3", "compact": True},
+    },
     "adaround": {
         "object": "Reconstruction",
         "about": "whether a weight goes up or down is learned from the layer's output (AdaRound)",
@@ -71,6 +81,9 @@ _ITERATIONS = 1000
 # Rounds weights to whole steps: (weights in steps, H, lowest level, highest level) → levels. Weights have the shape
 # (groups, channels, inputs) and H (groups, inputs, inputs).
 Rounder = Callable[[Tensor, Tensor, int, int], Tensor]
+
+# What has a step: the whole tensor, or each output channel, in float32 or in 8 bits.
+Granularity = Literal["tensor", "channel", "channel_e4m3"]
 
 
 def nearest(position: Tensor, hessian: Tensor, lowest: int, highest: int) -> Tensor:
@@ -108,9 +121,9 @@ def gptq(position: Tensor, hessian: Tensor, lowest: int, highest: int) -> Tensor
 def adaround(position: Tensor, hessian: Tensor, lowest: int, highest: int) -> Tensor:
     """Learn whether each weight goes down or up, by gradient descent on ΔW H ΔWᵀ.
 
-    A weight is ⌊w⌋ + h with h = clamp(1.2·σ(v) − 0.1, 0, 1); a penalty 1 − |2h − 1|^β, β falling from 20 to 2, drives h
-    to 0 or 1 (Nagel et al. 2020, arXiv 2004.10568). The paper draws batches of inputs; here H has them all, so each
-    step is exact. The error is counted in that of rounding to the nearest.
+    A weight is ⌊w⌋ + h with h = clamp(1.2·σ(v) − 0.1, 0, 1); a penalty ``1 − |2h − 1|^β``, β falling from 20 to 2,
+    drives h to 0 or 1 (Nagel et al. 2020, arXiv 2004.10568). The paper draws batches of inputs; here H has them all,
+    so each step is exact. The error is counted in that of rounding to the nearest.
     """
     floor = position.floor()
     start = ((position - floor).clamp(0.01, 0.99) + 0.1) / 1.2
@@ -170,12 +183,14 @@ def _damped(hessian: Tensor) -> Tensor:
 
 
 def quantized_layer(
-    layer: nn.Linear | nn.Conv2d, inputs: Tensor, bits: int, rounder: Rounder, granularity: str
+    layer: nn.Linear | nn.Conv2d, inputs: Tensor, bits: int, rounder: Rounder, granularity: Granularity
 ) -> Encoding:
     """The weights of a layer on symmetric grids, rounded for its ``inputs``, shape (rows, …)."""
     weights = layer.weight.detach()
     rows = weights.reshape(len(weights), -1)
-    steps = least_error_steps(rows if granularity == "channel" else rows.reshape(1, -1), bits)
+    steps = least_error_steps(rows.reshape(1, -1) if granularity == "tensor" else rows, bits)
+    if granularity == "channel_e4m3":
+        steps = in_eight_bits(steps)
     divisors = steps.clamp_min(torch.finfo(torch.float32).tiny).expand(len(rows))
     groups = 1 if isinstance(layer, nn.Linear) else layer.groups
     position = (rows / divisors[:, None]).unflatten(0, (groups, -1))
@@ -189,7 +204,12 @@ def quantized_layer(
 
 
 def reconstruct(
-    stored: Compressed, network: nn.Module, inputs: Tensor, bits: Mapping[str, int], rounder: Rounder, granularity: str
+    stored: Compressed,
+    network: nn.Module,
+    inputs: Tensor,
+    bits: Mapping[str, int],
+    rounder: Rounder,
+    granularity: Granularity,
 ) -> Compressed:
     """Quantize the layers whose weight tensors ``bits`` names, first to last, on calibration ``inputs``."""
 
@@ -220,12 +240,14 @@ class Reconstruction(Method):
     """Round the weights of Linear and Conv layers to multiples of a step, and correct the biases.
 
     There is a step a channel, or a step a tensor by ``granularity``; it is the one of least squared error.
-    ``rows`` rows of the training data, evenly spread, are what it is calibrated on.
+    ``rows`` rows of the training data, evenly spread, are what it is calibrated on. ``compact`` stores what is not a
+    weight in 8 bits, too, steps as they are chosen and biases at the end, and codes by Huffman's code.
     """
 
     rounding: Literal["nearest", "gptq", "adaround"]
-    granularity: Literal["tensor", "channel"] = "channel"
+    granularity: Granularity = "channel"
     rows: int = 256
+    compact: bool = False
 
     def skip(self, network: nn.Module, data: Prepared, level: Level) -> str | None:
         if level.bits == 1:
@@ -235,8 +257,17 @@ class Reconstruction(Method):
     def apply(
         self, stored: Compressed, network: nn.Module, data: Prepared, level: Level, generator: torch.Generator
     ) -> Compressed:
-        if not all(isinstance(encoding, Dense) for encoding in stored.tensors.values()):
-            raise ValueError("a method that reconstructs layers comes before others that compress weights")
+        must_come_first(stored, "a method that reconstructs layers")
         bits = dict.fromkeys(compressible(network), asked(level.bits))
         inputs = calibration_inputs(data, self.rows)
-        return reconstruct(stored, network, inputs, bits, ROUNDERS[self.rounding], self.granularity)
+        stored = reconstruct(stored, network, inputs, bits, ROUNDERS[self.rounding], self.granularity)
+        return _compact(stored) if self.compact else stored
+
+
+def _compact(stored: Compressed) -> Compressed:
+    """What is float32 in 8 bits, on even levels a tensor, and codes by Huffman's code where that is smaller."""
+
+    def smaller(encoding: Encoding) -> Encoding:
+        return rounded(encoding.decode(), "uniform", 8) if isinstance(encoding, Dense) else shortest(encoding)
+
+    return stored.with_tensors({name: smaller(encoding) for name, encoding in stored.tensors.items()})

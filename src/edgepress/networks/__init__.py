@@ -24,11 +24,14 @@ def build(name: str, data: Prepared, seed: int = 0) -> nn.Module:
     """Build the network called ``name`` for the examples of ``data``, its weights drawn with ``seed``.
 
     Of the input's shape, the number of outputs and the task, the builder gets what it has a parameter for: a network
-    of the user's own may be made for one kind of data.
+    of the user's own may be made for one kind of data. Raises ValueError where it has no layer to compress.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return construct(registry.networks()[name], data)
+        network = construct(registry.networks()[name], data)
+    if not compressible(network):
+        raise ValueError(f"'{name}' has no Linear or Conv layer, whose weights are what methods compress")
+    return network
 
 
 def construct(entry: registry.NetworkEntry, data: Prepared | None = None) -> nn.Module:
@@ -107,7 +110,8 @@ def begin_from(network: nn.Module, path: str | Path) -> list[str]:
 
 def compressible(network: nn.Module) -> list[str]:
     """The names of the tensors that methods compress: the weights of Linear and Conv layers, first to last."""
-    return [f"{name}.weight".lstrip(".") for name, m in network.named_modules() if isinstance(m, LAYERS)]
+    layers = ((name, layer) for name, layer in network.named_modules() if isinstance(layer, LAYERS))
+    return [f"{name}.weight".lstrip(".") for name, layer in layers if layer.weight.numel()]
 
 
 def layer_of(network: nn.Module, weight: str) -> Layer:

@@ -22,6 +22,8 @@ def stand_in(tensors: Mapping[str, Tensor]) -> nn.Module:
         parent = root
         for depth, part in enumerate(path.split(".") if path else ()):
             if part not in parent._modules:
+                if not part or hasattr(parent, part):
+                    raise ValueError(f"a network has no tensor {name!r}: '{part}' cannot be the name of a layer there")
                 is_layer = depth == path.count(".")
                 parent.add_module(part, _layer(path, tensors) if is_layer else nn.Module())
             parent = parent.get_submodule(part)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 NETWORKS = {
     "cnn": {
@@ -43,12 +44,16 @@ class CNN(nn.Module):
             nn.MaxPool2d(2),
             nn.Dropout(0.3),
         )
+        self.places = height // 8, side // 8
         self.head = nn.Sequential(
-            nn.Linear(8 * width * (height // 8) * (side // 8), 16 * width),
+            nn.Linear(8 * width * self.places[0] * self.places[1], 16 * width),
             nn.ReLU(),
             nn.Linear(16 * width, outputs),
         )
 
     def forward(self, x: Tensor) -> Tensor:
         """(rows, channels, height, width) → (rows, outputs)."""
-        return self.head(self.features(x).flatten(1))
+        x = self.features(x)
+        if self.training and x.shape[2:] != self.places:  # of a smaller image, which only training has
+            x = F.adaptive_max_pool2d(x, self.places)
+        return self.head(x.flatten(1))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 
@@ -13,8 +13,9 @@ class Notebook:
     """A report notebook and what it makes, as its own metadata (key ``edgepress``) declares.
 
     ``figures`` are names; each becomes a PDF and a PNG, a data set where it has ``{dataset}`` in it. Each of
-    ``tables`` becomes CSV, Markdown and LaTeX. ``needs`` are families and sweeps (see ``CellConfig.offers``), of which
-    one is enough for it to have something to show of a data set.
+    ``tables`` becomes CSV, Markdown and LaTeX. ``needs`` are families, sweeps and costs (see ``CellConfig.offers``), of
+    which one is enough for it to have something to show of a data set; ``only_with`` is what a figure or table of it
+    needs beside that. ``reads`` are the tables of costs that it reads where the run has them.
     """
 
     name: str
@@ -24,21 +25,34 @@ class Notebook:
     order: int
     figures: tuple[str, ...]
     tables: tuple[str, ...]
-    of: str = "run"  # the kind of results that it shows: those of a run, or of the replication
+    of: str = "run"  # the kind of results that it shows: those of a run, or of the replication; the tutorial, neither
     needs: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
+    only_with: Mapping[str, str] = field(default_factory=dict, compare=False)
 
-    def datasets(self, offers: Mapping[str, Collection[str]]) -> list[str]:
-        """The data sets of which it has something to show, by what each one offers."""
-        return [dataset for dataset, offer in offers.items() if not self.needs or set(self.needs) & set(offer)]
+    def shown(self, offers: Mapping[str, Collection[str]]) -> dict[str, list[str]]:
+        """The data sets of which it has something to show, and what each one offers, of all that ``offers`` tells."""
+        return {name: sorted(offer) for name, offer in offers.items() if not self.needs or set(self.needs) & set(offer)}
 
-    def figure_names(self, datasets: Iterable[str]) -> list[str]:
-        """The names of its figures, without ending, for these data sets."""
-        return list(dict.fromkeys(name.format(dataset=dataset) for dataset in datasets for name in self.figures))
+    def figure_names(self, shown: Mapping[str, Collection[str]]) -> list[str]:
+        """The names of its figures, without ending, of the data sets that it shows."""
+        names = {
+            name.format(dataset=dataset): None
+            for dataset, offer in shown.items()
+            for name in self.figures
+            if self.only_with.get(name) in (None, *offer)
+        }
+        return list(names)
 
-    def files(self, datasets: Iterable[str]) -> list[str]:
-        """What it makes, within the folder of the run."""
-        figures = [f"figures/{name}.{end}" for name in self.figure_names(datasets) for end in ("png", "pdf")]
-        tables = [f"tables/{name}.{end}" for name in self.tables for end in ("csv", "md", "tex")]
+    def table_names(self, shown: Mapping[str, Collection[str]]) -> list[str]:
+        """The names of its tables, without ending, of the data sets that it shows."""
+        offered = set().union(*shown.values())
+        return [name for name in self.tables if self.only_with.get(name) in (None, *offered)]
+
+    def files(self, shown: Mapping[str, Collection[str]]) -> list[str]:
+        """What it makes, within the folder of the run, of the data sets that it shows."""
+        figures = [f"figures/{name}.{end}" for name in self.figure_names(shown) for end in ("png", "pdf")]
+        tables = [f"tables/{name}.{end}" for name in self.table_names(shown) for end in ("csv", "md", "tex")]
         return [f"report/{self.name}.html", *figures, *tables]
 
 
@@ -46,7 +60,7 @@ def declared(path: str | Path) -> Notebook:
     """The report notebook at ``path``. Raises KeyError where its metadata has no ``edgepress``."""
     path = Path(path)
     about = json.loads(path.read_text(encoding="utf-8"))["metadata"]["edgepress"]
-    lists = {name: tuple(about.get(name, ())) for name in ("figures", "tables", "needs")}
+    lists = {name: tuple(about.get(name, ())) for name in ("figures", "tables", "needs", "reads")}
     return Notebook(**{**about, **lists}, name=path.stem, path=str(path))
 
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from edgepress.reporting import results
+from edgepress.reporting import pages, results
 from edgepress.reporting.results import CONFIDENCE, Quality
 
 IDENTITY = ["dataset", "network", "method", "level"]
@@ -47,10 +48,11 @@ def compare(before: str | Path, after: str | Path, split: str = "test") -> Compa
     """Compare two tables of metrics on a split, seed by seed where they have the same seeds.
 
     A cell is ``identical`` where its rows, of all splits, are the same bytes, and ``differs`` where the interval of
-    what changed in its quality or its bytes does not hold 0. Raises ValueError where they share no cell on the split.
+    what changed in its quality or its bytes does not hold 0. Raises ValueError where they share no cell on the split,
+    or one is no table of metrics.
     """
-    texts = [_rows_as_text(path) for path in (before, after)]
     seeds = [_per_seed(path, split) for path in (before, after)]
+    texts = [_rows_as_text(path) for path in (before, after)]
     rows = []
     for cell in dict.fromkeys([*texts[0], *texts[1]]):
         found = [text.get(cell) for text in texts]
@@ -142,29 +144,62 @@ def _change(before: pd.Series, after: pd.Series) -> tuple[float, float, float, f
 
 def page(comparison: Comparison) -> str:
     """The comparison as one HTML page that needs nothing else."""
-    loader = jinja2.PackageLoader("edgepress.reporting", ".")
-    environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    shown = readable(comparison)
-    return environment.get_template("comparison.html.j2").render(
+    shown, changed = readable(comparison), _changed(comparison)
+    return pages.render(
+        "comparison.html.j2",
         comparison=comparison,
         sentences=sentences(comparison),
+        origins=_origins(comparison),
         columns=list(shown.columns),
         rows=[
-            (list(row), _span(cell, comparison.cells))
-            for row, cell in zip(shown.itertuples(index=False), _changed(comparison).itertuples(), strict=True)
+            (_cells(shown.columns, row, cell), _span(cell, comparison.cells))
+            for row, cell in zip(shown.itertuples(index=False), changed.itertuples(), strict=True)
         ],
     )
 
 
-def _span(cell: Any, cells: pd.DataFrame) -> tuple[float, float, float] | None:
+def _origins(comparison: Comparison) -> list[tuple[str, str, str]]:
+    """What differs in how the runs were made, by their manifests: its name, and what it is in A and in B."""
+    paths = [Path(run).with_name("manifest.json") for run in (comparison.before, comparison.after)]
+    if not all(path.exists() for path in paths):
+        return []
+    before, after = (
+        {
+            "commit": manifest["commit"],
+            **{f"config: {name}": value for name, value in manifest["config"].items() if name != "run"},
+            **{f"machine: {name}": value for name, value in manifest["machine"].items()},
+            **{f"version: {name}": value for name, value in manifest["packages"].items()},
+        }
+        for manifest in (json.loads(path.read_text(encoding="utf-8")) for path in paths)
+    )
+    names = dict.fromkeys([*before, *after])
+    told = [(name, _told(before.get(name, "")), _told(after.get(name, ""))) for name in names]
+    return [row for row in told if row[1] != row[2]]
+
+
+def _told(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _cells(names: Iterable[str], texts: Iterable[str], cell: Any) -> list[tuple[str, float | None]]:
+    """The texts of a row, each with the number that it is sorted by; None where the text serves."""
+    numbers = {"A": "quality_before", "B": "quality_after", "bytes A": "bytes_before", "bytes B": "bytes_after"}
+    values = {name: getattr(cell, column, None) for name, column in (numbers | {"change": "change"}).items()}
+    return [
+        (text, None if pd.isna(values.get(name)) else values[name]) for name, text in zip(names, texts, strict=True)
+    ]
+
+
+def _span(cell: Any, cells: pd.DataFrame) -> dict[str, Any] | None:
     """Where low, change and high stand on an axis from −1 to 1 that all cells of the same measure share."""
-    values = [cell.low, cell.change, cell.high]
-    alike = cells[cells.measure == cell.measure]
-    widest = alike[["low", "change", "high"]].abs().max().max() if len(alike) else 0.0
-    if pd.isna(values).any() or not widest:
+    values = {name: getattr(cell, name, None) for name in ("low", "change", "high")}
+    if pd.isna(list(values.values())).any():
         return None
-    low, change, high = (float(value / widest) for value in values)
-    return low, change, high
+    widest = cells.loc[cells.measure == cell.measure, list(values)].abs().max().max()
+    if not widest:
+        return None
+    places = {name: float(value / widest) for name, value in values.items()}
+    return {**places, "differs": cell.verdict == DIFFERS}
 
 
 def sentences(comparison: Comparison) -> list[str]:

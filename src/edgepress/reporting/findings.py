@@ -14,7 +14,7 @@ import pandas as pd
 from scipy import stats
 
 from edgepress.reporting import style
-from edgepress.reporting.results import CONFIDENCE, MSE, per_seed, retrained, t_interval
+from edgepress.reporting.results import CONFIDENCE, MSE, per_seed, retrained, t_interval, weights_alone
 
 HOLDS, FAILS, OPEN = "holds", "does not hold", "cannot be told"
 DEPENDS, ABSENT = "holds for some, not for others", "not in this run"
@@ -45,8 +45,8 @@ class Finding:
 
 
 def all_findings(metrics: pd.DataFrame) -> list[Finding]:
-    """What became of every claim. One whose methods are not among ``metrics`` says so."""
-    scored = scores(metrics)
+    """What became of every claim. One whose methods are not among ``metrics`` says so. All are about weights."""
+    scored = scores(weights_alone(metrics))
     claims = (best_method, worst_prior, bits_needed, pruning_after, training_again, control)
     return [claim(scored) for claim in claims]
 

@@ -1,22 +1,15 @@
-"""Notebooks to pages, and the page that leads to them."""
+"""Notebooks to pages."""
 
 from __future__ import annotations
 
-import json
 import os
-from collections import Counter
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import jinja2
 import nbconvert
 import nbformat
 import papermill
-from markupsafe import Markup, escape
 
 from edgepress.files import write_atomically
-from edgepress.metrics import from_csv
-from edgepress.reporting import Notebook, findings, results, summary, tables
 
 
 def execute(notebook: str | Path, executed: str | Path, page: str | Path, **parameters: str | Path | list[str]) -> None:
@@ -33,31 +26,3 @@ def execute(notebook: str | Path, executed: str | Path, page: str | Path, **para
     body, _ = nbconvert.HTMLExporter(exclude_input=True, exclude_output_prompt=True).from_notebook_node(node)
     write_atomically(executed, nbformat.writes(node))
     write_atomically(page, body)
-
-
-def index(notebooks: Mapping[Notebook, Sequence[str]], run_folder: str | Path, page: str | Path) -> None:
-    """Write the page that leads to the pages of notebooks, each with the data sets that it shows, with what the run
-    found in words.
-    """
-    run_folder = Path(run_folder)
-    rows = from_csv(run_folder / "metrics.csv")
-    measured = results.load(run_folder / "metrics.csv")
-    loader = jinja2.PackageLoader("edgepress.reporting", ".")
-    environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    text = environment.get_template("index.html.j2").render(
-        manifest=json.loads((run_folder / "manifest.json").read_text(encoding="utf-8")),
-        rows=len(rows),
-        statuses=Counter(row["status"] for row in rows),
-        methods=measured.method.nunique() - 1,
-        findings=[_emphasis(sentence) for sentence in summary.sentences(measured)],
-        smallest=tables.readable(tables.smallest_within_one_percent(measured)),
-        notebooks=[(notebook, notebook.figure_names(datasets)) for notebook, datasets in notebooks.items()],
-        claims=findings.all_findings(measured),
-    )
-    write_atomically(page, text)
-
-
-def _emphasis(markdown: str) -> Markup:
-    """Text with **bold** parts as HTML; everything else is escaped."""
-    parts = markdown.split("**")
-    return Markup("").join(Markup("<b>{}</b>").format(p) if i % 2 else escape(p) for i, p in enumerate(parts))

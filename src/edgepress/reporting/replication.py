@@ -90,7 +90,7 @@ def replication(cells: pd.DataFrame, run_folder: str | Path, dataset: str) -> Fi
     rows[column] = rows[column].astype(float)
     methods = list(dict.fromkeys(rows.method))
     lines = -(-len(methods) // _COLUMNS)
-    width, height = style.PANEL
+    width, height = style.inches(*style.PANEL)
     figure, grid = plt.subplots(
         lines, _COLUMNS, figsize=(0.75 * width * _COLUMNS, 0.75 * height * lines), sharex=True, sharey=True
     )
@@ -110,7 +110,7 @@ def replication(cells: pd.DataFrame, run_folder: str | Path, dataset: str) -> Fi
         if quality.is_error:
             axes.set_yscale("log")
     grid.flat[0].set_xticks(sorted(rows.bits.unique()))
-    figure.supylabel(f"{style.label(dataset)}: test {quality.axis_label}", fontsize=9)
+    figure.supylabel(f"{style.label(dataset)}: test {quality.axis_label}")
     handles = [
         Line2D([], [], color="black", marker="x", linestyle="none", label="published"),
         Line2D([], [], color="#0072B2", label="recomputed, as published"),
@@ -139,7 +139,7 @@ def multipoint(cells: pd.DataFrame, run_folder: str | Path) -> pd.DataFrame:
     """A row a precision of multi-point quantization of the demo network: accuracy on test ``published``,
     ``recomputed``, and in the sound definitions, a column a method.
 
-    ``error`` is the mean over weights of |w − ŵ|, as published, in the one tensor that the study quantized.
+    ``error`` is the mean over weights of ``|w − ŵ|``, as published, in the one tensor that the study quantized.
     """
     told = cells[(cells.network == DEMO) & (cells.method == "multipoint") & (cells.split == "test")]
     told = told.set_index("level")[["published_accuracy", "accuracy"]].set_axis(["published", "recomputed"], axis=1)

@@ -12,8 +12,8 @@ from scipy import stats
 
 from edgepress import registry
 
-CELL = ["dataset", "network", "method", "family", "level", "bits", "sparsity_target", "split"]
-SIZES = ["bytes", "bits_per_weight", "compression_ratio", "sparsity"]
+CELL = ["dataset", "network", "method", "family", "level", "bits", "act_bits", "sparsity_target", "split"]
+SIZES = ["bytes", "bits_per_weight", "compression_ratio", "sparsity", "macs", "bops"]
 CONFIDENCE = 0.95
 
 
@@ -70,6 +70,8 @@ class Quality:
 ACCURACY = Quality("accuracy", "accuracy", "%", 100.0, False)
 MSE = Quality("mse", "MSE", "", 1.0, True)
 CROSS_ENTROPY = Quality("loss", "cross-entropy", "nats", 1.0, True)
+TOP5 = Quality("top5", "top-5 accuracy", "%", 100.0, False)
+MAE = Quality("mae", "MAE", "", 1.0, True)
 
 
 def t_interval(values: pd.Series) -> tuple[float, float]:
@@ -84,15 +86,25 @@ def t_interval(values: pd.Series) -> tuple[float, float]:
 def load(path: str | Path) -> pd.DataFrame:
     """The rows of a metrics.csv with status ok, and their ``quality``: accuracy, or MSE where there is none.
 
-    The registry then knows the user's own methods that the run's manifest, beside it, tells of.
+    The registry then knows the user's own methods that the run's manifest, beside it, tells of. Raises ValueError where
+    columns are missing.
     """
     manifest = Path(path).with_name("manifest.json")
     if manifest.exists():
         registry.set_own(json.loads(manifest.read_text(encoding="utf-8")).get("own", {}))
     rows = pd.read_csv(path, dtype={"level": "string", "reason": "string"})
+    missing = [name for name in (*CELL, "seed", "status", "accuracy", "mse") if name not in rows]
+    if missing:
+        raise ValueError(f"{path} is no metrics.csv of a run: it has no column {', '.join(missing)}")
     rows = rows[rows.status == "ok"].copy()
     rows["quality"] = rows.accuracy.fillna(rows.mse)
     return rows
+
+
+def datasets_with(run_folder: str | Path, family: str) -> list[str]:
+    """The data sets of a run that was asked for methods of a family, whether these gave a network or not."""
+    rows = pd.read_csv(Path(run_folder) / "metrics.csv", usecols=["dataset", "family"])
+    return list(rows.dataset[rows.family == family].unique())
 
 
 def histories(run_folder: str | Path, metrics: pd.DataFrame) -> pd.DataFrame:
@@ -115,6 +127,11 @@ def retrained(rows: pd.DataFrame) -> pd.Series:
     """Whether each row is of a method that trains the network again: it competes in a division of its own."""
     families = {entry.family for entry in registry.methods().values() if entry.retrains}
     return rows.family.map(lambda family: not families.isdisjoint(family.split("_then_"))).astype(bool)
+
+
+def weights_alone(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows whose activations stay float32: at equal bits a weight, the others lose by their activations, too."""
+    return rows[rows.act_bits.isna()]
 
 
 def per_seed(rows: pd.DataFrame, quality: Quality | None = None) -> pd.DataFrame:

@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 import seaborn as sns
 from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 
 from edgepress import registry
 
-PANEL = (3.5, 2.7)  # inches; a panel is a column of a two-column paper wide
-PAGE = 7.2  # inches, the width of both columns
+
+@dataclass(frozen=True)
+class Style:
+    """What figures are made for: the width of a page in inches, on which two panels lie, and the points of its text."""
+
+    page: float
+    text: float
+
+
+STYLES = {
+    "ieee": Style(7.16, 9),  # both columns of IEEE's journals; a panel is as wide as one
+    "neurips": Style(5.5, 8),  # the one column of NeurIPS
+    "talk": Style(12.0, 16),  # a slide of 16:9
+}
+# Inches, in which figures are written down: those of the first style. `inches` turns them into those of the one in use.
+PANEL = (3.5, 2.7)
+PAGE = 7.16
 Look = dict[str, Any]  # what matplotlib takes, by keyword
 FULL_PRECISION: Look = {"color": "black", "linewidth": 1, "linestyle": ":"}
 
@@ -29,21 +47,32 @@ _COLOURS = {
     "multipoint": "#332288",
     "multipoint_fixed": "#332288",
     "lsq": "#444444",
+    "gptq": "#DC267F",
+    "adaround": "#785EF0",
+    "mixed": "#1B5E20",
+    "bias_corrected": "#7A9A01",
+    "channels_l1": "#00798C",
+    "obs": "#8E44AD",
+    "obs_global": "#5B2C6F",
     "magnitude": "#E69F00",
     "magnitude_global": "#8C510A",
     "random": "#999999",
 }
 ROUNDINGS = ("nearest", "stochastic", "dithered")
 _MARKERS = {"nearest": "o", "stochastic": "^", "dithered": "v", "midrise": "s", "multipoint": "p",
-            "multipoint_fixed": "h", "lsq": "d", "magnitude": "D", "magnitude_global": "D", "random": "D",
-            "fp32": "*"}  # fmt: skip
+            "multipoint_fixed": "h", "lsq": "d", "magnitude": "D", "magnitude_global": "D", "random": "D", "obs": "D",
+            "obs_global": "D", "channels_l1": "D", "gptq": "<", "mixed": ">", "adaround": "H", "fp32": "*"}  # fmt: skip
+CHAIN_MARKER, PEER_MARKER = "P", "X"
 _LINES = {"stochastic": (0, (3, 1.5)), "dithered": (0, (1, 1)), "multipoint_fixed": (0, (3, 1.5)),
           "magnitude_global": (0, (3, 1.5))}  # fmt: skip
+_MARGIN = 0.05  # inches above and below what is drawn
 _RETRAINED = "qat_"  # what the name of a method begins with that trains on with the rounding of another
 
 
-def apply() -> None:
-    """Set seaborn's theme for all figures that follow."""
+def apply(run_folder: str | Path | None = None) -> None:
+    """Set seaborn's theme for all figures that follow, in the style that the run's config asks for."""
+    style = STYLES[_style_of(run_folder)]
+    scale = style.page / PAGE
     sns.set_theme(context="paper", style="ticks", font="DejaVu Sans")
     mpl.rcParams |= {
         "axes.grid": True,
@@ -51,16 +80,35 @@ def apply() -> None:
         "grid.linewidth": 0.6,
         "axes.spines.top": False,
         "axes.spines.right": False,
-        "axes.titlesize": 9,
-        "axes.labelsize": 9,
-        "legend.fontsize": 8,
+        "font.size": style.text,
+        "axes.titlesize": "medium",
+        "axes.labelsize": "medium",
+        "figure.titlesize": "large",
+        "figure.labelsize": "medium",
+        "legend.fontsize": 8 / 9 * style.text,
+        "xtick.labelsize": "small",
+        "ytick.labelsize": "small",
         "legend.frameon": False,
-        "lines.linewidth": 1.3,
-        "lines.markersize": 4,
-        "pdf.fonttype": 42,  # text stays text in the PDF
+        "lines.linewidth": 1.3 * scale,
+        "lines.markersize": 4 * scale,
+        "pdf.fonttype": 42,  # text stays text in the PDF, and its font goes along: publishers refuse Type 3
+        "figure.figsize": [scale * inches for inches in PANEL],
         "figure.dpi": 100,
         "savefig.dpi": 200,
     }
+
+
+def _style_of(run_folder: str | Path | None) -> str:
+    """The name of the style, by the run's manifest; that of the first where it says nothing."""
+    manifest = run_folder and Path(run_folder) / "manifest.json"
+    config = json.loads(manifest.read_text(encoding="utf-8"))["config"] if manifest and manifest.exists() else {}
+    return str(config.get("figures", {}).get("style", next(iter(STYLES))))
+
+
+def inches(width: float, height: float) -> tuple[float, float]:
+    """A size that is written down for the first style, in inches of the style in use: as high as its text asks."""
+    in_use = mpl.rcParams["figure.figsize"][0] / PANEL[0], mpl.rcParams["font.size"] / STYLES["ieee"].text
+    return in_use[0] * width, in_use[1] * height
 
 
 def post_training(method: str) -> str:
@@ -93,7 +141,7 @@ def colour(method: str) -> str:
     """
     if codebook(method) in _COLOURS:
         return _COLOURS[codebook(method)]
-    others = sorted(registry.methods())
+    others = [*sorted(registry.methods()), *sorted(registry.peers())]
     place = others.index(unchained(method)) if unchained(method) in others else len(others)
     return mpl.colors.to_hex(sns.husl_palette(len(others) + 1, s=0.7, l=0.45)[place])
 
@@ -104,14 +152,27 @@ def look(method: str) -> Look:
     return {"color": colour(method), "marker": _MARKERS.get(way, "8"), "linestyle": _LINES.get(way, "-")}
 
 
+def marker(method: str, family: str) -> str:
+    """The marker of a point: chains of methods share one, and so do other libraries."""
+    if family == registry.PEER:
+        return PEER_MARKER
+    return CHAIN_MARKER if "_then_" in family else str(look(method)["marker"])
+
+
 def label(name: object) -> str:
     """A name as it is written in figures and tables."""
     return str(name).replace("_", " ")
 
 
 def save(figure: Figure, path: str | Path) -> None:
-    """Write ``path``.pdf and ``path``.png, cropped to what is drawn; without dates, so that they are the same again."""
+    """Write ``path``.pdf and ``path``.png, as wide as the figure is, or wider where something would be cut off, and as
+    high as what is drawn; without dates, so that they are the same again.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(f"{path}.pdf", bbox_inches="tight", metadata={"CreationDate": None})
-    figure.savefig(f"{path}.png", bbox_inches="tight")
+    figure.draw_without_rendering()
+    drawn = figure.get_tightbbox()
+    ends = min(0, drawn.x0), drawn.y0 - _MARGIN, max(figure.get_figwidth(), drawn.x1), drawn.y1 + _MARGIN
+    box = Bbox.from_extents(*ends)
+    figure.savefig(f"{path}.pdf", bbox_inches=box, metadata={"CreationDate": None})
+    figure.savefig(f"{path}.png", bbox_inches=box)

@@ -35,6 +35,7 @@ def sentences(metrics: pd.DataFrame) -> Iterator[str]:
 def _level(name: str) -> str:
     level = Level.parse(name)
     parts = [f"{level.bits} bits"] if level.bits else []
+    parts += [f"activations in {level.act_bits}"] if level.act_bits else []
     parts += [f"{level.sparsity:.0%} sparsity"] if level.sparsity is not None else []
     return " and ".join(parts)
 

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 
 import pandas as pd
 
 from edgepress.files import write_atomically
 from edgepress.reporting import selection
-from edgepress.reporting.results import MSE, Quality, over_seeds, quality_of
+from edgepress.reporting.costs import Cost, CostTables, taken
+from edgepress.reporting.energy import payback, training_bill
+from edgepress.reporting.results import MSE, Quality, over_seeds, quality_of, retrained
 
 TOLERANCE = 0.01
+BUDGETS = ("1/2", "1/4", "1/8", "1/16")  # of what full precision costs
+NONE = "none"  # in place of a method, where none is within a budget
+_DECIDED = ["division", "cost", "budget", "limit", "method", "level", "spent", "source"]
 _MULTIPOINT = "multipoint"
 _MOST_POINT_BITS = 8
 _ENDS = ("", "_low", "_high")
+_HEADINGS = {"kwh": "kWh", "co2e_g": "g CO2e", "inferences": "inferences until paid back"}
 
 
 def full_precision(metrics: pd.DataFrame) -> pd.DataFrame:
@@ -23,7 +31,7 @@ def full_precision(metrics: pd.DataFrame) -> pd.DataFrame:
     for dataset, rows in metrics[metrics.method == "fp32"].groupby("dataset", sort=False):
         means = _with_train(over_seeds(rows))
         costs = rows.groupby("network", sort=False)[["macs", "bits_per_weight", "bytes"]].first()
-        means = means.join(costs[["macs"]], on="network")
+        means["macs"] = means.network.map(costs.macs)
         parameters = (8 * costs.bytes / costs.bits_per_weight).round().astype(int)
         means["parameters"] = means.network.map(parameters)
         tables.append(_table(means, str(dataset), quality_of(rows), ["parameters", "macs", "bytes"]))
@@ -57,6 +65,90 @@ def smallest_within_one_percent(metrics: pd.DataFrame) -> pd.DataFrame:
         return selection.smallest_within(rows, dataset, TOLERANCE)
 
     return _chosen(metrics, choose, ["method", "level", "bytes", "compression_ratio"])
+
+
+def decide(metrics: pd.DataFrame, costs: CostTables) -> pd.DataFrame:
+    """For each network, cost and budget, the method within it that is best on val, and its quality on test.
+
+    A budget is a share of what full precision costs. The ``closed`` division is of methods that do not train the
+    network again, ``open`` of those that do. Where no level is within the budget, the method is ``none``.
+    """
+    tables = [pd.DataFrame(columns=["dataset", "network", *_DECIDED])]
+    for _, rows in metrics.groupby("dataset", sort=False):
+        joined = costs.join(over_seeds(rows))
+        again = retrained(joined)
+        divisions = {"closed": joined[~again], "open": joined[again | (joined.method == "fp32")]}
+        found = pd.concat(
+            _within(points, cost, division, quality_of(rows))
+            for division, points in divisions.items()
+            for cost in taken(joined)
+        )
+        tables.append(found.sort_values("network", kind="stable", key=_in_order(joined.network)))
+    return pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True)
+
+
+def _in_order(names: pd.Series) -> Callable[[pd.Series], pd.Series]:
+    """The key that sorts names as they first appear."""
+    places = {name: place for place, name in enumerate(names.unique())}
+    return lambda column: column.map(places)
+
+
+def _within(points: pd.DataFrame, cost: Cost, division: str, quality: Quality) -> pd.DataFrame:
+    """What is best within each budget of one cost, of the rows of one data set and division."""
+    shares = [float(Fraction(budget)) for budget in BUDGETS]
+    best = selection.best_within(points, quality, cost.column, shares)
+    best["budget"] = best.share.map(dict(zip(shares, BUDGETS, strict=True)))
+    sources = points[points.method == "fp32"].groupby("network")[f"{cost.column}_source"].first()
+    best["source"] = best.network.map(sources)
+    best["level"] = best.level.where(best.method.notna(), "").astype("string")
+    best["method"] = best.method.where(best.method.notna(), NONE).astype("string")
+    best = best.assign(division=division, cost=cost.name, spent=best[cost.column], seeds=best.seeds.astype("Int64"))
+    return _table(best, points.dataset.iloc[0], quality, _DECIDED, changed=True)
+
+
+def glance(decided: pd.DataFrame) -> pd.DataFrame:
+    """``decide`` as people look at it: a row a network, cost and division, a column a budget, and in it method and
+    level over the quality on test.
+    """
+    shown = readable(decided)
+    chosen = [f"{row.method} {row.level}\n{row.test}".strip() for row in shown.itertuples()]
+    place = ["dataset", "network", "division", "cost", "measure"]
+    wide = shown.assign(chosen=chosen).pivot_table(
+        index=place, columns="budget", values="chosen", aggfunc="first", sort=False
+    )
+    return wide.reindex(columns=BUDGETS).reset_index().rename_axis(columns=None)
+
+
+def latency(costs: CostTables) -> pd.DataFrame:
+    """The times of inferences as people read them, and how many times faster than float32 a level is."""
+    table = costs.latency
+    ours = table.peer.isna()
+    float32 = table[ours & (table.level == "w32")].set_index(["dataset", "network", "batch"]).median_ms
+    times = table.join(float32.rename("float32_ms"), on=["dataset", "network", "batch"])
+    ratio = times.float32_ms / times.median_ms
+    shown = table[["dataset", "network", "level", "batch"]].copy()
+    if not ours.all():
+        shown.insert(2, "peer", table.peer.fillna(""))
+    ends = zip(table.median_ms, table.q1_ms, table.q3_ms, strict=True)
+    shown["ms"] = [_with_interval(*values, signed=False, ratio=False) for values in ends]
+    shown["times"] = ["" if pd.isna(value) else f"{value:.2f} ×" for value in ratio]
+    shown["source"] = table.source.fillna("unavailable")
+    shown["reason"] = table.reason.fillna("")
+    untimed = shown.ms == ""
+    shown["batch"] = shown.batch.astype("string").where(~untimed, "")
+    return readable(shown.drop_duplicates())
+
+
+def trainings(costs: CostTables) -> pd.DataFrame:
+    """What the trainings of each method took, of all seeds together, and after how many inferences on the modelled
+    accelerator what a method adds is paid back; ``payback_source`` and ``reason`` say how sure that is, or why it is
+    not known.
+    """
+    place = ["dataset", "network", "method", "level"]
+    bill = training_bill(costs.energy)[[*place, "seeds", "seconds", "kwh", "co2e_g", "country", "source"]]
+    paid = payback(costs.energy, costs.hardware).set_index(place)[["inferences", "source", "reason"]]
+    joined = bill.join(paid.rename(columns={"source": "payback_source"}), on=place)
+    return joined.fillna({"payback_source": "", "reason": ""})
 
 
 def _chosen(
@@ -110,16 +202,26 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
     for name in ("bytes", "parameters", "macs"):
         if name in shown:
             shown[name] = shown[name].map("{:,.0f}".format)
+    for name in ("limit", "spent", "co2e_g", "inferences"):
+        if name in shown:
+            shown[name] = [_plain(value) for value in shown[name]]
     if "compression_ratio" in shown:
         shown["compression_ratio"] = shown.compression_ratio.map("{:.1f} ×".format)
     if "bits_per_weight" in shown:
         shown["bits_per_weight"] = shown.bits_per_weight.map("{:.2f}".format)
+    for name in ("after_training", "target", "test_quality", "steps", "seconds", "kwh"):
+        if name in shown:
+            shown[name] = ["" if pd.isna(value) else f"{value:,.4g}" for value in shown[name]]
     if "bits" in shown:
         shown["bits"] = shown.bits.astype(int)
-    for name in ("dataset", "network", "method", "against", "chosen"):
+    if "seeds" in shown:
+        shown["seeds"] = ["" if pd.isna(count) else f"{count:.0f}" for count in shown.seeds]
+    if "level" in shown:
+        shown["level"] = shown.level.fillna("")
+    for name in ("dataset", "network", "method", "against", "chosen", "recipe", "peer"):
         if name in shown:
-            shown[name] = shown[name].str.replace("_", " ")
-    return shown.rename(columns=lambda name: name.replace("_", " "))
+            shown[name] = shown[name].fillna("").str.replace("_", " ")
+    return shown.rename(columns=lambda name: _HEADINGS.get(name, name.replace("_", " ")))
 
 
 def _with_interval(mean: float, low: float, high: float, signed: bool, ratio: bool) -> str:
@@ -136,6 +238,13 @@ def _with_interval(mean: float, low: float, high: float, signed: bool, ratio: bo
 def _number(value: float) -> str:
     """Three digits, or all of those before the point."""
     return f"{value:,.0f}" if 1000 <= abs(value) < 1e6 else f"{value:#.3g}".rstrip(".")
+
+
+def _plain(value: float) -> str:
+    """A number of any size: its whole part with thousands apart, or three digits; nothing where there is none."""
+    if pd.isna(value):
+        return ""
+    return f"{value:,.0f}" if 1000 <= abs(value) < math.inf else f"{value:.3g}".replace("inf", "never")
 
 
 def write(table: pd.DataFrame, path: str | Path) -> None:

@@ -1,13 +1,29 @@
-"""The figures of the report, each a function from rows of metrics, and a data set, to a matplotlib figure.
+"""The figures of the report, each a function from rows of metrics, or of another table, and a data set, to a matplotlib
+figure.
 
 Statistics come from ``results.over_seeds`` and ``findings``, the same as in tables and sentences; a figure only draws
 them.
 """
 
 from edgepress.reporting.figures.claims import evidence
+from edgepress.reporting.figures.fronts import breakdown, gains, layer_bits
 from edgepress.reporting.figures.pairs import qat, quantize_prune
+from edgepress.reporting.figures.progress import recipes
 from edgepress.reporting.figures.size import pareto
 from edgepress.reporting.figures.sweeps import change, precision, pruning
 from edgepress.reporting.figures.training import training_curves
 
-__all__ = ["change", "evidence", "pareto", "precision", "pruning", "qat", "quantize_prune", "training_curves"]
+__all__ = [
+    "breakdown",
+    "change",
+    "evidence",
+    "gains",
+    "layer_bits",
+    "pareto",
+    "precision",
+    "pruning",
+    "qat",
+    "quantize_prune",
+    "recipes",
+    "training_curves",
+]

@@ -38,7 +38,7 @@ def _forest(finding: Finding) -> Figure:
     figure, grid = plt.subplots(
         len(groups),
         1,
-        figsize=(style.PAGE, _ROW * sum(heights) + 0.65 * len(groups)),
+        figsize=style.inches(style.PAGE, _ROW * sum(heights) + 0.65 * len(groups)),
         height_ratios=heights,
         squeeze=False,
         layout="constrained",
@@ -50,7 +50,7 @@ def _forest(finding: Finding) -> Figure:
         axes.hlines(places, rows.difference_low, rows.difference_high, colors=colours, linewidth=1.4)
         axes.scatter(rows.difference, places, color=colours, s=16, zorder=3)
         axes.axvline(1 if is_ratio else 0, zorder=1, **style.FULL_PRECISION)
-        axes.set_yticks(places, [_case(row) for row in rows.itertuples()], fontsize=7)
+        axes.set_yticks(places, [_case(row) for row in rows.itertuples()], fontsize="small")
         axes.set_ylim(-0.6, len(rows) - 0.4)
         _scale(axes, rows, is_ratio)
     words = _words(finding)
@@ -64,15 +64,15 @@ def _cases(finding: Finding) -> Figure:
     evidence = finding.evidence
     names = [f"{_network(row)}{_of_method(row)}" for row in evidence.itertuples()]
     rows, bits = list(dict.fromkeys(names)), sorted(evidence.bits.unique(), reverse=True)
-    figure, axes = plt.subplots(figsize=(style.PAGE, _ROW * 1.5 * len(rows) + 0.5), layout="constrained")
+    figure, axes = plt.subplots(figsize=style.inches(style.PAGE, _ROW * 1.5 * len(rows) + 0.5), layout="constrained")
     case: Any
     for name, case in zip(names, evidence.itertuples(), strict=True):
         x, y = bits.index(case.bits), rows.index(name)
         axes.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=_FILLS[case.verdict], edgecolor="white", lw=2))
-        axes.text(x, y, _cell(case), ha="center", va="center", fontsize=6, linespacing=1.25)
+        axes.text(x, y, _cell(case), ha="center", va="center", fontsize="x-small", linespacing=1.25)
     axes.set(xlim=(-0.5, len(bits) - 0.5), ylim=(len(rows) - 0.5, -0.5), xlabel="bits a weight")
     axes.set_xticks(range(len(bits)), [f"{bit:g}" for bit in bits])
-    axes.set_yticks(range(len(rows)), rows, fontsize=7)
+    axes.set_yticks(range(len(rows)), rows, fontsize="small")
     axes.grid(visible=False)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
@@ -133,8 +133,8 @@ def _scale(axes: Axes, rows: pd.DataFrame, is_ratio: bool) -> None:
 
 def _nothing(finding: Finding) -> Figure:
     """A figure that says that there is nothing to show, where one is expected."""
-    figure, axes = plt.subplots(figsize=(style.PAGE, 0.8))
+    figure, axes = plt.subplots(figsize=style.inches(style.PAGE, 0.8))
     axes.set_axis_off()
-    axes.text(0.5, 0.7, finding.claim, ha="center", fontsize=9, transform=axes.transAxes)
-    axes.text(0.5, 0.2, finding.sentence, ha="center", fontsize=8, color="#777777", transform=axes.transAxes)
+    axes.text(0.5, 0.7, finding.claim, ha="center", transform=axes.transAxes)
+    axes.text(0.5, 0.2, finding.sentence, ha="center", fontsize="small", color="#777777", transform=axes.transAxes)
     return figure

@@ -14,7 +14,7 @@ from edgepress.reporting import style
 from edgepress.reporting.figures import panels
 from edgepress.reporting.figures.panels import Column
 from edgepress.reporting.figures.sweeps import with_full_precision
-from edgepress.reporting.results import over_seeds, quality_of, retrained
+from edgepress.reporting.results import over_seeds, quality_of, retrained, weights_alone
 
 Draw = Callable[[Axes, pd.Series, pd.DataFrame, str, float], None]
 _WITHOUT = "#9A9A9A"
@@ -25,7 +25,7 @@ def quantize_prune(metrics: pd.DataFrame, dataset: str) -> Figure:
     """Quality against bits a weight of each chain that also prunes, in colour, and of the method that it begins with
     alone, in grey; on train and test.
     """
-    rows = metrics[(metrics.dataset == dataset) & ~retrained(metrics)]
+    rows = weights_alone(metrics[(metrics.dataset == dataset) & ~retrained(metrics)])
     chains = rows.bits.notna() & rows.sparsity_target.notna()
     alone = rows.bits.notna() & rows.method.isin({style.unchained(name) for name in rows.method[chains].unique()})
     rows = with_full_precision(rows, chains | alone)
@@ -50,7 +50,7 @@ def qat(metrics: pd.DataFrame, dataset: str) -> Figure:
     """Quality against bits a weight of each method that trains the network again, solid, and of the one that rounds
     in the same way without, dashed, at the bits of the former; on train and test.
     """
-    rows = metrics[metrics.dataset == dataset]
+    rows = weights_alone(metrics[metrics.dataset == dataset])
     again = retrained(rows) & rows.bits.notna() & rows.sparsity_target.isna()
     twins = {style.post_training(name) for name in rows.method[again].unique()}
     levels = rows.network + rows.level  # a network may be trained again at fewer levels than it is rounded at

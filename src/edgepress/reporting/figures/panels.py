@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -22,6 +23,7 @@ GREY = "#444444"
 _STEPS = ((50, (1,)), (15, (1, 3)), (4, (1, 2, 5)), (0, (1, 1.5, 2, 3, 4, 5, 7)))  # ticks of a decade by its span
 _ROW_HEIGHT = 1.75  # inches
 _COLUMNS = 2
+_ENTRY = 0.19  # inches that an entry of the legend takes for each point of the text
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ def page(dataset: str, columns: Sequence[Column]) -> tuple[Figure, list[tuple[Ax
     figure, grid = plt.subplots(
         len(networks),
         len(columns),
-        figsize=(size, _ROW_HEIGHT * len(networks) + 0.7),
+        figsize=style.inches(size, _ROW_HEIGHT * len(networks) + 0.7),
         squeeze=False,
         layout="constrained",
     )
@@ -55,14 +57,13 @@ def page(dataset: str, columns: Sequence[Column]) -> tuple[Figure, list[tuple[Ax
             axes = grid[row][place]
             means = column.means[column.means.network == network]
             if means.empty:
-                axes.set_xticks([])
-                axes.text(0.5, 0.5, "not measured", ha="center", color="#777777", transform=axes.transAxes, fontsize=7)
+                blank(axes, "not measured")
             else:
                 panels.append((axes, column, means))
             if row == 0:
                 axes.set_title(column.title)
         _share_measures(grid[row], network, columns)
-    figure.suptitle(style.label(dataset), fontsize=10, fontweight="bold")
+    figure.suptitle(style.label(dataset), fontweight="bold")
     return figure, panels
 
 
@@ -73,7 +74,7 @@ def grid(
     networks = list(rows.groupby("network", sort=False))
     columns = min(_COLUMNS, len(networks))
     lines = -(-len(networks) // columns)
-    size = (style.PANEL[0] * columns, row_height * lines + legend_height)
+    size = style.inches(style.PAGE / _COLUMNS * columns, row_height * lines + legend_height)
     figure, places = plt.subplots(lines, columns, figsize=size, squeeze=False, layout="constrained")
     for axes in places.flat[len(networks) :]:
         axes.set_visible(False)
@@ -86,11 +87,17 @@ def grid(
 
 def note(dataset: str, text: str) -> Figure:
     """A panel that says why it shows nothing."""
-    figure, axes = plt.subplots(figsize=style.PANEL, layout="constrained")
+    figure, axes = plt.subplots(figsize=style.inches(*style.PANEL), layout="constrained")
     axes.set_title(style.label(dataset))
     axes.set_axis_off()
     axes.text(0.5, 0.5, text, ha="center", color="#777777", transform=axes.transAxes)
     return figure
+
+
+def blank(axes: Axes, text: str) -> None:
+    """Leave a panel of a page without points, and say why."""
+    axes.set_xticks([])
+    axes.text(0.5, 0.5, text, ha="center", color="#777777", transform=axes.transAxes, fontsize="small")
 
 
 def _share_measures(row: Sequence[Axes], network: str, columns: Sequence[Column]) -> None:
@@ -152,7 +159,7 @@ def full_precision(axes: Axes, quality: Quality, means: pd.DataFrame) -> None:
 def bit_places(axes: Axes, all_bits: Iterable[float]) -> dict[float, int]:
     """Bits as evenly spaced places on the x axis, so that the last bits, which matter, are not crowded."""
     bits = sorted(set(all_bits))
-    axes.set_xticks(range(len(bits)), [f"{bit:g}" for bit in bits], fontsize=7)
+    axes.set_xticks(range(len(bits)), [f"{bit:g}" for bit in bits], fontsize="small")
     axes.set_xlim(-0.4, len(bits) - 0.6)
     axes.set_xlabel("bits a weight")
     return {bit: place for place, bit in enumerate(bits)}
@@ -170,5 +177,5 @@ def full_precision_handle() -> Line2D:
 
 def finish(figure: Figure, entries: Sequence[Artist]) -> None:
     """Put the legend under the panels of a figure of constrained layout, where it hides nothing and is not clipped."""
-    columns = min(len(entries), max(2, round(figure.get_figwidth() / 1.7)))
+    columns = min(len(entries), max(2, int(figure.get_figwidth() / (_ENTRY * mpl.rcParams["font.size"]))))
     figure.legend(handles=list(entries), loc="outside lower center", ncols=columns)

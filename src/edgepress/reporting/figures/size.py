@@ -1,7 +1,8 @@
-"""Quality against real bytes."""
+"""Quality against a cost: the bytes of the file, above all."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -10,13 +11,17 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullLocator
 
+from edgepress import registry
 from edgepress.reporting import style
+from edgepress.reporting.costs import BYTES, Cost
 from edgepress.reporting.figures import panels
 from edgepress.reporting.results import Quality, over_seeds, quality_of, retrained
 from edgepress.reporting.selection import pareto_front
 
-_MOST_BYTE_TICKS = 6
-_CHAIN_MARKER = "P"
+_MOST_TICKS = 6
+_LEAST_SPAN = 3  # of an axis, from its one end to the other
+_BYTE_UNITS = (("MB", 1e6), ("kB", 1e3), ("B", 1))
+_UNITS = (("G", 1e9), ("M", 1e6), ("k", 1e3), ("", 1))
 
 
 def pareto(metrics: pd.DataFrame, dataset: str) -> Figure:
@@ -29,55 +34,65 @@ def pareto(metrics: pd.DataFrame, dataset: str) -> Figure:
     quality = quality_of(rows)
     means = over_seeds(rows)
     figure, shown = panels.grid(dataset, means, row_height=0.9 * style.PANEL[1], legend_height=0.8)
-    for axes, panel in shown:
-        _points(axes, panel[panel.split == "test"], quality)
-        _front(axes, panel[~retrained(panel)], quality, color="black", linewidth=1)
-        if retrained(panel).any():
-            _front(axes, panel, quality, color=panels.GREY, linewidth=1, linestyle="--")
-        axes.set(xlabel="size of the file", xscale="log", ylabel=f"test {quality.axis_label}")
-        if quality.is_error:
-            axes.set_yscale("log")
-        _byte_ticks(axes)
-    panels.finish(figure, _entries(means))
+    for axes, means_of_network in shown:
+        panel(axes, means_of_network, quality, BYTES)
+        axes.set(xlabel=BYTES.label, ylabel=f"test {quality.axis_label}")
+        ticks(axes, BYTES, _MOST_TICKS)
+    panels.finish(figure, entries(means))
     return figure
 
 
-def _points(axes: Axes, points: pd.DataFrame, quality: Quality) -> None:
+def panel(axes: Axes, means: pd.DataFrame, quality: Quality, cost: Cost) -> None:
+    """The points of one network, and the fronts of its two divisions, against a cost."""
+    _points(axes, means[means.split == "test"], quality, cost)
+    _front(axes, means[~retrained(means)], quality, cost, color="black", linewidth=1)
+    if retrained(means).any():
+        _front(axes, means, quality, cost, color=panels.GREY, linewidth=1, linestyle="--")
+    axes.set_xscale("log")
+    if quality.is_error:
+        axes.set_yscale("log")
+
+
+def _points(axes: Axes, points: pd.DataFrame, quality: Quality, cost: Cost) -> None:
     for method, group in points.groupby("method", sort=False):
         look = _point(str(method), group.family.iloc[0])
         hollow = retrained(group).all()
         face: style.Look = {"facecolors": "none", "linewidths": 0.9} if hollow else {"alpha": 0.85, "linewidths": 0}
         axes.scatter(
-            group.bytes,
+            group[cost.column],
             quality.scale * group.quality,
             s=60 if method == "fp32" else 14,
-            zorder=3,
+            zorder=4 if method == "fp32" else 3,
             marker=look["marker"],
             **({"edgecolors": look["color"]} if hollow else {"color": look["color"]}),
             **face,
         )
 
 
-def _front(axes: Axes, panel: pd.DataFrame, quality: Quality, **look: Any) -> None:
-    front = pareto_front(panel, quality)
-    axes.plot(front.bytes, quality.scale * front.quality, zorder=2, **look)
+def _front(axes: Axes, means: pd.DataFrame, quality: Quality, cost: Cost, **look: Any) -> None:
+    front = pareto_front(means, quality, cost.column)
+    alone: style.Look = {"marker": "o", "markersize": 8, "markerfacecolor": "none"} if len(front) == 1 else {}
+    axes.plot(front[cost.column], quality.scale * front.quality, zorder=2, **look, **alone)
 
 
 def _point(method: str, family: str) -> style.Look:
-    """The look of a point: chains of methods share a marker."""
-    look = style.look(method)
-    return {"color": look["color"], "marker": _CHAIN_MARKER if "_then_" in family else look["marker"]}
+    return {"color": style.colour(method), "marker": style.marker(method, family)}
 
 
-def _entries(means: pd.DataFrame) -> list[Line2D]:
-    """Colours of codebooks and markers of roundings apart: together they would be as many as there are methods."""
+def entries(means: pd.DataFrame) -> list[Line2D]:
+    """What the legend shows of these rows.
+
+    Colours of codebooks and markers of roundings apart: together they would be as many as there are methods.
+    """
     marks: dict[str, style.Look] = {}
     colours: dict[str, style.Look] = {}
     alone: dict[str, style.Look] = {}
     for method, family in means[["method", "family"]].drop_duplicates().itertuples(index=False, name=None):
         look = _point(method, family)
         if "_then_" in family:
-            marks["a chain of methods"] = {"marker": _CHAIN_MARKER}
+            marks["a chain of methods"] = {"marker": style.CHAIN_MARKER}
+        elif family == registry.PEER:
+            marks["another library"] = {"marker": style.PEER_MARKER}
         elif style.rounding(method) in style.ROUNDINGS:
             marks[style.rounding(method)] = {"marker": look["marker"]}
         if style.codebook(method) != style.post_training(style.unchained(method)):
@@ -96,18 +111,24 @@ def _entries(means: pd.DataFrame) -> list[Line2D]:
     return entries
 
 
-def _byte_ticks(axes: Axes) -> None:
-    def text(size: float, _: int) -> str:
-        for unit, factor in (("MB", 1e6), ("kB", 1e3)):
-            if size >= factor:
-                return f"{size / factor:g} {unit}"
-        return f"{size:g} B"
+def short(number: float, units: Sequence[tuple[str, float]] = _UNITS) -> str:
+    """A number with the largest of some units that it reaches."""
+    unit, factor = next((pair for pair in units if number >= pair[1]), units[-1])
+    return f"{number / factor:.3g} {unit}".rstrip()
 
+
+def ticks(axes: Axes, cost: Cost, most: int) -> None:
+    """Round numbers on the logarithmic axis of a cost, as dense as ``most`` of them allow."""
     low, high = axes.get_xlim()
-    for steps in ((1, 1.5, 2, 3, 5, 7), (1, 2, 5), (1,)):
-        ticks = [step * 10**decade for decade in range(12) for step in steps if low <= step * 10**decade <= high]
-        if len(ticks) <= _MOST_BYTE_TICKS:
+    if high / low < _LEAST_SPAN:
+        wider = (_LEAST_SPAN * low / high) ** 0.5
+        low, high = low / wider, high * wider
+        axes.set_xlim(low, high)
+    for steps in ((1, 1.5, 2, 3, 4, 5, 7), (1, 2, 5), (1, 3), (1,)):
+        places = [step * 10.0**decade for decade in range(-6, 16) for step in steps if low <= step * 10**decade <= high]
+        if len(places) <= most:
             break
-    axes.set_xticks(ticks)
-    axes.xaxis.set_major_formatter(FuncFormatter(text))
+    units = _BYTE_UNITS if cost is BYTES else _UNITS
+    axes.set_xticks(places[:: -(-len(places) // most)])
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda number, _: short(number, units)))
     axes.xaxis.set_minor_locator(NullLocator())

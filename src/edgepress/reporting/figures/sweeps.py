@@ -14,7 +14,7 @@ from matplotlib.ticker import MultipleLocator, PercentFormatter
 from edgepress.reporting import style
 from edgepress.reporting.figures import panels
 from edgepress.reporting.figures.panels import Column
-from edgepress.reporting.results import CROSS_ENTROPY, Quality, over_seeds, quality_of, retrained
+from edgepress.reporting.results import CROSS_ENTROPY, Quality, over_seeds, quality_of, retrained, weights_alone
 
 _CHANGE_COLUMNS = 4
 _SPLITS = ("train", "test")
@@ -66,7 +66,7 @@ def pruning(metrics: pd.DataFrame, dataset: str) -> Figure:
     for axes, column, means in grid:
         axes.xaxis.set_major_locator(MultipleLocator(0.25))
         axes.xaxis.set_major_formatter(PercentFormatter(1.0, symbol=""))
-        axes.tick_params(axis="x", labelsize=7)
+        axes.tick_params(axis="x", labelsize="small")
         axes.set_xlabel("weights removed (%)")
         panels.full_precision(axes, column.quality, means)
         for method, line in means[means.method != "fp32"].groupby("method", sort=False):
@@ -99,11 +99,11 @@ def change(metrics: pd.DataFrame, dataset: str) -> Figure:
             else:
                 panels.line(axes, places, line, "change", **style.look(method) | {"linestyle": looks[network]})
         axes.set_title(style.label(method))
-        axes.tick_params(axis="x", labelbottom=True, labelsize=7)
+        axes.tick_params(axis="x", labelbottom=True, labelsize="small")
         axes.set_xlabel("bits saved of 32")
     grid[0].set_xticks(range(len(levels)), [f"{32 - bits:g}" for bits in levels])
     panels.fill_with_means(grid[0], quality, means.change)
-    figure.supylabel(f"{style.label(dataset)}: {quality.change_label}", fontsize=9)
+    figure.supylabel(f"{style.label(dataset)}: {quality.change_label}")
     entries = [Line2D([], [], color=panels.GREY, ls=look, label=style.label(name)) for name, look in looks.items()]
     entries += [Line2D([], [], color="#999999", lw=0.9, label="the same on train")] if "train" in measured else []
     panels.finish(figure, entries)
@@ -112,10 +112,11 @@ def change(metrics: pd.DataFrame, dataset: str) -> Figure:
 
 def of_sweep(metrics: pd.DataFrame, dataset: str, sweep: str) -> pd.DataFrame:
     """The rows of a data set that belong to a sweep, over ``bits`` or over ``sparsity_target``, and those of full
-    precision; without methods that train the network again, and without networks that have no such row.
+    precision; without those that quantize activations, too, without methods that train the network again, and without
+    networks that have no such row.
     """
     other = {"bits": "sparsity_target", "sparsity_target": "bits"}[sweep]
-    rows = metrics[metrics.dataset == dataset]
+    rows = weights_alone(metrics[metrics.dataset == dataset])
     swept = rows[sweep].notna() & rows[other].isna() & (rows.method != "fp32") & ~retrained(rows)
     return with_full_precision(rows, swept)
 
@@ -145,7 +146,7 @@ def _small_panels(count: int) -> tuple[Figure, list[Axes]]:
     """Panels that share both axes, some in a row; those left over in the last row do not show."""
     columns = max(1, min(_CHANGE_COLUMNS, count))
     rows = max(1, -(-count // columns))
-    size = (style.PAGE * max(columns, 2) / _CHANGE_COLUMNS, 1.5 * rows + 0.4)
+    size = style.inches(style.PAGE * max(columns, 2) / _CHANGE_COLUMNS, 1.5 * rows + 0.4)
     figure, grid = plt.subplots(
         rows, columns, figsize=size, sharex=True, sharey=True, squeeze=False, layout="constrained"
     )

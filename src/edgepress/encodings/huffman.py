@@ -1,0 +1,119 @@
+"""Codes of variable length: those that occur often take few bits."""
+
+from __future__ import annotations
+
+import zlib
+from math import prod
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from edgepress import bitstream
+from edgepress.encodings.base import Encoding, Reader, Sparse, read
+from edgepress.encodings.channels import MultiPoint, PerChannel
+from edgepress.encodings.codes import Dithered, Quantized
+
+_WIDEST = 8  # bits of a code: deflate's alphabet is the byte
+
+
+class Huffman(Encoding):
+    """The codes of another encoding by Huffman's code for them (Han et al. 2016, arXiv 1510.00149), stored as a deflate
+    stream of literals alone (RFC 1951): any inflater reads it.
+
+    Raises ValueError where ``coded`` has no codes, or codes of more than 8 bits.
+    """
+
+    tag = "huffman"
+
+    def __init__(self, coded: Encoding) -> None:
+        self.coded = coded
+        self._numbers, self._width = _codes(coded)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.coded.shape
+
+    @property
+    def bits(self) -> float:
+        return self.coded.bits
+
+    @property
+    def mask(self) -> Tensor | None:
+        return self.coded.mask
+
+    def decode(self) -> Tensor:
+        return self.coded.decode()
+
+    def picked(self, mask: Tensor) -> Encoding:
+        return self.coded.picked(mask)
+
+    def masked(self, mask: Tensor) -> Encoding:
+        return self.coded.masked(mask)
+
+    def write(self, parts: list[bytes]) -> list[Any]:
+        """What precedes the codes, then the stream; the layout has the bytes of each."""
+        before: list[bytes] = []
+        layout = self.coded.write(before)
+        before.pop()
+        parts += [b"".join(before), _deflated(self._numbers)]
+        return [self.tag, len(parts[-2]), len(parts[-1]), self._width, self._numbers.size, layout]
+
+    @classmethod
+    def read(cls, layout: list[Any], shape: tuple[int, ...], reader: Reader) -> Huffman:
+        _, before, after, width, count, coded = layout
+        if not 1 <= width <= _WIDEST or not 0 <= count <= prod(shape) << _WIDEST:
+            raise ValueError(f"there are no {count} codes of {width} bits to inflate")
+        start = reader.take(before)
+        codes = bitstream.pack(_inflated(reader.take(after), count), width)
+        inner = Reader(start + codes)
+        encoding = read(coded, shape, inner)
+        if inner.place != len(inner.data):
+            raise ValueError(f"{len(inner.data) - inner.place} bytes of its codes are left over")
+        return cls(encoding)
+
+
+def shortest(encoding: Encoding) -> Encoding:
+    """The encoding with its codes by Huffman's, where it has codes and that is smaller; otherwise as it is."""
+    try:
+        coded = Huffman(encoding)
+    except ValueError:
+        return encoding
+    return min(encoding, coded, key=_size)
+
+
+def _size(encoding: Encoding) -> int:
+    parts: list[bytes] = []
+    encoding.write(parts)
+    return sum(map(len, parts))
+
+
+def _codes(encoding: Encoding) -> tuple[np.ndarray, int]:
+    """The codes of an encoding, flat, and their width. Raises ValueError where there are none for a Huffman code."""
+    if isinstance(encoding, Sparse):
+        return _codes(encoding.kept)
+    if isinstance(encoding, Dithered):
+        return _codes(encoding.rounded)
+    if not isinstance(encoding, Quantized | PerChannel | MultiPoint):
+        raise ValueError(f"{encoding.tag} has no codes")
+    width = encoding.code_bits if isinstance(encoding, MultiPoint) else int(encoding.bits)
+    if width > _WIDEST:
+        raise ValueError(f"codes of {width} bits are wider than {_WIDEST}")
+    return encoding.codes.reshape(-1).numpy().astype(np.uint8), width
+
+
+def _deflated(numbers: np.ndarray) -> bytes:
+    deflater = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS, 9, zlib.Z_HUFFMAN_ONLY)
+    return deflater.compress(numbers.tobytes()) + deflater.flush()
+
+
+def _inflated(stream: bytes, count: int) -> np.ndarray:
+    """``count`` codes. Raises ValueError where the stream holds more, or fewer, or is none."""
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    try:
+        numbers = inflater.decompress(stream, count + 1)
+    except zlib.error as error:
+        raise ValueError(f"its codes cannot be inflated: {error}") from None
+    if len(numbers) != count or not inflater.eof or inflater.unused_data:
+        raise ValueError(f"its codes do not inflate to {count} of them")
+    return np.frombuffer(numbers, np.uint8)

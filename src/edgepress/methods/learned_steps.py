@@ -1,0 +1,103 @@
+"""Quantization-aware training of weights and activations together, all of their steps learned."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from edgepress.activations import ActivationGrid, with_quantized_activations
+from edgepress.codebooks import Symmetric, least_error_steps
+from edgepress.datasets import Prepared
+from edgepress.encodings import PerChannel
+from edgepress.levels import Level, asked
+from edgepress.methods.equalization import EqualizedActivations
+from edgepress.methods.qat import on_learned_grid
+from edgepress.methods.retraining import Constraint, Retraining
+from edgepress.networks import compressible
+from edgepress.packing import Compressed
+
+METHODS = {
+    "lsq_activations": {
+        "object": "LearnedSteps",
+        "about": "trained on with weights and activations on even grids whose steps are learned with them",
+        "family": "qat_activations",
+        "sweep": "bits+act_bits",
+        "retrains": True,
+        "folded": True,
+    },
+}
+_START = EqualizedActivations("mse")
+_LEAST_STEP = 1e-12  # where all values are 0: the gradient of a step has its square in the denominator
+
+
+class _LearnedChannels(Constraint):
+    """Weights on symmetric grids, a step an output channel, each learned as a logarithm."""
+
+    def __init__(self, weights: Tensor, bits: int) -> None:
+        super().__init__()
+        self.bits, self.levels = bits, (-(1 << bits - 1), (1 << bits - 1) - 1)
+        steps = least_error_steps(weights.detach().flatten(1), bits)
+        sides = [-1, *[1] * (weights.dim() - 1)]
+        self.log_steps = nn.Parameter(steps.clamp_min(_LEAST_STEP).log().reshape(sides))
+
+    def encoded(self, weights: Tensor) -> PerChannel:
+        steps = self.log_steps.detach().cpu().exp().reshape(-1, 1)
+        return PerChannel.of(weights, [Symmetric(self.bits, step) for step in steps])
+
+    def extra_repr(self) -> str:
+        return f"bits={self.bits}"
+
+    def forward(self, weights: Tensor) -> Tensor:
+        return on_learned_grid(weights, self.log_steps, *self.levels)
+
+
+class _LearnedActivation(nn.Module):
+    """Puts values on a grid whose step is learned, as a logarithm; where 0 lies on it stays."""
+
+    def __init__(self, grid: ActivationGrid) -> None:
+        super().__init__()
+        self.start = grid
+        self.log_step = nn.Parameter(torch.tensor(max(grid.step, _LEAST_STEP)).log())
+
+    def extra_repr(self) -> str:
+        return f"{self.start}"
+
+    def forward(self, values: Tensor) -> Tensor:
+        if not self.training:  # as in the file
+            return self.start.with_step(self.log_step.exp()).quantize(values)
+        zero = self.start.zero_point
+        return on_learned_grid(values.float(), self.log_step, -zero, self.start.highest - zero)
+
+
+@dataclass(frozen=True)
+class LearnedSteps(Retraining):
+    """LSQ (Esser et al. 2020, arXiv 1902.08153) of weights, a step an output channel, and activations, a step each.
+
+    The start is ``activations_equalized``: its weights, at the steps of least squared error, and its grids, of which
+    bits and zero points stay. The network is trained as it is shipped, BatchNorm folded: what is quantized then is
+    what is stored, and integers compute it.
+    """
+
+    def skip(self, network: nn.Module, data: Prepared, level: Level) -> str | None:
+        if min(asked(level.bits), asked(level.act_bits)) < 2:
+            return "a learned step needs 2 bits or more"
+        return _START.skip(network, data, level)
+
+    def apply(
+        self, stored: Compressed, network: nn.Module, data: Prepared, level: Level, generator: torch.Generator
+    ) -> Compressed:
+        start = _START.apply(stored, network, data, level, generator)
+        network, grids = start.with_activations({}).rebuild(network), start.activations
+        learning = with_quantized_activations(network, grids)
+        for point, grid in grids.items():
+            learning.set_submodule(f"quantize_{point}", _LearnedActivation(grid))
+        bits = asked(level.bits)
+        constraints = {name: _LearnedChannels(network.get_parameter(name), bits) for name in compressible(network)}
+        trained = self.retrained(learning, constraints, data, generator).tensors
+        steps = {point: trained[f"quantize_{point}.log_step"].decode().exp() for point in grids}
+        return Compressed(
+            {name: trained[name] for name in stored.tensors},
+            {point: grid.with_step(steps[point]) for point, grid in grids.items()},
+        )

@@ -1,0 +1,105 @@
+"""Peers: other libraries that compress networks, each through its own public API. One file a peer.
+
+A peer declares ``PEERS`` (see ``edgepress.registry``) and a class that writes a network's file, or files, as the
+library's own tools do, and reads them back. Everything else is ours: the trained network, calibration data, splits,
+the count of bytes, the clock. So a peer is compared with our methods, row beside row. No peer trains, none sees test
+data, and no pickle is written or read: where a library has nothing else, its tensors go to a safetensors file.
+
+Needs the packages of the extra ``peers``; without them, rows say how to install these.
+"""
+
+from __future__ import annotations
+
+import copy
+import shutil
+import traceback
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from edgepress import registry
+from edgepress.levels import FLOAT_BITS, Level
+from edgepress.methods import calibration_inputs
+from edgepress.networks import compressible
+from edgepress.registry import PEER, PeerEntry
+from edgepress.sweep import Bench, identify
+
+# brevitas asks for an older setuptools than torch does, but does not use it: --no-deps installs the lock as it is.
+INSTALL = "pip install --no-deps --requirement envs/requirements-peers.lock"
+CALIBRATION_ROWS = 256  # as for our methods
+
+
+class Peer(ABC):
+    """Another library as it is meant to be used after training, with its own defaults where it does not say why not."""
+
+    @abstractmethod
+    def compress(self, network: nn.Module, inputs: Tensor, level: Level, folder: Path) -> None:
+        """Compress ``network``, on the CPU, to ``level``, and write into ``folder`` what a device would get.
+
+        ``network`` is a copy, with which the library may do as it likes; ``inputs`` are for calibration, unlabelled.
+        """
+
+    @abstractmethod
+    def load(self, folder: Path, network: nn.Module) -> nn.Module:
+        """What the files in ``folder`` hold: it maps (rows, …) to (rows, outputs). ``network`` has the architecture."""
+
+    def weight_bits(self, network: nn.Module, level: Level) -> dict[str, int]:
+        """The bits of the weights of each Linear and Conv layer of ``network``, by name, at ``level``."""
+        return dict.fromkeys(compressible(network), level.bits or FLOAT_BITS)
+
+
+class Runtime(nn.Module):
+    """A network that a runtime computes, not torch; ``run`` maps inputs to outputs, float32, a row an example."""
+
+    def __init__(self, run: Callable[[np.ndarray], np.ndarray]) -> None:
+        super().__init__()
+        self.run = run
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Shape (rows, …) to (rows, outputs)."""
+        return torch.from_numpy(self.run(inputs.numpy()))
+
+
+def sweep(bench: Bench, name: str, folder: Path) -> Iterator[list[dict[str, Any]]]:
+    """The rows of metrics of each level of the peer ``name``, one a split; its files go to ``folder``/<level>.
+
+    What is measured is what the files hold. Where the library fails, the rows say so, and its traceback is printed.
+    """
+    entry = registry.peers()[name]
+    for level in map(Level.parse, entry.levels):
+        identity = {**identify(name, PEER, level), "draw": 0}
+        if entry.missing:
+            yield bench.rows_without_network(identity, "skipped", why_missing(entry))
+            continue
+        try:
+            rows = _rows(bench, entry.load()(), identity, level, folder / str(level))
+        except Exception as error:  # whatever another library raises on a network that it was not made for
+            traceback.print_exc()
+            shutil.rmtree(folder / str(level), ignore_errors=True)  # half a file would be timed, say
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+            rows = bench.rows_without_network(identity, "failed", reason)
+        yield rows
+
+
+def why_missing(entry: PeerEntry) -> str:
+    """The packages that a peer lacks, and what installs them."""
+    return f"{', '.join(entry.missing)} missing: {INSTALL}"
+
+
+def _rows(bench: Bench, peer: Peer, identity: dict[str, Any], level: Level, folder: Path) -> list[dict[str, Any]]:
+    folder.mkdir(parents=True)
+    inputs = calibration_inputs(bench.trained.data.only("train"), CALIBRATION_ROWS)
+    peer.compress(copy.deepcopy(bench.shipped), inputs, level, folder)
+    network = peer.load(folder, bench.shipped)
+    layers = bench.shipped if isinstance(network, Runtime) else network
+    act_bits = dict.fromkeys(compressible(layers), level.act_bits) if level.act_bits else {}
+    size = sum(file.stat().st_size for file in folder.iterdir())
+    costs = bench.costs(size, layers, peer.weight_bits(layers, level), act_bits)
+    if level.sparsity is not None:
+        costs["sparsity"] = bench.sparsity(layers)
+    return bench.rows(identity, network, costs)

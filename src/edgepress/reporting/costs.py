@@ -1,0 +1,197 @@
+"""What an inference costs at each method's level: bytes, bit operations, latency and energy.
+
+Bytes and bit operations are those of a row of metrics.csv. Latency and energy belong to the arithmetic, so they are
+looked up by the precision that a level computes in, and only where it computes in that: whatever else a row would say
+is unknown, and why is said beside it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from edgepress import registry
+from edgepress.levels import FLOAT_BITS, Level
+from edgepress.reporting import style
+
+_INPUT_BITS = 8  # that the input of a network keeps
+_MOST_NAMES = 4  # of methods in a sentence
+_KEY = ["dataset", "network", "method", "level"]
+_TABLES = {
+    "latency": ("peer", "level", "batch", "status"),
+    "hardware": ("level", "energy_uj", "status"),
+    "energy": ("status",),
+}
+
+
+@dataclass(frozen=True)
+class Cost:
+    """A cost of an inference: its column here, how it is written on an axis and in a table, and, if it is not in
+    metrics.csv, the table of a run that has it, its column there, and the batch of the inference that is timed.
+    """
+
+    column: str
+    label: str
+    name: str
+    table: str = ""
+    taken_from: str = ""
+    batch: int | None = None
+
+
+BYTES = Cost("bytes", "size of the file", "bytes")
+BOPS = Cost("bops", "bit operations", "BOPs")
+LATENCY = Cost("latency_ms", "latency (ms)", "latency (ms)", "latency", "median_ms", 1)  # devices answer one at a time
+ENERGY = Cost("energy_uj", "energy (µJ)", "energy (µJ)", "hardware", "energy_uj")
+COSTS = (BYTES, BOPS, LATENCY, ENERGY)
+NOT_ASKED = {
+    "latency": "Latency was not measured: `latency: [w32, w8a8]` in the config asks for it; it needs the extra "
+    "`deploy`.",
+    "hardware": "The energy of inferences was not simulated: `hardware: [w8a8, w4a8, w4a4, w4a32]` in the config, say, "
+    "asks for it; it needs the extra `hardware`.",
+    "energy": "The energy of trainings was not taken: `energy: {country: DEU}` in the config, say, asks for it; it "
+    "needs the extra `energy`.",
+}
+
+
+@dataclass(frozen=True)
+class CostTables:
+    """The tables of a run's costs, empty where it took none, and the methods' levels whose files hold weights as
+    multiples of a step, in equal bits in all layers: what integer kernels multiply.
+    """
+
+    latency: pd.DataFrame
+    hardware: pd.DataFrame
+    energy: pd.DataFrame
+    on_steps: Collection[tuple[str, ...]] = frozenset()
+
+    @classmethod
+    def load(cls, run_folder: str | Path, metrics: pd.DataFrame) -> CostTables:
+        """Those in the folder of a run, whose ``metrics`` say which packed files there are."""
+        latency, hardware, energy = (_table(Path(run_folder), name) for name in ("latency", "hardware", "energy"))
+        quantized = metrics[metrics.act_bits.notna() & (metrics.family != registry.PEER)]
+        if quantized.empty or (latency.empty and hardware.empty):
+            return cls(latency, hardware, energy)
+        from edgepress.reporting.packed import on_steps  # and with it torch
+
+        return cls(latency, hardware, energy, on_steps(run_folder, quantized))
+
+    def join(self, means: pd.DataFrame, costs: Iterable[Cost] = (LATENCY, ENERGY)) -> pd.DataFrame:
+        """The rows of ``over_seeds`` with these costs of the tables; beside each its ``<cost>_source`` and, where it is
+        unknown, a ``<cost>_reason``. Bytes and bit operations get their source.
+        """
+        whole = means.network.map(means[means.method == "fp32"].groupby("network").macs.first())
+        joined = means.assign(bytes_source="measured", bops_source="modelled")
+        for cost in costs:
+            known = self._known(cost)
+            level_of = self._timed if cost.table == "latency" else self._simulated
+            levels = map(level_of, means.itertuples(), whole)
+            found = [_look_up(cost, known, *pair) for pair in zip(means.itertuples(), levels, strict=True)]
+            for place, name in enumerate(("", "_source", "_reason")):
+                joined[f"{cost.column}{name}"] = [values[place] for values in found]
+        return joined
+
+    def _known(self, cost: Cost) -> dict[tuple[str, ...], Any]:
+        """The rows of the table of a cost, by data set, network, peer ('' for ours) and level."""
+        table = getattr(self, cost.table)
+        if cost.batch is not None:
+            table = table[table.batch == cost.batch]
+        peers = table.peer.fillna("") if "peer" in table else [""] * len(table)
+        keys = zip(table.dataset, table.network, peers, table.level, strict=True)
+        return dict(zip(keys, table.itertuples(), strict=True))
+
+    def _timed(self, row: Any, macs: float) -> Level | str:
+        """The level of latency.csv at which the runtime computes a row, or why there is none."""
+        if row.family == registry.PEER:
+            return Level.parse(row.level)  # its own file
+        if row.macs < macs:
+            return "a network without the channels that were removed was not timed"
+        if pd.isna(row.act_bits):
+            return Level(FLOAT_BITS)  # weights are decoded, zeros multiplied like others
+        return self._integers(row) or Level(_bits(row), int(row.act_bits))
+
+    def _simulated(self, row: Any, macs: float) -> Level | str:
+        """The precision at which the accelerator computes a row, or why there is none."""
+        if row.macs < macs:
+            return "a network without the channels that were removed was not simulated"
+        if pd.notna(row.act_bits):
+            return self._integers(row) or Level(_bits(row), int(row.act_bits))
+        if not math.isclose(row.bops, row.macs * _bits(row) * FLOAT_BITS):
+            return "layers whose weights have other bits than the level says were not simulated"
+        return Level(_bits(row), FLOAT_BITS)
+
+    def _integers(self, row: Any) -> str:
+        """Why integer kernels do not compute a row with quantized activations, or ''."""
+        if row.family == registry.PEER:
+            most = row.macs * row.bits * max(row.act_bits, _INPUT_BITS)
+            return "" if row.bops <= most else "some of its layers are computed in more bits than the level says"
+        if tuple(getattr(row, name) for name in _KEY) in self.on_steps:
+            return ""
+        return "its file does not hold weights as multiples of a step in equal bits, as integer kernels need them"
+
+
+def _bits(row: Any) -> int:
+    return FLOAT_BITS if pd.isna(row.bits) else int(row.bits)
+
+
+def _table(run_folder: Path, name: str) -> pd.DataFrame:
+    """A table of costs, without rows where the run did not take them."""
+    path = run_folder / f"{name}.csv"
+    none = pd.DataFrame(columns=["dataset", "network", *_TABLES[name]], dtype=float)
+    return pd.read_csv(path) if path.exists() else none
+
+
+def _look_up(cost: Cost, known: Mapping[Any, Any], row: Any, level: Level | str) -> tuple[float, str, str]:
+    """The cost of a row at a level, its source, and why it is unknown; in place of the level there may be a reason."""
+    if isinstance(level, str):
+        return math.nan, "unavailable", level
+    peer = row.method if cost.table == "latency" and row.family == registry.PEER else ""
+    found = known.get((row.dataset, row.network, peer, str(level)))
+    if found is None:
+        return math.nan, "unavailable", f"`{cost.table}` in the config does not name the precision"
+    if found.status != "ok":
+        return math.nan, "unavailable", found.reason
+    return getattr(found, cost.taken_from), found.source, ""
+
+
+def taken(joined: pd.DataFrame) -> list[Cost]:
+    """The costs that are known of some network in full precision, so that others can be compared with it."""
+    reference = joined[joined.method == "fp32"]
+    return [cost for cost in COSTS if reference[cost.column].notna().any()]
+
+
+def remarks(joined: pd.DataFrame, tables: CostTables) -> Iterator[str]:
+    """Sentences on what is not shown of a data set: costs that were not taken, and rows whose cost is unknown."""
+    for cost in (LATENCY, ENERGY):
+        if getattr(tables, cost.table).empty:
+            yield NOT_ASKED[cost.table]
+            continue
+        unknown = joined[(joined.split == "test") & joined[cost.column].isna()]
+        for reason, rows in unknown.groupby(f"{cost.column}_reason", sort=False):
+            networks: dict[str, list[str]] = {}
+            for network, of_network in rows.groupby("network", sort=False):
+                networks.setdefault(_told(of_network), []).append(style.label(network))
+            who = "; ".join(f"{told} of {', '.join(names)}" for told, names in networks.items())
+            yield f"No {cost.label.split(' (')[0]}, because {reason}: {who}."
+
+
+def _told(rows: pd.DataFrame) -> str:
+    """Methods and levels in few words."""
+    methods, levels = (list(rows[name].unique()) for name in ("method", "level"))
+    names = ", ".join(map(style.label, methods)) if len(methods) <= _MOST_NAMES else f"{len(methods)} methods"
+    return f"{names} at {', '.join(levels)}"
+
+
+def bill(trainings: pd.DataFrame) -> str:
+    """A sentence on what all trainings took together, from ``tables.trainings``."""
+    known = trainings[trainings.source != "unavailable"]
+    unknown = trainings.seeds.sum() - known.seeds.sum()
+    if known.empty:
+        return f"The energy of the run's {unknown:,} trainings is not known."
+    took = f"{known.kwh.sum():.3g} kWh and {known.co2e_g.sum():.3g} g CO2e, {' and '.join(dict.fromkeys(known.source))}"
+    rest = f"; of {unknown:,} more it is not known" if unknown else ""
+    return f"The energy of {known.seeds.sum():,} trainings: {took}{rest}."

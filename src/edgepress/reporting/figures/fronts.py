@@ -1,0 +1,154 @@
+"""Quality against each cost of an inference, the bits of each layer, and where an accelerator's energy goes."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch, Rectangle
+
+from edgepress.levels import Level
+from edgepress.reporting import style
+from edgepress.reporting.costs import CostTables, taken
+from edgepress.reporting.figures import panels, size
+from edgepress.reporting.results import Quality, over_seeds, quality_of
+
+_ROW_HEIGHT = 1.7  # inches
+_FAR_POINTS, _FAR_RATIO = 10, 3  # of accuracy below full precision, times its error
+_LAYER_HEIGHT = 0.17
+_BAR_HEIGHT = 0.2
+_MOST_TICKS = {1: 6, 2: 6, 3: 4, 4: 3}  # by the number of columns
+_BITS_MAP = "PuOr"  # told apart with every kind of colour vision
+_PARTS = {
+    "compute": "#D55E00",
+    "weight_registers": "#E69F00",
+    "accumulators": "#F0E442",
+    "buffer": "#56B4E9",
+    "dram": "#0072B2",
+}
+_PART_NAMES = {"dram": "DRAM", "buffer": "buffer (SRAM)", "weight_registers": "weight registers"}
+_FURTHER = ("#009E73", "#CC79A7", "#999999")  # parts of another accelerator
+
+
+def gains(metrics: pd.DataFrame, tables: CostTables, dataset: str) -> Figure:
+    """Quality on test against every cost that the run took: a row a network, a column a cost, and in each panel the
+    points and fronts of ``size.pareto``, as far as networks have not broken.
+    """
+    rows = metrics[metrics.dataset == dataset]
+    quality, means = quality_of(rows), tables.join(over_seeds(rows))
+    costs, networks = taken(means), list(dict.fromkeys(means.network))
+    figure, grid = plt.subplots(
+        len(networks),
+        len(costs),
+        figsize=style.inches(style.PAGE, _ROW_HEIGHT * len(networks) + 1.1),
+        sharey="row",
+        squeeze=False,
+        layout="constrained",
+    )
+    for line, network in zip(grid, networks, strict=True):
+        for axes, cost in zip(line, costs, strict=True):
+            axes.tick_params(labelsize="small")
+            shown = means[(means.network == network) & means[cost.column].notna()]
+            if shown.empty:
+                panels.blank(axes, "not taken")
+                continue
+            size.panel(axes, shown, quality, cost)
+            size.ticks(axes, cost, _MOST_TICKS[len(costs)])
+            axes.set_xlabel(cost.label, fontsize="small")
+        _end_where_networks_broke(line[0], means[means.network == network], quality)
+        line[0].set_ylabel(f"{style.label(network)}\ntest {quality.axis_label}", fontsize="small")
+    figure.suptitle(style.label(dataset), fontweight="bold")
+    panels.finish(figure, size.entries(means))
+    return figure
+
+
+def _end_where_networks_broke(axes: Axes, means: pd.DataFrame, quality: Quality) -> None:
+    """Leave out what is far from full precision, which would take the room of what is near."""
+    test = means[means.split == "test"]
+    shown = quality.scale * test.quality
+    whole = shown[test.method == "fp32"].iloc[0]
+    near = shown[shown <= _FAR_RATIO * whole if quality.is_error else shown >= whole - _FAR_POINTS]
+    panels.fill_with_means(axes, quality, near)
+
+
+def layer_bits(bits: pd.DataFrame, dataset: str) -> Figure:
+    """The bits that each layer got, a panel a network, a row a layer with the weights it has, a column a level: the
+    number, or the fewest and most over seeds, in the colour of their mean beside the level's bits.
+
+    ``bits`` are the rows of ``packed.layer_bits``, of one method.
+    """
+    rows = bits[bits.dataset == dataset]
+    if rows.empty:
+        return panels.note(dataset, "its bits were chosen for no network")
+    layers = rows.groupby("network").layer.nunique().max()
+    figure, shown = panels.grid(dataset, rows, row_height=_LAYER_HEIGHT * layers + 0.8, legend_height=0.5)
+    colours = ScalarMappable(Normalize(-1, 1), _BITS_MAP)
+    for axes, panel in shown:
+        _bits_of_layers(axes, panel, colours)
+    bar = figure.colorbar(
+        colours, ax=[axes for axes, _ in shown], location="bottom", fraction=0.03, aspect=40, shrink=0.6
+    )
+    bar.set_ticks([-1, 0, 1], labels=["half the average", "average", "twice"], fontsize="small")
+    bar.outline.set_visible(False)
+    return figure
+
+
+def _bits_of_layers(axes: Axes, panel: pd.DataFrame, colours: ScalarMappable) -> None:
+    panel = panel.assign(average=panel.level.map(lambda name: Level.parse(name).bits))
+    layers, levels = list(dict.fromkeys(panel.layer)), sorted(panel.average.unique(), reverse=True)
+    for _, cell in panel.groupby(["layer", "average"]):
+        x, y = levels.index(cell.average.iloc[0]), layers.index(cell.layer.iloc[0])
+        least, most, shade = cell.bits.min(), cell.bits.max(), np.log2(cell.bits.mean() / cell.average.iloc[0])
+        axes.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=colours.to_rgba(shade), edgecolor="white"))
+        text = f"{least:g}" if least == most else f"{least:g}–{most:g}"
+        dark = abs(shade) > 0.5
+        axes.text(x, y, text, ha="center", va="center", fontsize="x-small", color="white" if dark else "black")
+    weights = panel.groupby("layer").weights.first()
+    axes.set(xlim=(-0.5, len(levels) - 0.5), ylim=(len(layers) - 0.5, -0.5))
+    axes.set_xticks(range(len(levels)), [f"{level:g}" for level in levels], fontsize="small")
+    axes.set_yticks(
+        range(len(layers)), [f"{name} ({size.short(weights[name])})" for name in layers], fontsize="x-small"
+    )
+    axes.set_xlabel("bits a weight on average", fontsize="small")
+    axes.grid(visible=False)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+
+
+def breakdown(hardware: pd.DataFrame, dataset: str) -> Figure:
+    """The energy of an inference on the modelled accelerator, stacked by compute and memory: a panel a network, a bar
+    a precision, with its sum and how many times less that is than in float32. ``hardware`` is the table of a run.
+    """
+    rows = hardware[(hardware.dataset == dataset) & (hardware.status == "ok")]
+    if rows.empty:
+        return panels.note(dataset, "no network was simulated")
+    parts = [name.removesuffix("_uj") for name in rows.columns if name.endswith("_uj") and name != "energy_uj"]
+    further = iter(_FURTHER)
+    colours = {part: _PARTS.get(part) or next(further, "#444444") for part in parts}
+    bars = rows.groupby("network").size().max()
+    figure, shown = panels.grid(dataset, rows, row_height=_BAR_HEIGHT * bars + 0.8, legend_height=0.5)
+    for axes, panel in shown:
+        _bars(axes, panel, colours)
+    panels.finish(figure, [Patch(color=colours[part], label=_PART_NAMES.get(part, part)) for part in parts])
+    return figure
+
+
+def _bars(axes: Axes, panel: pd.DataFrame, colours: dict[str, str]) -> None:
+    places, left = range(len(panel)), np.zeros(len(panel))
+    for part, colour in colours.items():
+        axes.barh(places, panel[f"{part}_uj"], left=left, color=colour, height=0.75, linewidth=0)
+        left = left + panel[f"{part}_uj"].to_numpy()
+    whole = panel.energy_uj.iloc[0]
+    for place, energy in zip(places, panel.energy_uj, strict=True):
+        times = "" if energy == whole else f"  ÷ {whole / energy:.1f}"
+        axes.text(energy + 0.01 * left.max(), place, f"{energy:.3g}{times}", va="center", fontsize="x-small")
+    axes.set_yticks(places, panel.level, fontsize="small")
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1.18 * left.max())
+    axes.set_xlabel("µJ an inference, modelled", fontsize="small")
+    axes.tick_params(axis="x", labelsize="small")
+    axes.grid(visible=False, axis="y")

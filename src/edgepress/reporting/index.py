@@ -1,0 +1,93 @@
+"""The first page of a report: what the run found in words, its explorer, its tables, and the way to the rest."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+from markupsafe import Markup, escape
+from pandas.api.types import is_numeric_dtype
+
+from edgepress.files import write_atomically
+from edgepress.metrics import from_csv
+from edgepress.reporting import Notebook, explorer, findings, pages, results, summary, tables
+
+# The tables that the page shows, by title: each a function from the rows of metrics.
+TABLES: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
+    "Smallest files within 1 % of full precision": tables.smallest_within_one_percent,
+    "Best method at each precision": tables.best_at_each_precision,
+    "Full precision": tables.full_precision,
+}
+_DATA = ("metrics.csv", "timings.csv", "latency.csv", "hardware.csv", "energy.csv", "recipes.csv")
+
+
+def write(notebooks: Mapping[Notebook, Mapping[str, Sequence[str]]], run_folder: str | Path, page: str | Path) -> None:
+    """Write the page; ``notebooks`` are those whose pages it leads to, each with the data sets that it shows and what
+    these offer.
+    """
+    run_folder = Path(run_folder)
+    rows = from_csv(run_folder / "metrics.csv")
+    measured = results.load(run_folder / "metrics.csv")
+    manifest = json.loads((run_folder / "manifest.json").read_text(encoding="utf-8"))
+    text = pages.render(
+        "index.html.j2",
+        manifest=manifest,
+        config=yaml.safe_dump(manifest["config"], sort_keys=False, default_flow_style=None, width=100),
+        rows=len(rows),
+        statuses=Counter(row["status"] for row in rows),
+        data=[name for name in _DATA if (run_folder / name).exists()],
+        methods=measured.method.nunique() - 1,
+        findings=[_emphasis(sentence) for sentence in summary.sentences(measured)],
+        claims=findings.all_findings(measured),
+        explorer=explorer.data(measured, run_folder),
+        tables=[_table(title, table) for title, table in _tables(measured, run_folder)],
+        notebooks=[_card(notebook, shown, run_folder) for notebook, shown in notebooks.items()],
+    )
+    write_atomically(page, text)
+
+
+def _tables(metrics: pd.DataFrame, run_folder: Path) -> Iterator[tuple[str, pd.DataFrame]]:
+    """The tables of the page by title; what is best within a budget is as its notebook decided it."""
+    decided = run_folder / "tables/decide.csv"
+    if decided.exists():
+        yield "Best method within a budget", pd.read_csv(decided, keep_default_na=False, na_values=[""])
+    yield from ((title, make(metrics)) for title, make in TABLES.items())
+
+
+def _table(title: str, table: pd.DataFrame) -> dict[str, Any]:
+    """A table as people read it, with the number behind each text, by which it is sorted."""
+    shown = tables.readable(table)
+    numbers = table.rename(columns=lambda name: name.replace("_", " "))
+    numbers = numbers[[name for name in numbers if is_numeric_dtype(numbers[name])]].astype(object)
+    numbers = numbers.where(numbers.notna(), None)
+    cells = [zip(shown[name], numbers.get(name, [None] * len(shown)), strict=True) for name in shown]
+    return {
+        "title": title,
+        "name": title.lower().replace(" ", "-"),
+        "columns": list(shown.columns),
+        "rows": list(zip(*cells, strict=True)),
+    }
+
+
+def _card(notebook: Notebook, shown: Mapping[str, Sequence[str]], run_folder: Path) -> dict[str, Any]:
+    figures = notebook.figure_names(shown)
+    image = run_folder / f"figures/{figures[0]}.png" if figures else None
+    return {
+        "name": notebook.name,
+        "title": notebook.title,
+        "about": notebook.about,
+        "figures": figures,
+        "tables": notebook.table_names(shown),
+        "image": pages.thumbnail(image) if image else None,
+    }
+
+
+def _emphasis(markdown: str) -> Markup:
+    """Text with **bold** parts as HTML; everything else is escaped."""
+    parts = markdown.split("**")
+    return Markup("").join(Markup("<b>{}</b>").format(p) if i % 2 else escape(p) for i, p in enumerate(parts))

@@ -1,0 +1,33 @@
+"""The division of methods that train the network again: each beside the best that does not, at the same level."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from edgepress.reporting.results import over_seeds, quality_of, retrained
+from edgepress.reporting.selection import val_beside_test
+
+_LEVEL = ["network", "level"]
+
+
+def trained_again(metrics: pd.DataFrame) -> pd.DataFrame:
+    """A row a method that trains again and level: bytes, quality on test with its interval, and the change from full
+    precision. ``against`` is the best on val of those at the same level that do not train again, and ``after_training``
+    its quality on test; both are empty where there is none.
+    """
+    tables = [_of_dataset(rows, str(dataset)) for dataset, rows in metrics.groupby("dataset", sort=False)]
+    return pd.concat(tables, ignore_index=True)
+
+
+def _of_dataset(rows: pd.DataFrame, dataset: str) -> pd.DataFrame:
+    quality, means = quality_of(rows), over_seeds(rows)
+    test = means[(means.split == "test") & retrained(means)].sort_values(["network", "level", "method"])
+    others = val_beside_test(means[~retrained(means)])
+    ranked = others.assign(gain=quality.gain(others.val)).sort_values("gain", ascending=False, kind="stable")
+    best = ranked.groupby(_LEVEL).head(1).set_index(_LEVEL)[["method", "quality"]]
+    test = test.join(best.set_axis(["against", "after_training"], axis=1), on=_LEVEL)
+    columns = {"dataset": dataset, **test[["network", "level", "method", "bytes"]], "measure": quality.axis_label}
+    for end in ("", "_low", "_high"):
+        columns |= {f"test{end}": quality.scale * test[f"quality{end}"], f"change{end}": test[f"change{end}"]}
+    columns |= {"against": test.against, "after_training": quality.scale * test.after_training, "seeds": test.seeds}
+    return pd.DataFrame(columns)

@@ -1,0 +1,88 @@
+"""Networks that are legal and unusual, as users bring them: each is measured, and every method applies or says why."""
+
+import pytest
+import torch
+from torch import nn
+
+from edgepress import networks, registry
+from edgepress.packing import Compressed
+from edgepress.sweep import Bench, Trained
+
+METHODS = {"nearest_uniform": "w4", "gptq": "w4", "multipoint": "w4", "activations_mse": "a8", "obs_global": "s50",
+           "magnitude_global": "s50", "channels_l1": "s50"}  # fmt: skip
+
+
+class Tied(nn.Sequential):
+    """Two layers with one weight."""
+
+    def __init__(self):
+        super().__init__(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4), nn.Linear(4, 3))
+        self[2].weight = self[0].weight
+
+
+class Keyword(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.norm, self.head = nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Linear(8, 3)
+
+    def forward(self, x):
+        return self.head(input=torch.relu(self.norm(input=self.first(input=x))))
+
+
+class Attention(nn.Module):
+    """The Linear layer within torch's attention is never called: torch multiplies by its weight itself."""
+
+    def __init__(self):
+        super().__init__()
+        self.attention, self.head = nn.MultiheadAttention(4, 2, batch_first=True), nn.Linear(4, 3)
+
+    def forward(self, x):
+        tokens = x[:, None]
+        return self.head(self.attention(tokens, tokens, tokens)[0][:, 0])
+
+
+class WithoutWeights(nn.Linear):
+    """A layer of it has no weight, and is not used."""
+
+    def __init__(self):
+        super().__init__(4, 3)
+        self.narrow = nn.Linear(4, 0)
+
+
+class Branching(nn.Linear):
+    """What it computes depends on its data."""
+
+    def __init__(self):
+        super().__init__(4, 3)
+
+    def forward(self, x):
+        return super().forward(x if x.sum() > 0 else -x)
+
+
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
+@pytest.mark.parametrize("build", [Tied, Keyword, Attention, WithoutWeights, Branching])
+def test_every_method_applies_or_says_why(classes, build):
+    torch.manual_seed(0)
+    network = build().eval()
+    bench = Bench(Trained("odd", 0, network, classes), ("val", "test"), torch.device("cpu"))
+    assert {row["status"] for row in bench.baseline()} == {"ok"}
+    for method, level in METHODS.items():
+        (result,) = bench.sweep(method, [level], draws=1)
+        assert {row["status"] for row in result.rows} <= {"ok", "skipped"}, method
+        if result.rows[0]["status"] == "ok":  # folded, it has no norms
+            assert Compressed.from_bytes(result.packed).tensors.keys() <= networks.inference_state(network).keys()
+
+
+def test_layers_called_by_keyword_count_like_others(classes):
+    torch.manual_seed(0)
+    network = Keyword().eval()
+    bench = Bench(Trained("odd", 0, network, classes), ("test",), torch.device("cpu"))
+    assert isinstance(bench.shipped.norm, nn.Identity)
+    assert bench.baseline()[0]["macs"] == 4 * 8 + 8 * 3
+
+
+def test_a_network_without_a_layer_to_compress_is_refused(classes, monkeypatch):
+    entry = registry.NetworkEntry("bare", "torch.nn", "Flatten", "", inputs=["table"])
+    monkeypatch.setattr(registry, "networks", lambda: {"bare": entry})
+    with pytest.raises(ValueError, match="'bare' has no Linear or Conv layer"):
+        networks.build("bare", classes)
