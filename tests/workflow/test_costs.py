@@ -99,10 +99,10 @@ def test_recipes_are_followed_side_by_side(one, tmp_path):
     assert (tmp_path / "results/one/tables/recipes.csv").exists()
 
 
-def test_peers_are_a_job_each_and_nothing_else_is_done_again_for_them(tiny_run, tmp_path):
+def test_peers_are_a_job_each_and_nothing_else_is_done_again_for_them(tiny_copy, tmp_path):
     config = tmp_path / "more.yaml"
     config.write_text(TINY.read_text() + "peers: [onnxruntime, torchao]\n")
-    jobs = planned(tiny_run, config=config)
+    jobs = planned(tiny_copy, config=config)
     assert {name: count for name, count in jobs.items() if not name.startswith("report_")} == {
         "all": 1,
         "compress_by_peer": 2 * 2 * 2,
