@@ -93,7 +93,8 @@ def load(path: str | Path) -> pd.DataFrame:
     if manifest.exists():
         registry.set_own(json.loads(manifest.read_text(encoding="utf-8")).get("own", {}))
     rows = pd.read_csv(path, dtype={"level": "string", "reason": "string"})
-    missing = [name for name in (*CELL, "seed", "status", "accuracy", "mse") if name not in rows]
+    needed = ("network", "method", "level", "status", "accuracy", "mse")
+    missing = [name for name in needed if name not in rows]
     if missing:
         raise ValueError(f"{path} is no metrics.csv of a run: it has no column {', '.join(missing)}")
     rows = rows[rows.status == "ok"].copy()
