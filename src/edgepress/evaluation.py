@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from edgepress.datasets import Prepared
 
 _BATCH = 4096  # examples at a time at most
-_BATCH_VALUES = 1 << 17  # and input values: an image network's activations are many times its input, and fit a cache
+_BATCH_PIXELS = 1 << 15  # and pixels: an image network's activations are many times its input, and fit a cache
 _TOP5_FROM = 20  # classes; below, being among the five likeliest says little
 
 
@@ -21,7 +21,7 @@ def predict(network: nn.Module, inputs: Tensor) -> Tensor:
     if inputs.dim() == 4:
         # Not in inference mode, where the weights would become tensors that cannot be trained on.
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # not in torch's types
-    size = max(1, min(_BATCH, _BATCH_VALUES // inputs[0].numel()))
+    size = max(1, min(_BATCH, _BATCH_PIXELS // inputs.shape[2:].numel()))
     with torch.inference_mode():
         return torch.cat([network(batch) for batch in inputs.split(size)]).to("cpu", torch.float64)
 
