@@ -25,6 +25,17 @@ def test_a_grid_by_hand():
     assert signed.quantize(torch.tensor([-3.0, -0.6, 0.4, 1.6, 5.0])).tolist() == [-1, -1, 0, 2, 2]
 
 
+@pytest.mark.parametrize("low, high", [(0.0, 7.9), (-0.7, 2.0), (-2.1, 0.0), (0.0, 0.0), (-3e4, 1e-3)])
+@pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])
+def test_what_lies_on_a_grid_is_what_torch_says(low, high, bits):
+    made = ActivationGrid.between(low, high, bits)
+    halves = made.step * (torch.arange(-3, min(made.highest, 1000) + 3) - made.zero_point + 0.5)
+    scattered = torch.randn(10_000, generator=torch.Generator().manual_seed(0)) * (high - low)
+    values = torch.cat([halves, scattered])
+    judge = torch.fake_quantize_per_tensor_affine(values, made.step, made.zero_point, 0, made.highest)
+    assert torch.equal(made.quantize(values), judge)
+
+
 @pytest.mark.parametrize("low, high", [(0.0, 0.0), (3.0, 5.0), (-5.0, -3.0), (-1e-3, 1e3), (-0.7, 0.2)])
 @pytest.mark.parametrize("bits", [1, 2, 8, 16])
 def test_zero_is_always_a_level(low, high, bits):

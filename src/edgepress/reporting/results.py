@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -59,12 +60,15 @@ class Quality:
         """The mean: arithmetic, or geometric for errors."""
         return float(np.exp(np.log(values).mean())) if self.is_error else float(values.mean())
 
-    def interval(self, values: pd.Series) -> tuple[float, float]:
-        """The 95 % t-interval of the mean; NaN, twice, for a single value."""
-        if self.is_error:
-            low, high = t_interval(np.log(values))
-            return float(np.exp(low)), float(np.exp(high))
-        return t_interval(values)
+    def summary(self, rows: pd.DataFrame, name: str, by: list[str]) -> pd.DataFrame:
+        """A row a group of ``rows`` by the columns ``by``: the mean of the column ``name``, and as ``<name>_low`` and
+        ``<name>_high`` the ends of its 95 % t-interval, NaN for a single value.
+        """
+        values = np.log(rows[name]) if self.is_error else rows[name]
+        groups = values.groupby([rows[column] for column in by], sort=False, dropna=False)
+        mean, half = groups.mean(), t_half_width(groups.count(), groups.std(ddof=1))
+        ends = pd.DataFrame({name: mean, f"{name}_low": mean - half, f"{name}_high": mean + half})
+        return ends.apply(np.exp) if self.is_error else ends
 
 
 ACCURACY = Quality("accuracy", "accuracy", "%", 100.0, False)
@@ -74,13 +78,17 @@ TOP5 = Quality("top5", "top-5 accuracy", "%", 100.0, False)
 MAE = Quality("mae", "MAE", "", 1.0, True)
 
 
+def t_half_width(count: Any, deviation: Any) -> Any:
+    """Half of the 95 % interval of a mean by Student's t, from how many values it is of and their standard deviation,
+    numbers or columns of them; NaN for a single value.
+    """
+    return stats.t.ppf((1 + CONFIDENCE) / 2, count - 1) * deviation / np.sqrt(count)
+
+
 def t_interval(values: pd.Series) -> tuple[float, float]:
     """The 95 % interval of the mean by Student's t; NaN, twice, for a single value."""
-    count = values.count()
-    if count < 2:
-        return float("nan"), float("nan")
-    half = stats.t.ppf((1 + CONFIDENCE) / 2, count - 1) * values.std(ddof=1) / np.sqrt(count)
-    return float(values.mean() - half), float(values.mean() + half)
+    mean, half = values.mean(), t_half_width(values.count(), values.std(ddof=1))
+    return float(mean - half), float(mean + half)
 
 
 def load(path: str | Path) -> pd.DataFrame:
@@ -165,14 +173,13 @@ def over_seeds(rows: pd.DataFrame, quality: Quality | None = None) -> pd.DataFra
     trained = seeds[seeds.method == "fp32"].groupby(["network", "split"]).size().rename("trained")
     present = seeds[drawn].join(trained, on=["network", "split"])
     complete = present.groupby(CELL, dropna=False).seed.transform("size") == present.trained
-    groups = present[complete].groupby(CELL, sort=False, dropna=False)
+    present = present[complete]
+    groups = present.groupby(CELL, sort=False, dropna=False)
     means = groups[SIZES].mean()
     means["seeds"] = groups.size()
-    means["full_precision"] = groups.full_precision.apply(quality.mean)
+    means["full_precision"] = quality.summary(present, "full_precision", CELL).full_precision
     for name in ("quality", "change"):
-        means[name] = groups[name].apply(quality.mean)
-        ends = groups[name].apply(quality.interval)
-        means[f"{name}_low"], means[f"{name}_high"] = ends.str[0], ends.str[1]
+        means = means.join(quality.summary(present, name, CELL))
     if not quality.is_error:
         means[["quality_low", "quality_high"]] = means[["quality_low", "quality_high"]].clip(0, 1)
     return means.reset_index()

@@ -171,6 +171,7 @@ def save(figure: Figure, path: str | Path) -> None:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # what is placed stays so: each file would place it again
     drawn = figure.get_tightbbox()
     ends = min(0, drawn.x0), drawn.y0 - _MARGIN, max(figure.get_figwidth(), drawn.x1), drawn.y1 + _MARGIN
     box = Bbox.from_extents(*ends)
