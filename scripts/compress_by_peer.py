@@ -4,8 +4,7 @@ from pathlib import Path
 
 import torch
 
-from edgepress import metrics, networks, peers, registry, tensor_files
-from edgepress.datasets import Prepared
+from edgepress import metrics, peers, registry
 from edgepress.files import FileError, write_atomically
 from edgepress.logs import job
 from edgepress.sweep import Bench, Trained
@@ -13,11 +12,8 @@ from edgepress.sweep import Bench, Trained
 with job(snakemake.log[0], FileError):
     torch.set_num_threads(snakemake.params.threads)
     registry.set_own(snakemake.params.own)
-    name, seed = snakemake.wildcards.network, int(snakemake.wildcards.seed)
-    data = Prepared.load(snakemake.input.data)
-    network = networks.build(name, data)
-    networks.load_inference_state(network, tensor_files.load(snakemake.input.model)[0])
-    trained = Trained(name, seed, network, data)
+    cell = snakemake.wildcards
+    trained = Trained.load(cell.network, cell.seed, snakemake.input.model, snakemake.input.data)
     bench = Bench(trained, snakemake.params.splits, torch.device("cpu"), fold_bn=snakemake.params.fold_bn)
     folder = Path(snakemake.output.files)
     folder.mkdir(parents=True, exist_ok=True)

@@ -2,10 +2,9 @@
 
 import torch
 
-from edgepress import metrics, networks, registry, tensor_files, training
+from edgepress import metrics, registry, training
 from edgepress.checkpoints import Checkpoints
 from edgepress.costs.consumption import metered
-from edgepress.datasets import Prepared
 from edgepress.files import FileError, write_atomically
 from edgepress.logs import job
 from edgepress.sweep import Bench, Trained
@@ -13,14 +12,11 @@ from edgepress.sweep import Bench, Trained
 with job(snakemake.log[0], FileError):
     torch.set_num_threads(snakemake.params.threads)
     registry.set_own(snakemake.params.own)
-    name, seed = snakemake.wildcards.network, int(snakemake.wildcards.seed)
-    data = Prepared.load(snakemake.input.data)
-    network = networks.build(name, data)
-    networks.load_inference_state(network, tensor_files.load(snakemake.input.model)[0])
+    cell = snakemake.wildcards
+    trained = Trained.load(cell.network, cell.seed, snakemake.input.model, snakemake.input.data)
     device = training.choose_device(snakemake.params.device)
     retraining = snakemake.params.retraining and training.Training(**snakemake.params.retraining)
     checkpoints = Checkpoints(snakemake.params.checkpoints, snakemake.params.code)
-    trained = Trained(name, seed, network, data)
     bench = Bench(trained, snakemake.params.splits, device, retraining, snakemake.params.fold_bn, checkpoints)
 
     packed, energy = iter(snakemake.output.packed), iter(snakemake.output.energy)

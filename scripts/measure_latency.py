@@ -4,9 +4,8 @@ from pathlib import Path
 
 import torch
 
-from edgepress import metrics, networks, registry, tensor_files
+from edgepress import metrics, registry
 from edgepress.costs import latency
-from edgepress.datasets import Prepared
 from edgepress.files import FileError, write_atomically
 from edgepress.logs import job
 from edgepress.sweep import Trained
@@ -14,10 +13,8 @@ from edgepress.sweep import Trained
 with job(snakemake.log[0], FileError):
     torch.set_num_threads(1)  # what is compared with the runtime's outputs is computed as elsewhere
     registry.set_own(snakemake.params.own)
-    name, seed = snakemake.wildcards.network, int(snakemake.wildcards.seed)
-    data = Prepared.load(snakemake.input.data)
-    network = networks.build(name, data)
-    networks.load_inference_state(network, tensor_files.load(snakemake.input.model)[0])
+    cell = snakemake.wildcards
+    trained = Trained.load(cell.network, cell.seed, snakemake.input.model, snakemake.input.data)
     peers = dict(zip(snakemake.params.peers, map(Path, snakemake.input.peers), strict=True))
-    rows = latency.measure(Trained(name, seed, network, data), snakemake.params.levels, peers=peers)
+    rows = latency.measure(trained, snakemake.params.levels, peers=peers)
     write_atomically(snakemake.output[0], metrics.to_csv(rows, latency.COLUMNS))

@@ -43,6 +43,7 @@ STARTER = {
                 "mixed_weights": {"steps": ["mixed"], "bits": [4, 3, 2]},
             }
         },
+        "mv_synthetic": {"training": {"max_epochs": 20}},  # it has ten times the rows of the others
     }
 }
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from edgepress import methods, packing, registry, tensor_files
+from edgepress import methods, networks, packing, registry, tensor_files
 from edgepress.activations import input_bits
 from edgepress.checkpoints import Checkpoints
 from edgepress.costs.operations import bit_operations, layer_macs
@@ -33,6 +34,14 @@ class Trained:
     seed: int
     network: nn.Module
     data: Prepared
+
+    @classmethod
+    def load(cls, network_name: str, seed: str | int, model: str | Path, data: str | Path) -> Trained:
+        """The network whose weights are in the file ``model``, and the data set in the file ``data``."""
+        prepared = Prepared.load(data)
+        network = networks.build(network_name, prepared)
+        networks.load_inference_state(network, tensor_files.load(model)[0])
+        return cls(network_name, int(seed), network, prepared)
 
 
 @dataclass(frozen=True)
