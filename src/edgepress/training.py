@@ -320,12 +320,22 @@ class _TargetScale:
             self.layer.bias.mul_(self.std).add_(self.mean)
 
     def groups(self, network: nn.Module, lr: float) -> list[dict[str, Any]]:
-        """The parameters with their learning rates."""
-        if self.layer is None:
-            return [{"params": list(network.parameters()), "lr": lr}]
-        weight = self.layer.weight
-        if is_parametrized(self.layer):
-            weight = self.layer.get_parameter("parametrizations.weight.original")
-        ends = {id(weight), id(self.layer.bias)}
-        rest = [parameter for parameter in network.parameters() if id(parameter) not in ends]
-        return [{"params": rest, "lr": lr}, {"params": [weight, self.layer.bias], "lr": lr * self.std}]
+        """The parameters with their learning rates; those of modules whose ``decays`` is False shrink in no step."""
+        still = {
+            id(parameter)
+            for module in network.modules()
+            if not getattr(module, "decays", True)
+            for parameter in module.parameters(recurse=False)
+        }
+        ends: list[nn.Parameter] = []
+        if self.layer is not None:
+            name = "parametrizations.weight.original" if is_parametrized(self.layer) else "weight"
+            ends = [self.layer.get_parameter(name), self.layer.get_parameter("bias")]
+        apart = still | {id(parameter) for parameter in ends}
+        parameters = list(network.parameters())
+        groups = [
+            {"params": [parameter for parameter in parameters if id(parameter) not in apart]},
+            {"params": [parameter for parameter in parameters if id(parameter) in still], "weight_decay": 0.0},
+            {"params": ends, "lr": lr * self.std},
+        ]
+        return [{"lr": lr, **group} for group in groups if group["params"]]

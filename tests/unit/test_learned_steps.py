@@ -54,6 +54,25 @@ def test_an_activation_has_the_gradient_of_the_paper():
     assert values.grad.tolist() == [0, 1, 1, 1, 0]
 
 
+@pytest.mark.parametrize("method", ["lsq", "lsq_activations"])
+def test_decay_leaves_learned_steps_alone(network, images, method, monkeypatch):
+    settings = Training(lr=1e-3, batch_size=64, max_epochs=1, patience=None, weight_decay=100.0)
+    decays: dict[str, float] = {}
+
+    class Noting(torch.optim.AdamW):
+        def __init__(self, groups, **settings):
+            super().__init__(groups, **settings)
+            for group in self.param_groups:
+                decays.update(dict.fromkeys((tuple(p.shape) for p in group["params"]), group["weight_decay"]))
+
+    monkeypatch.setattr(torch.optim, "AdamW", Noting)
+    level = Level.parse("w4" if method == "lsq" else "w4a8")
+    methods.create(method, settings).compress(network, images, level, generator_for(0))
+    steps = [()] if method == "lsq" else [(), (6, 1, 1, 1), (2, 1)]
+    assert {shape: decay for shape, decay in decays.items() if decay == 0} == dict.fromkeys(steps, 0.0)
+    assert decays[6, 2, 3, 3] == decays[2, 96] == 100
+
+
 def test_an_activation_is_evaluated_on_the_grid_of_the_file():
     grid = ActivationGrid(3, 0.1, 2)
     learned = _LearnedActivation(grid).eval()

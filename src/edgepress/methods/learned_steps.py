@@ -35,6 +35,8 @@ _LEAST_STEP = 1e-12  # where all values are 0: the gradient of a step has its sq
 class _LearnedChannels(Constraint):
     """Weights on symmetric grids, a step an output channel, each learned as a logarithm."""
 
+    decays = False  # towards a logarithm of 0, which is a step of 1
+
     def __init__(self, weights: Tensor, bits: int) -> None:
         super().__init__()
         self.bits, self.levels = bits, (-(1 << bits - 1), (1 << bits - 1) - 1)
@@ -55,6 +57,8 @@ class _LearnedChannels(Constraint):
 
 class _LearnedActivation(nn.Module):
     """Puts values on a grid whose step is learned, as a logarithm; where 0 lies on it stays."""
+
+    decays = False
 
     def __init__(self, grid: ActivationGrid) -> None:
         super().__init__()

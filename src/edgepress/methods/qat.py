@@ -145,6 +145,8 @@ def on_learned_grid(values: Tensor, log_step: Tensor, lowest: int, highest: int)
 class _LearnedGrid(Constraint):
     """Weights rounded to step · {−2^(b−1), …, 2^(b−1) − 1}, the step learned beside the weights."""
 
+    decays = False  # towards a logarithm of 0, which is a step of 1
+
     def __init__(self, weights: Tensor, bits: int) -> None:
         super().__init__()
         self.bits = bits
