@@ -333,7 +333,7 @@ class _TargetScale:
             ends = [self.layer.get_parameter(name), self.layer.get_parameter("bias")]
         apart = still | {id(parameter) for parameter in ends}
         parameters = list(network.parameters())
-        groups = [
+        groups: list[dict[str, Any]] = [
             {"params": [parameter for parameter in parameters if id(parameter) not in apart]},
             {"params": [parameter for parameter in parameters if id(parameter) in still], "weight_decay": 0.0},
             {"params": ends, "lr": lr * self.std},
