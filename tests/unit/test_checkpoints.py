@@ -123,6 +123,7 @@ AGAIN = [
     "qat_stochastic_normal",
     "qat_nearest_uniform",
     "lsq",
+    "lsq_channel",
     "lsq_activations",
     "magnitude_finetuned",
     "obs_finetuned",

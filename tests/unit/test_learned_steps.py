@@ -12,7 +12,8 @@ from edgepress.evaluation import evaluate
 from edgepress.graph import fold_batch_norm
 from edgepress.integer import IntegerNetwork
 from edgepress.levels import Level
-from edgepress.methods.learned_steps import _LearnedActivation, _LearnedChannels
+from edgepress.methods.learned_steps import _LearnedActivation
+from edgepress.methods.qat import LearnedChannels
 from edgepress.networks import inference_state
 from edgepress.packing import Compressed
 from edgepress.sweep import Bench, Trained, generator_for
@@ -54,7 +55,7 @@ def test_an_activation_has_the_gradient_of_the_paper():
     assert values.grad.tolist() == [0, 1, 1, 1, 0]
 
 
-@pytest.mark.parametrize("method", ["lsq", "lsq_activations"])
+@pytest.mark.parametrize("method", ["lsq", "lsq_channel", "lsq_activations"])
 def test_decay_leaves_learned_steps_alone(network, images, method, monkeypatch):
     settings = Training(lr=1e-3, batch_size=64, max_epochs=1, patience=None, weight_decay=100.0)
     decays: dict[str, float] = {}
@@ -66,9 +67,10 @@ def test_decay_leaves_learned_steps_alone(network, images, method, monkeypatch):
                 decays.update(dict.fromkeys((tuple(p.shape) for p in group["params"]), group["weight_decay"]))
 
     monkeypatch.setattr(torch.optim, "AdamW", Noting)
-    level = Level.parse("w4" if method == "lsq" else "w4a8")
+    level = Level.parse("w4a8" if method == "lsq_activations" else "w4")
     methods.create(method, settings).compress(network, images, level, generator_for(0))
-    steps = [()] if method == "lsq" else [(), (6, 1, 1, 1), (2, 1)]
+    one, channels = [()], [(6, 1, 1, 1), (2, 1)]
+    steps = {"lsq": one, "lsq_channel": channels, "lsq_activations": one + channels}[method]
     assert {shape: decay for shape, decay in decays.items() if decay == 0} == dict.fromkeys(steps, 0.0)
     assert decays[6, 2, 3, 3] == decays[2, 96] == 100
 
@@ -84,7 +86,7 @@ def test_an_activation_is_evaluated_on_the_grid_of_the_file():
 
 def test_each_channel_has_its_step_which_starts_at_the_least_error():
     weights = torch.tensor([[0.5, -1.0, 0.25, 0.75], [0.005, -0.01, 0.0025, 0.0075], [0.0, 0, 0, 0]])
-    learned = _LearnedChannels(weights, 4)
+    learned = LearnedChannels(weights, 4)
     assert learned.log_steps.shape == (3, 1)
     assert torch.allclose(learned.log_steps[0] - learned.log_steps[1], torch.tensor(100.0).log(), atol=0.02)
     assert torch.allclose(learned(weights), learned.encoded(weights).decode(), atol=1e-7)

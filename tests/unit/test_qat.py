@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from edgepress import codebooks, methods, registry
-from edgepress.encodings import Dense, Quantized
+from edgepress.encodings import Dense, PerChannel, Quantized
 from edgepress.evaluation import evaluate
 from edgepress.levels import Level
 from edgepress.methods.qat import _LearnedGrid, _Rounded
@@ -75,8 +75,9 @@ def test_what_is_stored_is_quantized_and_no_worse_on_val_than_at_the_start(name,
     network, level = trained_on(data), Level(bits=3)
     aware = methods.create(name, BRIEFLY).compress(network, data, level, generator_for(name))
     for weight in ("0.weight", "2.weight"):
-        assert isinstance(aware.tensors[weight], Quantized) and aware.tensors[weight].codebook.bits == 3
-    before = "nearest_uniform" if name == "lsq" else name.removeprefix("qat_").replace("stochastic", "nearest")
+        assert isinstance(aware.tensors[weight], Quantized | PerChannel) and aware.tensors[weight].bits == 3
+    learned = {"lsq": "nearest_uniform", "lsq_channel": "nearest_symmetric_channel"}
+    before = learned.get(name, name.removeprefix("qat_").replace("stochastic", "nearest"))
     plain = methods.create(before).compress(network, data, level, generator_for(name))
     assert loss_on_val(network, aware, data) <= loss_on_val(network, plain, data) * (1 + 1e-6)
 

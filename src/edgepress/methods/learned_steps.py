@@ -8,13 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from edgepress.activations import ActivationGrid, with_quantized_activations
-from edgepress.codebooks import Symmetric, least_error_steps
 from edgepress.datasets import Prepared
-from edgepress.encodings import PerChannel
 from edgepress.levels import Level, asked
 from edgepress.methods.equalization import EqualizedActivations
-from edgepress.methods.qat import on_learned_grid
-from edgepress.methods.retraining import Constraint, Retraining
+from edgepress.methods.qat import LEAST_STEP, LearnedChannels, on_learned_grid
+from edgepress.methods.retraining import Retraining
 from edgepress.networks import compressible
 from edgepress.packing import Compressed
 
@@ -29,30 +27,6 @@ METHODS = {
     },
 }
 _START = EqualizedActivations("mse")
-_LEAST_STEP = 1e-12  # where all values are 0: the gradient of a step has its square in the denominator
-
-
-class _LearnedChannels(Constraint):
-    """Weights on symmetric grids, a step an output channel, each learned as a logarithm."""
-
-    decays = False  # towards a logarithm of 0, which is a step of 1
-
-    def __init__(self, weights: Tensor, bits: int) -> None:
-        super().__init__()
-        self.bits, self.levels = bits, (-(1 << bits - 1), (1 << bits - 1) - 1)
-        steps = least_error_steps(weights.detach().flatten(1), bits)
-        sides = [-1, *[1] * (weights.dim() - 1)]
-        self.log_steps = nn.Parameter(steps.clamp_min(_LEAST_STEP).log().reshape(sides))
-
-    def encoded(self, weights: Tensor) -> PerChannel:
-        steps = self.log_steps.detach().cpu().exp().reshape(-1, 1)
-        return PerChannel.of(weights, [Symmetric(self.bits, step) for step in steps])
-
-    def extra_repr(self) -> str:
-        return f"bits={self.bits}"
-
-    def forward(self, weights: Tensor) -> Tensor:
-        return on_learned_grid(weights, self.log_steps, *self.levels)
 
 
 class _LearnedActivation(nn.Module):
@@ -63,7 +37,7 @@ class _LearnedActivation(nn.Module):
     def __init__(self, grid: ActivationGrid) -> None:
         super().__init__()
         self.start = grid
-        self.log_step = nn.Parameter(torch.tensor(max(grid.step, _LEAST_STEP)).log())
+        self.log_step = nn.Parameter(torch.tensor(max(grid.step, LEAST_STEP)).log())
 
     def extra_repr(self) -> str:
         return f"{self.start}"
@@ -98,7 +72,7 @@ class LearnedSteps(Retraining):
         for point, grid in grids.items():
             learning.set_submodule(f"quantize_{point}", _LearnedActivation(grid))
         bits = asked(level.bits)
-        constraints = {name: _LearnedChannels(network.get_parameter(name), bits) for name in compressible(network)}
+        constraints = {name: LearnedChannels(network.get_parameter(name), bits) for name in compressible(network)}
         trained = self.retrained(learning, constraints, data, generator).tensors
         steps = {point: trained[f"quantize_{point}.log_step"].decode().exp() for point in grids}
         return Compressed(

@@ -8,14 +8,15 @@ is stored in the end is the quantized network.
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from edgepress.codebooks import Grid
+from edgepress.codebooks import Grid, Symmetric, least_error_steps
 from edgepress.datasets import Prepared
-from edgepress.encodings import Quantized
+from edgepress.encodings import PerChannel, Quantized
 from edgepress.levels import Level, asked
 from edgepress.methods import must_come_first
 from edgepress.methods.retraining import Constraint, Retraining, straight_through
@@ -103,7 +104,16 @@ METHODS = {
         "sweep": "bits",
         "retrains": True,
     },
+    "lsq_channel": {
+        "object": "LearnedStepSize",
+        "about": "`lsq` with a step of its own for each output channel",
+        "family": "qat",
+        "sweep": "bits",
+        "retrains": True,
+        "args": {"granularity": "channel"},
+    },
 }
+LEAST_STEP = 1e-12  # where all values are 0: the gradient of a step has its square in the denominator
 
 
 class _Rounded(Constraint):
@@ -166,6 +176,29 @@ class _LearnedGrid(Constraint):
         return on_learned_grid(weights, self.log_step, self.lowest, self.highest)
 
 
+class LearnedChannels(Constraint):
+    """Weights on symmetric grids, a step an output channel, each learned as a logarithm."""
+
+    decays = False  # towards a logarithm of 0, which is a step of 1
+
+    def __init__(self, weights: Tensor, bits: int) -> None:
+        super().__init__()
+        self.bits, self.levels = bits, (-(1 << bits - 1), (1 << bits - 1) - 1)
+        steps = least_error_steps(weights.detach().flatten(1), bits)
+        sides = [-1, *[1] * (weights.dim() - 1)]
+        self.log_steps = nn.Parameter(steps.clamp_min(LEAST_STEP).log().reshape(sides))
+
+    def encoded(self, weights: Tensor) -> PerChannel:
+        steps = self.log_steps.detach().cpu().exp().reshape(-1, 1)
+        return PerChannel.of(weights, [Symmetric(self.bits, step) for step in steps])
+
+    def extra_repr(self) -> str:
+        return f"bits={self.bits}"
+
+    def forward(self, weights: Tensor) -> Tensor:
+        return on_learned_grid(weights, self.log_steps, *self.levels)
+
+
 @dataclass(frozen=True)
 class _QuantizationAware(Retraining):
     """Train the network on while the weights of its Linear and Conv layers are seen as they will be stored.
@@ -199,10 +232,14 @@ class RoundingAware(_QuantizationAware):
 
 @dataclass(frozen=True)
 class LearnedStepSize(_QuantizationAware):
-    """LSQ (Esser et al. 2020, arXiv 1902.08153): the step of each layer's grid is learned with its weights."""
+    """LSQ (Esser et al. 2020, arXiv 1902.08153): the step of the grid of each layer, or of each of its output
+    channels, is learned with the weights.
+    """
+
+    granularity: Literal["tensor", "channel"] = field(default="tensor", kw_only=True)
 
     def skip(self, network: nn.Module, data: Prepared, level: Level) -> str | None:
         return "a learned step needs 2 bits or more" if asked(level.bits) < 2 else None
 
     def constraint(self, weights: Tensor, bits: int, generator: torch.Generator) -> Constraint:
-        return _LearnedGrid(weights, bits)
+        return LearnedChannels(weights, bits) if self.granularity == "channel" else _LearnedGrid(weights, bits)
