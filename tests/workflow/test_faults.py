@@ -75,7 +75,7 @@ def check_that_all_is_well(folder: Path) -> None:
 @needs_mounts
 def test_cells_that_cannot_be_written_fail_alone(config, tmp_path):
     folder = tmp_path / "run"
-    config.write_text(CONFIG.replace("methods: [", "methods: [midrise, "))
+    config.write_text(CONFIG.replace("methods: [", "methods: [multipoint, "))
     # The empty file keeps Snakemake from removing the folder, which is where the disk is mounted.
     before = f"mount -t tmpfs -o size=4k none {FULL} && touch {FULL}/empty && chmod 555 {SEALED}"
     done = on_disks(before, folder, config, f"mount -o remount,size=1m {FULL} && chmod -R 755 {RUN}")
@@ -85,7 +85,7 @@ def test_cells_that_cannot_be_written_fail_alone(config, tmp_path):
     assert lost.keys() == {"nearest_uniform", "magnitude"}
     assert "No space left on device" in lost["nearest_uniform"]
     assert "Permission denied" in lost["magnitude"]
-    assert [row["method"] for row in rows if row["status"] == "ok"] == ["fp32"] * 3 + ["midrise"] * 3
+    assert [row["method"] for row in rows if row["status"] == "ok"] == ["fp32"] * 3 + ["multipoint"] * 3
     assert "2 of 4 cells have no result" in done.stdout
     assert f"{FULL}/metrics.csv: OSError: " in done.stdout and f"{SEALED}/metrics.csv: PermissionError: " in done.stdout
     check_that_all_is_well(folder)

@@ -144,13 +144,13 @@ def test_nothing_is_left_to_do(tiny_copy):
 def test_a_new_method_runs_its_own_job_alone(tiny_copy, tmp_path):
     config = tmp_path / "more.yaml"
     text = (Path(__file__).parents[2] / "config/tiny.yaml").read_text()
-    config.write_text(text.replace("methods: [nearest_uniform,", "methods: [nearest_uniform, midrise,"))
+    config.write_text(text.replace("methods: [nearest_uniform,", "methods: [nearest_uniform, multipoint,"))
     plan = snakemake(tiny_copy, "--dry-run", f"{RUN}/metrics.csv", config=config)
     assert plan.returncode == 0, plan.stderr
     planned = {
         line.split()[0] for line in plan.stdout.splitlines() if line.startswith(("compress", "train", "prepare"))
     }
-    assert planned == {"compress_midrise"}
+    assert planned == {"compress_multipoint"}
 
 
 def test_a_level_can_be_asked_for_by_name(tmp_path):

@@ -20,7 +20,7 @@ METHODS = {
     "midrise": {
         "object": "Rounding",
         "about": "mid-rise uniform quantizer Δ(⌊w/Δ⌋ + ½), clamped to 2^b levels",
-        "family": "midrise",
+        "family": "nearest",
         "sweep": "bits",
         "args": {"codebook": "midrise"},
     },
