@@ -1,0 +1,72 @@
+"""What evaluating a network takes on one thread, beside the operations that it is made of, and with glibc giving freed
+memory back, as it does by itself.
+
+python tests/bench/bench_evaluation.py
+"""
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+
+import torch
+
+from edgepress import networks
+from edgepress.costs.operations import layer_macs
+from edgepress.datasets import Prepared
+from edgepress.evaluation import predict
+
+NETWORKS, IMAGES, REPEATS = ("ds_cnn", "resnet8", "cnn"), 1000, 5
+KEPT = dict.fromkeys(("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), str(2**30))  # as in rules/common.smk
+
+
+def peak() -> float:
+    """Multiply-accumulates a second of a large matrix product, the most that float32 gets here."""
+    matrix = torch.randn(1024, 1024)
+    matrix @ matrix
+    start = time.perf_counter()
+    for _ in range(10):
+        matrix @ matrix
+    return 10 * 1024**3 / (time.perf_counter() - start)
+
+
+def seconds(name: str, data: Prepared) -> float:
+    """The median time of evaluating all images."""
+    network = networks.build(name, data)
+    taken = []
+    for _ in range(REPEATS + 1):
+        start = time.perf_counter()
+        predict(network, data.inputs["test"])
+        taken.append(time.perf_counter() - start)
+    return statistics.median(taken[1:])
+
+
+def measure() -> None:
+    """A line a network: its name, seconds, and the share of the peak that it reaches."""
+    torch.set_num_threads(1)
+    images = torch.randn(IMAGES, 1, 28, 28)
+    data = Prepared("images", "classification", 10, {"test": images}, {"test": torch.randint(10, (IMAGES,))})
+    most = peak()
+    for name in NETWORKS:
+        macs, taken = sum(layer_macs(networks.build(name, data), (1, 28, 28)).values()), seconds(name, data)
+        print(name, macs, taken, macs * IMAGES / taken / most)
+
+
+def main() -> None:
+    """Each way in a process of its own: glibc reads its settings as it starts."""
+    lines = []
+    for environment in ({}, KEPT):
+        command = [sys.executable, __file__, "--measure"]
+        done = subprocess.run(command, env=os.environ | environment, check=True, capture_output=True, text=True)
+        lines.append([line.split() for line in done.stdout.splitlines()])
+    print(
+        f"| network | million MACs | ms an image | share of a matrix product's speed | ms, memory given back |\n{'|---' * 5}|"
+    )
+    for (_, _, given_back, _), (name, macs, kept, share) in zip(*lines, strict=True):
+        per_image = (f"{1000 * float(taken) / IMAGES:.2f}" for taken in (kept, given_back))
+        print(f"| `{name}` | {int(macs) / 1e6:.1f} | {next(per_image)} | {float(share):.2f} | {next(per_image)} |")
+
+
+if __name__ == "__main__":
+    measure() if "--measure" in sys.argv else main()
