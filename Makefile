@@ -7,7 +7,7 @@
 # make test-browser: the report's pages in a browser; needs chromium and chromium-driver of Debian.
 # make docs: the site, into build/docs.
 # make test-all: make test and make test-cluster side by side.
-# make lint: what CI refuses.    make bench: the speed of what is ours, against copying memory.
+# make lint: what CI refuses.    make bench: the speed of what is ours, against copying memory and a matrix product.
 # CONFIG=config/mine.yaml make run: another run.
 
 PYTHON ?= python3
@@ -63,6 +63,7 @@ lint: .venv/installed-dev
 bench: .venv/installed-dev
 	$(BIN)/python tests/bench/bench_quantizers.py
 	$(BIN)/python tests/bench/bench_training.py
+	$(BIN)/python tests/bench/bench_evaluation.py
 
 # The stamps say what was installed: a second make installs nothing, a changed lock does.
 .venv/installed: envs/requirements.lock pyproject.toml

@@ -60,9 +60,8 @@ def main() -> None:
         command = [sys.executable, __file__, "--measure"]
         done = subprocess.run(command, env=os.environ | environment, check=True, capture_output=True, text=True)
         lines.append([line.split() for line in done.stdout.splitlines()])
-    print(
-        f"| network | million MACs | ms an image | share of a matrix product's speed | ms, memory given back |\n{'|---' * 5}|"
-    )
+    print("| network | million MACs | ms an image | of a matrix product's speed | ms an image, memory given back |")
+    print("|---|---|---|---|---|")
     for (_, _, given_back, _), (name, macs, kept, share) in zip(*lines, strict=True):
         per_image = (f"{1000 * float(taken) / IMAGES:.2f}" for taken in (kept, given_back))
         print(f"| `{name}` | {int(macs) / 1e6:.1f} | {next(per_image)} | {float(share):.2f} | {next(per_image)} |")
