@@ -225,6 +225,21 @@ def test_figures_are_drawn_where_splits_and_methods_are_missing(run, name, datas
     assert labels and len(labels) == len(set(labels))
 
 
+def test_of_many_methods_a_figure_of_sizes_names_those_on_a_front():
+    beaten = {f"nearest_{letter}": about(5) for letter in "abcdefghijklmnop"}
+    many = rows({"nearest_uniform": about(1), "midrise": about(60), **beaten})
+
+    def drawn(metrics):
+        figure = figures.pareto(metrics, "toy")
+        return {text.get_text() for text in figure.legends[0].get_texts()}, figure.axes[0]
+
+    labels, axes = drawn(many)
+    assert labels == {"full precision", "uniform", "nearest", "methods on no front", "front (chosen on val)"}
+    assert axes.get_ylim()[0] > 65  # the points lost by midrise would take the room of the others
+    labels, _ = drawn(many[~many.method.isin(list(beaten)[3:])])
+    assert {"a", "b", "c", "midrise"} < labels and "methods on no front" not in labels
+
+
 def test_training_again_has_no_place_among_methods_after_training(run):
     labels = {text.get_text() for text in figures.precision(run, "toy").legends[0].get_texts()}
     assert "nearest uniform" in labels and not any(label.startswith(("qat", "lsq")) for label in labels)

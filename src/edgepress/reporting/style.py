@@ -48,6 +48,9 @@ _COLOURS = {
     "multipoint_fixed": "#332288",
     "lsq": "#444444",
     "gptq": "#DC267F",
+    "gptq_compact": "#FF8FA3",
+    "gptq_tensor": "#7A0C45",
+    "symmetric": "#006D5B",
     "adaround": "#785EF0",
     "mixed": "#1B5E20",
     "bias_corrected": "#7A9A01",
@@ -61,8 +64,10 @@ _COLOURS = {
 ROUNDINGS = ("nearest", "stochastic", "dithered")
 _MARKERS = {"nearest": "o", "stochastic": "^", "dithered": "v", "midrise": "s", "multipoint": "p",
             "multipoint_fixed": "h", "lsq": "d", "magnitude": "D", "magnitude_global": "D", "random": "D", "obs": "D",
-            "obs_global": "D", "channels_l1": "D", "gptq": "<", "mixed": ">", "adaround": "H", "fp32": "*"}  # fmt: skip
+            "obs_global": "D", "channels_l1": "D", "gptq": "<", "gptq_compact": "<", "gptq_tensor": "<",
+            "mixed": ">", "adaround": "H", "fp32": "*"}  # fmt: skip
 CHAIN_MARKER, PEER_MARKER = "P", "X"
+_CHANNEL, CHANNEL_MARKER = "_channel", "d"  # what the name of a method with a step a channel ends in
 _LINES = {"stochastic": (0, (3, 1.5)), "dithered": (0, (1, 1)), "multipoint_fixed": (0, (3, 1.5)),
           "magnitude_global": (0, (3, 1.5))}  # fmt: skip
 _MARGIN = 0.05  # inches above and below what is drawn
@@ -135,12 +140,17 @@ def codebook(method: str) -> str:
     return name.removeprefix(f"{rounding(method)}_")
 
 
+def hue(method: str) -> str:
+    """What shares a colour: a codebook, whether it has a step a layer or a channel."""
+    return codebook(method).removesuffix(_CHANNEL)
+
+
 def colour(method: str) -> str:
     """The colour of a method: that of its codebook, and for a chain named after a method, of that one. Others take
     further colours in the registry's order.
     """
-    if codebook(method) in _COLOURS:
-        return _COLOURS[codebook(method)]
+    if hue(method) in _COLOURS:
+        return _COLOURS[hue(method)]
     others = [*sorted(registry.methods()), *sorted(registry.peers())]
     place = others.index(unchained(method)) if unchained(method) in others else len(others)
     return mpl.colors.to_hex(sns.husl_palette(len(others) + 1, s=0.7, l=0.45)[place])
@@ -149,7 +159,13 @@ def colour(method: str) -> str:
 def look(method: str) -> Look:
     """Colour, marker and line of a method: the codebook decides the first, the rounding the others."""
     way = rounding(method)
-    return {"color": colour(method), "marker": _MARKERS.get(way, "8"), "linestyle": _LINES.get(way, "-")}
+    mark = CHANNEL_MARKER if per_channel(method) else _MARKERS.get(way, "8")
+    return {"color": colour(method), "marker": mark, "linestyle": _LINES.get(way, "-")}
+
+
+def per_channel(method: str) -> bool:
+    """Whether a method is called after another one and has a step a channel."""
+    return unchained(method).endswith(_CHANNEL)
 
 
 def marker(method: str, family: str) -> str:

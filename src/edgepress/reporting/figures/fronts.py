@@ -15,10 +15,9 @@ from edgepress.levels import Level
 from edgepress.reporting import style
 from edgepress.reporting.costs import CostTables, taken
 from edgepress.reporting.figures import panels, size
-from edgepress.reporting.results import Quality, over_seeds, quality_of
+from edgepress.reporting.results import over_seeds, quality_of
 
 _ROW_HEIGHT = 1.7  # inches
-_FAR_POINTS, _FAR_RATIO = 10, 3  # of accuracy below full precision, times its error
 _LAYER_HEIGHT = 0.17
 _BAR_HEIGHT = 0.2
 _MOST_TICKS = {1: 6, 2: 6, 3: 4, 4: 3}  # by the number of columns
@@ -41,6 +40,7 @@ def gains(metrics: pd.DataFrame, tables: CostTables, dataset: str) -> Figure:
     rows = metrics[metrics.dataset == dataset]
     quality, means = quality_of(rows), tables.join(over_seeds(rows))
     costs, networks = taken(means), list(dict.fromkeys(means.network))
+    named = size.standing_out(means, quality, costs)
     figure, grid = plt.subplots(
         len(networks),
         len(costs),
@@ -56,23 +56,14 @@ def gains(metrics: pd.DataFrame, tables: CostTables, dataset: str) -> Figure:
             if shown.empty:
                 panels.blank(axes, "not taken")
                 continue
-            size.panel(axes, shown, quality, cost)
+            size.panel(axes, shown, quality, cost, named)
             size.ticks(axes, cost, _MOST_TICKS[len(costs)])
             axes.set_xlabel(cost.label, fontsize="small")
-        _end_where_networks_broke(line[0], means[means.network == network], quality)
+        size.end_where_networks_broke(line[0], means[means.network == network], quality)
         line[0].set_ylabel(f"{style.label(network)}\ntest {quality.axis_label}", fontsize="small")
     figure.suptitle(style.label(dataset), fontweight="bold")
-    panels.finish(figure, size.entries(means))
+    panels.finish(figure, size.entries(means, named))
     return figure
-
-
-def _end_where_networks_broke(axes: Axes, means: pd.DataFrame, quality: Quality) -> None:
-    """Leave out what is far from full precision, which would take the room of what is near."""
-    test = means[means.split == "test"]
-    shown = quality.scale * test.quality
-    whole = shown[test.method == "fp32"].iloc[0]
-    near = shown[shown <= _FAR_RATIO * whole if quality.is_error else shown >= whole - _FAR_POINTS]
-    panels.fill_with_means(axes, quality, near)
 
 
 def layer_bits(bits: pd.DataFrame, dataset: str) -> Figure:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Any
 
 import pandas as pd
@@ -18,6 +18,9 @@ from edgepress.reporting.figures import panels
 from edgepress.reporting.results import Quality, over_seeds, quality_of, retrained
 from edgepress.reporting.selection import pareto_front
 
+_MANY = 16  # methods: where there are more, their looks cannot be told apart
+_OTHERS: style.Look = {"color": "#C4C4C4", "marker": "o"}
+_FAR_POINTS, _FAR_RATIO = 10, 3  # of accuracy below full precision, times its error
 _MOST_TICKS = 6
 _LEAST_SPAN = 3  # of an axis, from its one end to the other
 _BYTE_UNITS = (("MB", 1e6), ("kB", 1e3), ("B", 1))
@@ -28,23 +31,54 @@ def pareto(metrics: pd.DataFrame, dataset: str) -> Figure:
     """Quality on test against the bytes of the file: a point a method and level, hollow where the network was trained
     again, and the front of each of the two divisions.
 
-    A front is the one on val; what is drawn is its quality on test, so it may step down.
+    A front is the one on val; what is drawn is its quality on test, so it may step down. Networks that have broken are
+    left out, and of many methods those that are on no front are grey.
     """
     rows = metrics[metrics.dataset == dataset]
     quality = quality_of(rows)
     means = over_seeds(rows)
+    named = standing_out(means, quality, [BYTES])
     figure, shown = panels.grid(dataset, means, row_height=0.9 * style.PANEL[1], legend_height=0.8)
     for axes, means_of_network in shown:
-        panel(axes, means_of_network, quality, BYTES)
+        panel(axes, means_of_network, quality, BYTES, named)
+        end_where_networks_broke(axes, means_of_network, quality)
         axes.set(xlabel=BYTES.label, ylabel=f"test {quality.axis_label}")
         ticks(axes, BYTES, _MOST_TICKS)
-    panels.finish(figure, entries(means))
+    panels.finish(figure, entries(means, named))
     return figure
 
 
-def panel(axes: Axes, means: pd.DataFrame, quality: Quality, cost: Cost) -> None:
-    """The points of one network, and the fronts of its two divisions, against a cost."""
-    _points(axes, means[means.split == "test"], quality, cost)
+def standing_out(means: pd.DataFrame, quality: Quality, costs: Sequence[Cost]) -> set[str]:
+    """The methods that a figure names: all of them, or where they are many those on a front of a network and cost."""
+    names = set(means.method)
+    if len(names) <= _MANY:
+        return names
+    names = {"fp32"}
+    for _, of_network in means.groupby("network"):
+        for division in (of_network, of_network[~retrained(of_network)]):
+            for cost in costs:
+                front = pareto_front(division, quality, cost.column)
+                names |= set(front.method[_near(front.quality, of_network, quality)])
+    return names
+
+
+def end_where_networks_broke(axes: Axes, means: pd.DataFrame, quality: Quality) -> None:
+    """Leave out what is far from full precision, which would take the room of what is near."""
+    test = means[means.split == "test"]
+    panels.fill_with_means(axes, quality, quality.scale * test.quality[_near(test.quality, test, quality)])
+
+
+def _near(values: pd.Series, means: pd.DataFrame, quality: Quality) -> pd.Series:
+    """Whether each quality is near that of the one network in ``means`` in full precision, on test."""
+    whole = float(means.quality[(means.method == "fp32") & (means.split == "test")].iloc[0])
+    if quality.is_error:
+        return values <= _FAR_RATIO * whole
+    return quality.scale * values >= quality.scale * whole - _FAR_POINTS
+
+
+def panel(axes: Axes, means: pd.DataFrame, quality: Quality, cost: Cost, named: Set[str]) -> None:
+    """The points of one network, grey where their method is not ``named``, and the fronts of its two divisions."""
+    _points(axes, means[means.split == "test"], quality, cost, named)
     _front(axes, means[~retrained(means)], quality, cost, color="black", linewidth=1)
     if retrained(means).any():
         _front(axes, means, quality, cost, color=panels.GREY, linewidth=1, linestyle="--")
@@ -53,16 +87,16 @@ def panel(axes: Axes, means: pd.DataFrame, quality: Quality, cost: Cost) -> None
         axes.set_yscale("log")
 
 
-def _points(axes: Axes, points: pd.DataFrame, quality: Quality, cost: Cost) -> None:
+def _points(axes: Axes, points: pd.DataFrame, quality: Quality, cost: Cost, named: Set[str]) -> None:
     for method, group in points.groupby("method", sort=False):
-        look = _point(str(method), group.family.iloc[0])
+        look = _point(str(method), group.family.iloc[0]) if method in named else _OTHERS
         hollow = retrained(group).all()
         face: style.Look = {"facecolors": "none", "linewidths": 0.9} if hollow else {"alpha": 0.85, "linewidths": 0}
         axes.scatter(
             group[cost.column],
             quality.scale * group.quality,
             s=60 if method == "fp32" else 14,
-            zorder=4 if method == "fp32" else 3,
+            zorder=4 if method == "fp32" else 3 if method in named else 1,
             marker=look["marker"],
             **({"edgecolors": look["color"]} if hollow else {"color": look["color"]}),
             **face,
@@ -79,32 +113,38 @@ def _point(method: str, family: str) -> style.Look:
     return {"color": style.colour(method), "marker": style.marker(method, family)}
 
 
-def entries(means: pd.DataFrame) -> list[Line2D]:
-    """What the legend shows of these rows.
+def entries(means: pd.DataFrame, named: Set[str]) -> list[Line2D]:
+    """What the legend shows of these rows, of which the methods that are not ``named`` are grey.
 
     Colours of codebooks and markers of roundings apart: together they would be as many as there are methods.
     """
     marks: dict[str, style.Look] = {}
     colours: dict[str, style.Look] = {}
     alone: dict[str, style.Look] = {}
-    for method, family in means[["method", "family"]].drop_duplicates().itertuples(index=False, name=None):
+    shown_methods = means.loc[means.method.isin(named), ["method", "family"]].drop_duplicates()
+    for method, family in shown_methods.itertuples(index=False, name=None):
         look = _point(method, family)
         if "_then_" in family:
             marks["a chain of methods"] = {"marker": style.CHAIN_MARKER}
         elif family == registry.PEER:
             marks["another library"] = {"marker": style.PEER_MARKER}
+        elif style.per_channel(method):
+            marks["a step a channel"] = {"marker": style.CHANNEL_MARKER}
         elif style.rounding(method) in style.ROUNDINGS:
             marks[style.rounding(method)] = {"marker": look["marker"]}
         if style.codebook(method) != style.post_training(style.unchained(method)):
-            colours[style.codebook(method)] = {"color": look["color"], "marker": "s", "markersize": 6}
+            colours[style.hue(method)] = {"color": look["color"], "marker": "s", "markersize": 6}
         else:
-            alone.setdefault(style.post_training(style.unchained(method)), look)
+            mark = look["marker"] if family == registry.PEER else style.look(method)["marker"]
+            alone[style.post_training(style.unchained(method))] = {"color": look["color"], "marker": mark}
     again = retrained(means).any()
     marks |= {"trained again": {"marker": "o", "markerfacecolor": "none"}} if again else {}
     if "fp32" in alone:
         alone = {"full precision": alone.pop("fp32") | {"markersize": 7}, **alone}
     shown = {**alone, **colours, **{name: {"color": panels.GREY, **look} for name, look in marks.items()}}
     entries = [Line2D([], [], ls="none", label=style.label(name), **look) for name, look in shown.items()]
+    if not named >= set(means.method):
+        entries.append(Line2D([], [], ls="none", label="methods on no front", **_OTHERS))
     entries.append(Line2D([], [], color="black", linewidth=1, label="front (chosen on val)"))
     if again:
         entries.append(Line2D([], [], color=panels.GREY, linewidth=1, ls="--", label="front with trained again"))
