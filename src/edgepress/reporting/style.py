@@ -63,7 +63,7 @@ _COLOURS = {
 }
 ROUNDINGS = ("nearest", "stochastic", "dithered")
 _MARKERS = {"nearest": "o", "stochastic": "^", "dithered": "v", "midrise": "s", "multipoint": "p",
-            "multipoint_fixed": "h", "lsq": "d", "magnitude": "D", "magnitude_global": "D", "random": "D", "obs": "D",
+            "multipoint_fixed": "h", "lsq": "s", "magnitude": "D", "magnitude_global": "D", "random": "D", "obs": "D",
             "obs_global": "D", "channels_l1": "D", "gptq": "<", "gptq_compact": "<", "gptq_tensor": "<",
             "mixed": ">", "adaround": "H", "fp32": "*"}  # fmt: skip
 CHAIN_MARKER, PEER_MARKER = "P", "X"
