@@ -90,10 +90,7 @@ if workflow.is_main_process and runs.begin(".snakemake/edgepress"):
         lock.unlink()
 
 
-# glibc gives freed activations back to the system, and the next batch finds its memory page by page: that is up to
-# half the time of an evaluation. So jobs keep what they have freed.
-for setting in ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"):
-    os.environ.setdefault(setting, str(2**30))
+os.environ.update({**runs.KEEP_MEMORY, **os.environ})
 
 
 wildcard_constraints:

@@ -10,6 +10,9 @@ from pathlib import Path
 
 from edgepress.files import hold_new, is_held, remove_abandoned
 
+# Of a job's environment. glibc gives freed activations back to the system, and the next batch finds its memory page by
+# page: that is up to half the time of an evaluation. So jobs keep what they have freed.
+KEEP_MEMORY = dict.fromkeys(("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), str(2**30))
 _VARIABLE = "EDGEPRESS_RUN"  # the machine and the file of the run that a job belongs to
 
 

@@ -17,9 +17,9 @@ from edgepress.costs.operations import layer_macs
 from edgepress.datasets import Prepared
 from edgepress.evaluation import predict
 from edgepress.graph import fold_batch_norm
+from edgepress.runs import KEEP_MEMORY
 
 NETWORKS, IMAGES, REPEATS = ("ds_cnn", "resnet8", "cnn"), 1000, 5
-KEPT = dict.fromkeys(("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), str(2**30))  # as in rules/common.smk
 
 
 def peak() -> float:
@@ -58,15 +58,15 @@ def measure() -> None:
 def main() -> None:
     """Each way in a process of its own: glibc reads its settings as it starts."""
     lines = []
-    for environment in ({}, KEPT):
+    for environment in ({}, KEEP_MEMORY):
         command = [sys.executable, __file__, "--measure"]
         done = subprocess.run(command, env=os.environ | environment, check=True, capture_output=True, text=True)
         lines.append([line.split() for line in done.stdout.splitlines()])
     print("| network | million MACs | ms an image | of a matrix product's speed | ms an image, memory given back |")
     print("|---|---|---|---|---|")
     for (_, _, given_back, _), (name, macs, kept, share) in zip(*lines, strict=True):
-        per_image = (f"{1000 * float(taken) / IMAGES:.2f}" for taken in (kept, given_back))
-        print(f"| `{name}` | {int(macs) / 1e6:.1f} | {next(per_image)} | {float(share):.2f} | {next(per_image)} |")
+        kept_ms, given_back_ms = (1000 * float(taken) / IMAGES for taken in (kept, given_back))
+        print(f"| `{name}` | {int(macs) / 1e6:.1f} | {kept_ms:.2f} | {float(share):.2f} | {given_back_ms:.2f} |")
 
 
 if __name__ == "__main__":

@@ -12,13 +12,13 @@ from torch.nn.utils import parametrize
 
 from edgepress import networks
 from edgepress.datasets import Prepared
-from edgepress.methods.qat import _LearnedGrid, _Rounded
+from edgepress.methods.qat import LearnedGrid, _Rounded
 
 BITS, STEPS = 4, 6
 CONSTRAINTS = {
     "plain": None,
     "qat_nearest_uniform": lambda weights: _Rounded("uniform", BITS, None),
-    "lsq": lambda weights: _LearnedGrid(weights, BITS),
+    "lsq": lambda weights: LearnedGrid(weights, BITS),
 }
 
 

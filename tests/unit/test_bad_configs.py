@@ -4,8 +4,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from edgepress import config, config_text
 from edgepress.config import RunConfig
@@ -365,53 +363,3 @@ def test_a_bad_config_is_told_in_one_sentence(tmp_path, wrong):
     assert message.startswith(f"{path}: ")
     assert message.isprintable() and len(message) < 700
     assert [words for words in said if words not in message] == [], message
-
-
-# ---- beyond the table -------------------------------------------------------------------------------------------
-
-SETTINGS = [*RunConfig.model_fields, "lr", "steps", "digits", "digits/cnn", "cnn", "midrise", "lsq", "xyzzy"]
-names = st.sampled_from(SETTINGS) | st.text(max_size=8)
-values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | names | st.dates(),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(names | st.integers(), inner, max_size=4),
-    max_leaves=8,
-)
-
-
-def assert_sound_or_told(read_it) -> None:
-    """Either the config is one, and its plan can be made, or one printable line says why not."""
-    try:
-        asked = read_it()
-    except ConfigError as error:
-        assert str(error).isprintable() and len(str(error)) < 2000
-    else:
-        assert all(job.levels for cell in asked.cells().values() for job in cell.jobs())
-
-
-@settings(max_examples=250)
-@given(st.dictionaries(st.sampled_from(list(RunConfig.model_fields)), values, min_size=1, max_size=3))
-def test_any_values_are_sound_or_told(raw):
-    assert_sound_or_told(lambda: config.parse(raw))
-
-
-@settings(max_examples=250)
-@given(values)
-def test_anything_is_sound_or_told(raw):
-    assert_sound_or_told(lambda: config.parse(raw))
-
-
-STARTER = (Path(__file__).parents[2] / "config" / "config.yaml").read_text(encoding="utf-8")
-
-
-@settings(max_examples=250)
-@given(st.integers(0, len(STARTER) - 1), st.integers(0, 8), st.text("[]{}:,-&*!|>'\"#%@ \n\t01.eE~ab\x00é", max_size=6))
-def test_a_damaged_starter_config_is_sound_or_told(tmp_path_factory, place, length, written):
-    path = write(tmp_path_factory.getbasetemp() / "damaged.yaml", STARTER[:place] + written + STARTER[place + length :])
-    assert_sound_or_told(lambda: read(path))
-
-
-@settings(max_examples=250)
-@given(st.binary(max_size=60) | st.text(max_size=60).map(str.encode))
-def test_any_file_is_sound_or_told(tmp_path_factory, content):
-    path = write(tmp_path_factory.getbasetemp() / "any.yaml", content)
-    assert_sound_or_told(lambda: read(path))

@@ -87,8 +87,8 @@ def test_an_activation_is_evaluated_on_the_grid_of_the_file():
 def test_each_channel_has_its_step_which_starts_at_the_least_error():
     weights = torch.tensor([[0.5, -1.0, 0.25, 0.75], [0.005, -0.01, 0.0025, 0.0075], [0.0, 0, 0, 0]])
     learned = LearnedChannels(weights, 4)
-    assert learned.log_steps.shape == (3, 1)
-    assert torch.allclose(learned.log_steps[0] - learned.log_steps[1], torch.tensor(100.0).log(), atol=0.02)
+    assert learned.log_step.shape == (3, 1)
+    assert torch.allclose(learned.log_step[0] - learned.log_step[1], torch.tensor(100.0).log(), atol=0.02)
     assert torch.allclose(learned(weights), learned.encoded(weights).decode(), atol=1e-7)
     assert learned.encoded(weights).decode()[2].eq(0).all()
 

@@ -10,7 +10,7 @@ from edgepress import codebooks, methods, registry
 from edgepress.encodings import Dense, PerChannel, Quantized
 from edgepress.evaluation import evaluate
 from edgepress.levels import Level
-from edgepress.methods.qat import _LearnedGrid, _Rounded
+from edgepress.methods.qat import LearnedGrid, _Rounded
 from edgepress.networks import inference_state, load_inference_state
 from edgepress.packing import Compressed
 from edgepress.sweep import Bench, Trained, generator_for
@@ -51,7 +51,7 @@ def test_the_gradient_is_that_of_a_network_with_the_quantized_weights(codebook):
 
 def test_the_learned_step_has_the_gradient_of_the_paper():
     weights = nn.Parameter(torch.tensor([-1.0, -0.26, 0.04, 0.11, 0.6], dtype=torch.float64))
-    grid = _LearnedGrid(weights, 3)
+    grid = LearnedGrid(weights, 3)
     grid.log_step.data = torch.tensor(math.log(0.1), dtype=torch.float64)
     shown = grid(weights)
     assert shown.tolist() == pytest.approx([-0.4, -0.3, 0.0, 0.1, 0.3])
@@ -64,8 +64,8 @@ def test_the_learned_step_has_the_gradient_of_the_paper():
 
 def test_the_learned_step_starts_as_in_the_paper():
     weights = torch.tensor([0.5, -1.5])
-    assert float(_LearnedGrid(weights, 4).log_step.detach().exp()) == pytest.approx(2 * 1.0 / math.sqrt(7))
-    assert bool(_LearnedGrid(torch.zeros(3), 4)(torch.zeros(3)).eq(0).all())
+    assert float(LearnedGrid(weights, 4).log_step.detach().exp()) == pytest.approx(2 * 1.0 / math.sqrt(7))
+    assert bool(LearnedGrid(torch.zeros(3), 4)(torch.zeros(3)).eq(0).all())
 
 
 @pytest.mark.parametrize("name", AWARE)

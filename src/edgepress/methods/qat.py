@@ -152,22 +152,16 @@ def on_learned_grid(values: Tensor, log_step: Tensor, lowest: int, highest: int)
     return step * straight_through(position, position.detach().round())
 
 
-class _LearnedGrid(Constraint):
-    """Weights rounded to step · {−2^(b−1), …, 2^(b−1) − 1}, the step learned beside the weights."""
+class _LearnedSteps(Constraint):
+    """Weights rounded to step · {−2^(b−1), …, 2^(b−1) − 1}, ``steps`` learned beside the weights, as logarithms."""
 
     decays = False  # towards a logarithm of 0, which is a step of 1
 
-    def __init__(self, weights: Tensor, bits: int) -> None:
+    def __init__(self, bits: int, steps: Tensor) -> None:
         super().__init__()
         self.bits = bits
-        self.lowest, self.highest = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
-        start = 2 * weights.detach().abs().mean() / self.highest**0.5
-        self.log_step = nn.Parameter(start.clamp_min(torch.finfo(torch.float32).tiny).log())
-
-    def encoded(self, weights: Tensor) -> Quantized:
-        step = float(self.log_step.detach().exp())
-        codebook = Grid.of(self.bits, self.lowest * step, step)
-        return Quantized(nearest(codebook, weights), codebook)
+        self.lowest, self.highest = -(1 << bits - 1), (1 << bits - 1) - 1
+        self.log_step = nn.Parameter(steps.log())
 
     def extra_repr(self) -> str:
         return f"bits={self.bits}"
@@ -176,27 +170,29 @@ class _LearnedGrid(Constraint):
         return on_learned_grid(weights, self.log_step, self.lowest, self.highest)
 
 
-class LearnedChannels(Constraint):
-    """Weights on symmetric grids, a step an output channel, each learned as a logarithm."""
-
-    decays = False  # towards a logarithm of 0, which is a step of 1
+class LearnedGrid(_LearnedSteps):
+    """One step for all weights of a layer."""
 
     def __init__(self, weights: Tensor, bits: int) -> None:
-        super().__init__()
-        self.bits, self.levels = bits, (-(1 << bits - 1), (1 << bits - 1) - 1)
-        steps = least_error_steps(weights.detach().flatten(1), bits)
-        sides = [-1, *[1] * (weights.dim() - 1)]
-        self.log_steps = nn.Parameter(steps.clamp_min(LEAST_STEP).log().reshape(sides))
+        start = 2 * weights.detach().abs().mean() / ((1 << bits - 1) - 1) ** 0.5
+        super().__init__(bits, start.clamp_min(torch.finfo(torch.float32).tiny))
+
+    def encoded(self, weights: Tensor) -> Quantized:
+        step = float(self.log_step.detach().exp())
+        codebook = Grid.of(self.bits, self.lowest * step, step)
+        return Quantized(nearest(codebook, weights), codebook)
+
+
+class LearnedChannels(_LearnedSteps):
+    """A step an output channel, from that of least squared error."""
+
+    def __init__(self, weights: Tensor, bits: int) -> None:
+        steps = least_error_steps(weights.detach().flatten(1), bits).clamp_min(LEAST_STEP)
+        super().__init__(bits, steps.reshape(-1, *[1] * (weights.dim() - 1)))
 
     def encoded(self, weights: Tensor) -> PerChannel:
-        steps = self.log_steps.detach().cpu().exp().reshape(-1, 1)
+        steps = self.log_step.detach().cpu().exp().reshape(-1, 1)
         return PerChannel.of(weights, [Symmetric(self.bits, step) for step in steps])
-
-    def extra_repr(self) -> str:
-        return f"bits={self.bits}"
-
-    def forward(self, weights: Tensor) -> Tensor:
-        return on_learned_grid(weights, self.log_steps, *self.levels)
 
 
 @dataclass(frozen=True)
@@ -242,4 +238,4 @@ class LearnedStepSize(_QuantizationAware):
         return "a learned step needs 2 bits or more" if asked(level.bits) < 2 else None
 
     def constraint(self, weights: Tensor, bits: int, generator: torch.Generator) -> Constraint:
-        return LearnedChannels(weights, bits) if self.granularity == "channel" else _LearnedGrid(weights, bits)
+        return LearnedChannels(weights, bits) if self.granularity == "channel" else LearnedGrid(weights, bits)

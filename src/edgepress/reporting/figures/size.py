@@ -128,7 +128,7 @@ def entries(means: pd.DataFrame, named: Set[str]) -> list[Line2D]:
     alone: dict[str, style.Look] = {}
     shown_methods = means.loc[means.method.isin(named), ["method", "family"]].drop_duplicates()
     for method, family in shown_methods.itertuples(index=False, name=None):
-        look = _point(method, family)
+        look = _point(method, family.partition("_then_")[0])  # of a chain, that of the method that it is named after
         if "_then_" in family:
             marks["a chain of methods"] = {"marker": style.CHAIN_MARKER}
         elif family == registry.PEER:
@@ -140,8 +140,7 @@ def entries(means: pd.DataFrame, named: Set[str]) -> list[Line2D]:
         if style.codebook(method) != style.post_training(style.unchained(method)):
             colours[style.hue(method)] = {"color": look["color"], "marker": "s", "markersize": 6}
         else:
-            mark = look["marker"] if family == registry.PEER else style.look(method)["marker"]
-            alone[style.post_training(style.unchained(method))] = {"color": look["color"], "marker": mark}
+            alone[style.post_training(style.unchained(method))] = look
     again = retrained(means).any()
     marks |= {"trained again": {"marker": "o", "markerfacecolor": "none"}} if again else {}
     if "fp32" in alone:
