@@ -10,6 +10,7 @@ import gzip
 import hashlib
 import os
 import tempfile
+import warnings
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -147,9 +148,12 @@ def _is_packed(raw: BinaryIO, file: str) -> bool:
 
 def _download(url: str, path: Path, content_bytes: int, retries: int, terminal: TextIO | None) -> Path:
     """Download ``url`` to ``path``, no more than the content could need."""
-    import pooch
     import requests
-    from tqdm import tqdm
+    from tqdm import TqdmWarning, tqdm
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", TqdmWarning)  # in a notebook, of pooch's own bar, which is not shown
+        import pooch
 
     def download(url: str, output: str, _: Any) -> None:
         bar = tqdm(
