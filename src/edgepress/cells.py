@@ -107,7 +107,7 @@ class CellConfig(Settings):
     )
     fold_bn: bool = Field(
         True,
-        description="make BatchNorm part of the layer before it, but for methods that train the network again with it",
+        description="make BatchNorm part of the layer before it; methods that train the network again train with it",
     )
     hardware: Annotated[list[Precision], AllDistinct] = Field(
         [],

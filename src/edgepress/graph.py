@@ -1,4 +1,4 @@
-"""What a network computes, as a graph: BatchNorm is folded, and places for quantized activations found, on it."""
+"""What a network computes, as a graph, and the places on it where activations can be quantized."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ import torch
 from torch import Tensor, fx, nn
 from torch.fx.proxy import TraceError
 from torch.nn import functional as F
-from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
 Layer = nn.Linear | Convolution
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
-_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 _RECTIFIERS = (nn.ReLU, nn.ReLU6, F.relu, F.relu6, torch.relu, "relu")
 _SELECTIONS = (
     *(nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.Flatten),
@@ -43,36 +42,6 @@ def trace(network: nn.Module) -> fx.GraphModule:
             node.args, node.kwargs = (node.kwargs["input"],), {}
     traced.recompile()
     return traced
-
-
-def fold_batch_norm(network: nn.Module) -> nn.Module:
-    """A copy of ``network`` in evaluation mode whose BatchNorms are part of the Linear or Conv layers before them.
-
-    w' = w·γ/√(σ² + ε), b' = (b − μ)·γ/√(σ² + ε) + β, channel by channel; an Identity is left in their place. One
-    that follows no layer, or a layer whose output goes elsewhere, too, stays, and so do all where the network cannot
-    be traced. (Jacob et al. 2018, arXiv 1712.05877, section 3.2.)
-    """
-    folded = copy.deepcopy(network).eval()
-    try:
-        graph = trace(network).graph
-    except UntraceableError:
-        return folded
-    used = [node.target for node in graph.nodes if node.op == "call_module"]
-    for node in graph.nodes:
-        norm = called(node, folded) if node.op == "call_module" else None
-        if not isinstance(norm, _NORMS):
-            continue
-        before = node.args[0]
-        alone = isinstance(before, fx.Node) and before.op == "call_module" and len(before.users) == 1
-        layer = called(before, folded) if alone else None
-        if isinstance(layer, LAYERS) and used.count(before.target) == used.count(node.target) == 1:
-            folded.set_submodule(str(before.target), _fused(layer, norm))
-            folded.set_submodule(str(node.target), nn.Identity())
-    return folded
-
-
-def _fused(layer: Layer, norm: nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d) -> nn.Module:
-    return fuse_linear_bn_eval(layer, norm) if isinstance(layer, nn.Linear) else fuse_conv_bn_eval(layer, norm)
 
 
 def activation_points(traced: fx.GraphModule, example: Tensor) -> list[fx.Node]:
@@ -148,7 +117,7 @@ def _is_absorbed(node: fx.Node, network: nn.Module) -> bool:
     """Whether a value goes only into a ReLU or BatchNorm, with which a device computes it in one step."""
     users = list(_users(node, network))
     return len(users) == 1 and users[0].op != "output" and (
-        operation(users[0], network) in (*_RECTIFIERS, *_NORMS)
+        operation(users[0], network) in (*_RECTIFIERS, *NORMS)
     )  # fmt: skip
 
 

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from edgepress.activations import ActivationGrid, Quantize, with_quantized_activations
 from edgepress.codebooks import Codebook, Symmetric
-from edgepress.encodings import Encoding, PerChannel, Quantized, Sparse
+from edgepress.encodings import Encoding, PerChannel, Quantized, Scaled, Sparse
 from edgepress.graph import LAYERS, Layer, called, layer_inputs, operation, selects, trace
 from edgepress.packing import Compressed
 
@@ -79,8 +79,10 @@ def integer_layers(architecture: nn.Module, stored: Compressed) -> dict[str, Int
 
 def _codes_and_steps(name: str, encoding: Encoding) -> tuple[Tensor, Tensor]:
     """The whole numbers that a tensor is made of, float64, and the step of each channel, float64."""
-    kept = encoding.kept if isinstance(encoding, Sparse) else encoding
     channels = encoding.shape[0]
+    factors = encoding.factors.to(torch.float64) if isinstance(encoding, Scaled) else torch.ones(channels)
+    kept = encoding.coded if isinstance(encoding, Scaled) else encoding
+    kept = kept.kept if isinstance(kept, Sparse) else kept
     codebooks: list[Codebook] = []
     if isinstance(kept, PerChannel) and len(kept.codebooks) == channels:
         codebooks = kept.codebooks
@@ -89,18 +91,19 @@ def _codes_and_steps(name: str, encoding: Encoding) -> tuple[Tensor, Tensor]:
     symmetric = [codebook for codebook in codebooks if isinstance(codebook, Symmetric)]
     if not symmetric or len(symmetric) < len(codebooks) or kept.bits > 8:
         raise NoIntegerFormError(f"'{name}' is not stored as multiples of a step in 8 bits at most")
-    steps = torch.tensor([codebook.step for codebook in symmetric], dtype=torch.float64)
+    steps = torch.tensor([codebook.step for codebook in symmetric], dtype=torch.float64) * factors.abs()
     divisors = torch.where(steps > 0, steps, 1.0).reshape(-1, *[1] * (len(encoding.shape) - 1))
     return (encoding.decode().to(torch.float64) / divisors).round(), steps
 
 
 def _integer_layer(codes: Tensor, steps: Tensor, bias: Tensor, reads: ActivationGrid) -> IntegerLayer:
-    """Round the bias to the accumulator's step. A channel whose weights are so small beside its bias that this does
-    not fit gets a coarser step, on which its weights are rounded again.
+    """Round the bias to the accumulator's step. A channel gets a coarser step, on which its weights are rounded again,
+    where these are so small beside its bias that it does not fit, or where the lowest code changed its sign: 128.
     """
     bias = bias.to(torch.float64)
     least = torch.maximum(bias.abs() / (_LARGEST_BIAS * reads.step), torch.tensor(torch.finfo(torch.float32).tiny))
-    coarser = torch.maximum(steps, least).to(torch.float32).to(torch.float64)
+    fitting = steps * (codes.flatten(1).amax(dim=1) / torch.iinfo(torch.int8).max).clamp(min=1)
+    coarser = torch.maximum(fitting, least).to(torch.float32).to(torch.float64)
     codes = (codes * (steps / coarser).reshape(-1, *[1] * (codes.dim() - 1))).round()
     whole = (bias / (coarser * reads.step)).round()
     return IntegerLayer(codes.to(torch.int8), coarser.to(torch.float32), whole.to(torch.int32), reads)

@@ -16,10 +16,10 @@ from edgepress.activations import input_bits
 from edgepress.checkpoints import Checkpoints
 from edgepress.costs.operations import bit_operations, layer_macs
 from edgepress.datasets import Prepared
-from edgepress.encodings import Dense
 from edgepress.evaluation import evaluate
-from edgepress.graph import fold_batch_norm
+from edgepress.folding import fold_batch_norm, fold_stored
 from edgepress.levels import FLOAT_BITS, Level
+from edgepress.methods import Method
 from edgepress.networks import compressible, inference_state, parameter_count
 from edgepress.packing import Compressed
 from edgepress.training import Training
@@ -57,8 +57,8 @@ class Bench:
     """Measures networks that share an architecture with ``trained``, on the same splits and device.
 
     ``retraining`` is how methods that train the network again do it, ``checkpoints`` where they keep how far they are.
-    The others get the network as it is shipped: with ``fold_bn``, its BatchNorms are part of the layers before them. So
-    is the float32 file that sizes are compared with.
+    What is measured is the network as it is shipped: with ``fold_bn``, its BatchNorms are part of the layers before
+    them. Methods that do not train get it so, too, and it is the float32 file that sizes are compared with.
     """
 
     def __init__(
@@ -89,9 +89,7 @@ class Bench:
             "bits": FLOAT_BITS,
             "draw": 0,
         }
-        state = inference_state(self.shipped)
-        stored = Compressed({name: Dense(tensor) for name, tensor in state.items()})
-        return self._rows(identity, self.shipped, stored, self.fp32_bytes)
+        return self._rows(identity, methods.in_full_precision(self.shipped), self.fp32_bytes)
 
     def sweep(
         self, method: str, levels: Sequence[str], draws: int, steps: Sequence[str] | None = None
@@ -107,12 +105,11 @@ class Bench:
         draws = draws if any(entry.stochastic for entry in entries) else 1
         chain = [methods.create(entry.name, self.retraining, self.checkpoints) for entry in entries]
         as_trained = any(entry.retrains and not entry.folded for entry in entries)
-        network = self.trained.network if as_trained else self.shipped
         visible = self.trained.data.only("train", "val")
         for name in levels:
             level = Level.parse(name)
             identity = identify(method, family, level)
-            reason = next(filter(None, (step.skip(network, visible, level) for step in chain)), None)
+            reason = next(filter(None, (step.skip(self.shipped, visible, level) for step in chain)), None)
             if reason is not None:
                 yield self._without_network(identity, "skipped", reason)
                 continue
@@ -123,13 +120,24 @@ class Bench:
                     generator = generator_for(
                         self.trained.data.name, self.trained.network_name, self.trained.seed, method, name, draw
                     )
-                    files.append(methods.compress(chain, network, visible, level, generator).to_bytes())
-                    stored = Compressed.from_bytes(files[-1])
-                    rows += self._rows(identity | {"draw": draw}, network, stored, len(files[-1]))
+                    files.append(self._compressed(chain, as_trained, visible, level, generator).to_bytes())
+                    rows += self._rows(identity | {"draw": draw}, Compressed.from_bytes(files[-1]), len(files[-1]))
             except ArithmeticError as error:
                 yield self._without_network(identity, "failed", str(error))
                 continue
             yield Result(name, files[0], rows)
+
+    def _compressed(
+        self, chain: Sequence[Method], as_trained: bool, data: Prepared, level: Level, generator: torch.Generator
+    ) -> Compressed:
+        """The shipped network, compressed; ``as_trained``, the first method trains it again with its BatchNorms."""
+        if not as_trained:
+            return methods.compress(chain, self.shipped, data, level, generator)
+        again, *rest = chain
+        stored = again.compress(self.trained.network, data, level, generator)
+        if self.shipped is not self.trained.network:
+            stored = fold_stored(stored, self.trained.network)
+        return methods.compress(rest, self.shipped, data, level, generator, stored)
 
     def _without_network(self, identity: Mapping[str, Any], status: str, reason: str) -> Result:
         """A level that gave no network, and why: rows that say so, and a packed file that does."""
@@ -141,14 +149,12 @@ class Bench:
         """The rows of a level that gave no network, which say why."""
         return [self._row(identity, split, status=status, reason=reason) for split in self.splits]
 
-    def _rows(
-        self, identity: Mapping[str, Any], architecture: nn.Module, stored: Compressed, size: int
-    ) -> list[dict[str, Any]]:
-        narrow = with_state(architecture, stored.state_dict())
+    def _rows(self, identity: Mapping[str, Any], stored: Compressed, size: int) -> list[dict[str, Any]]:
+        narrow = with_state(self.shipped, stored.state_dict())
         bits = {name: stored.tensors[name].bits for name in compressible(narrow)}
         read = input_bits(narrow, stored.activations, self.trained.data.input_shape)
         costs = self.costs(size, narrow, bits, read) | {"sparsity": self.sparsity(narrow)}
-        return self.rows(identity, stored.rebuild(architecture), costs)
+        return self.rows(identity, stored.rebuild(self.shipped), costs)
 
     def costs(
         self, size: int, layers: nn.Module, weight_bits: Mapping[str, float], act_bits: Mapping[str, int]

@@ -12,10 +12,9 @@ from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 from torch.nn import functional as F
 
-from edgepress.graph import LAYERS, Convolution, Layer, called, trace
+from edgepress.graph import LAYERS, NORMS, Convolution, Layer, called, trace
 from edgepress.networks import inference_state, load_inference_state
 
-_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 _Wide = Layer | nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
 _CHANNELWISE = (
     *(nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.ReLU, nn.ReLU6, nn.LeakyReLU),
@@ -106,7 +105,7 @@ def with_state(network: nn.Module, state: Mapping[str, Tensor]) -> nn.Module:
 
 def _note_width(layer: _Wide, key: str, shape: torch.Size) -> None:
     """Set what a layer says of its width after its tensor ``key``."""
-    if isinstance(layer, _NORMS):
+    if isinstance(layer, NORMS):
         layer.num_features = shape[0]
     elif key != "weight":
         return
@@ -153,7 +152,7 @@ class _Coupling:
         operation = (node.target if module is None else type(module)) if node.op.startswith("call") else None
         if isinstance(module, LAYERS):
             self.values[node] = self._layer(str(node.target), module, inputs[0], _shape(node.args[0]))
-        elif isinstance(module, _NORMS) and self._is_whole(inputs[0], _shape(node)):
+        elif isinstance(module, NORMS) and self._is_whole(inputs[0], _shape(node)):
             names = (name for name, tensor in module.state_dict().items() if tensor.dim() == 1)
             sides = [Side(f"{node.target}.{name}", 0, inputs[0].repeat) for name in names]
             group = self.find(inputs[0].group)

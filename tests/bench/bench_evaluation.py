@@ -16,7 +16,7 @@ from edgepress import networks
 from edgepress.costs.operations import layer_macs
 from edgepress.datasets import Prepared
 from edgepress.evaluation import predict
-from edgepress.graph import fold_batch_norm
+from edgepress.folding import fold_batch_norm
 from edgepress.runs import KEEP_MEMORY
 
 NETWORKS, IMAGES, REPEATS = ("ds_cnn", "resnet8", "cnn"), 1000, 5

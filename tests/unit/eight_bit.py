@@ -8,7 +8,7 @@ from torch import nn
 from edgepress import networks
 from edgepress.costs import latency
 from edgepress.datasets import SPLITS, Prepared
-from edgepress.graph import fold_batch_norm
+from edgepress.folding import fold_batch_norm
 from edgepress.levels import Level
 from edgepress.sweep import Trained
 

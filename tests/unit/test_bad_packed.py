@@ -225,6 +225,9 @@ FORGED = {
         "no form 'f8'",
     ),
     "levels without form": ([["a", [1, 2], ["channels", "symmetric", 2, 1, 1, 0]]], bytes(5), "not enough values"),
+    "too few factors": ([["a", [2, 1], ["scaled", ["f32"]]]], bytes(7), "'a': 8 bytes expected at byte 0, 7 found"),
+    "factors of no channel": ([["a", [], ["scaled", ["f32"]]]], bytes(8), "'a': (1,) factors for the channels of"),
+    "factors of nothing": ([["a", [1], ["scaled"]]], bytes(8), "'a': not enough values"),
     "8-bit steps without unit": (
         [["a", [2, 2], ["channels", "symmetric", 2, 2, 1, "e4m3", 0]]],
         bytes(3),

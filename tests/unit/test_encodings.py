@@ -98,6 +98,23 @@ def test_sparse_tensors_of_any_shape_survive(shape, seed, density):
     assert_same_bits(encoding.decode(), torch.where(mask, tensor, torch.zeros(())))
 
 
+@given(shapes.filter(bool), st.integers(0, 9), st.booleans())
+def test_scaled_tensors_of_any_shape_survive(shape, seed, masked):
+    tensor, factors = values(shape, seed), values(shape[:1], seed + 1)
+    codebook = codebooks.uniform(torch.tensor([-2.0, 2.0]), 3)
+    coded = Quantized(codebook.encode(tensor), codebook)
+    coded = coded.masked(tensor > 0) if masked else coded
+    scaled = coded.scaled(factors)
+    assert_survives(scaled)
+    each = factors.reshape(-1, *[1] * (len(shape) - 1))
+    assert_same_bits(scaled.decode(), coded.decode() * each)
+    assert_same_bits(scaled.scaled(torch.full(shape[:1], 2.0)).decode(), scaled.decode() * 2)
+    both = tensor > -1
+    assert_same_bits(scaled.masked(both).decode(), torch.where(both, scaled.decode(), 0 * each))
+    with pytest.raises(ValueError, match="factors for the channels"):
+        coded.scaled(values((shape[0] + 1,)))
+
+
 @given(masks)
 def test_the_smaller_of_bitmap_and_gaps_is_stored(pattern):
     mask = torch.tensor(pattern, dtype=torch.bool)

@@ -5,7 +5,7 @@ from torch import nn
 from edgepress import methods, networks
 from edgepress.datasets import SPLITS, Prepared
 from edgepress.encodings import Dense
-from edgepress.graph import fold_batch_norm
+from edgepress.folding import fold_batch_norm
 from edgepress.levels import Level
 from edgepress.methods.equalization import equalized
 from edgepress.networks import inference_state

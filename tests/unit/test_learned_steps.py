@@ -9,7 +9,7 @@ from edgepress.activations import ActivationGrid
 from edgepress.datasets import SPLITS, Prepared
 from edgepress.encodings import PerChannel
 from edgepress.evaluation import evaluate
-from edgepress.graph import fold_batch_norm
+from edgepress.folding import fold_batch_norm
 from edgepress.integer import IntegerNetwork
 from edgepress.levels import Level
 from edgepress.methods.learned_steps import _LearnedActivation

@@ -11,7 +11,7 @@ from edgepress import config, networks, peers, registry
 from edgepress.config import ConfigError, RunConfig
 from edgepress.costs import latency
 from edgepress.evaluation import predict
-from edgepress.graph import fold_batch_norm
+from edgepress.folding import fold_batch_norm
 from edgepress.levels import Level
 from edgepress.sweep import Bench, Trained
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from edgepress import networks
-from edgepress.graph import fold_batch_norm
+from edgepress.folding import fold_batch_norm
 from edgepress.networks import inference_state
 from edgepress.widths import Side, channel_groups, narrowed, with_state
 

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from edgepress import methods, registry
 from edgepress.costs import export
 from edgepress.evaluation import predict, score
-from edgepress.graph import fold_batch_norm
+from edgepress.folding import fold_batch_norm
 from edgepress.integer import IntegerNetwork, NoIntegerFormError
 from edgepress.levels import FLOAT_BITS, Level
 from edgepress.packing import Compressed

@@ -1,4 +1,6 @@
-"""What an encoding is, what it is read from, and the two that need nothing else: float32, and what a mask keeps."""
+"""What an encoding is, what it is read from, and those that need nothing else: float32, what a mask keeps, and any
+other one with a factor for each channel.
+"""
 
 from __future__ import annotations
 
@@ -80,6 +82,10 @@ class Encoding(ABC):
         """This tensor with what ``mask`` does not keep removed."""
         return Sparse(mask, self.picked(mask))
 
+    def scaled(self, factors: Tensor) -> Encoding:
+        """This tensor, shape (channels, …), with each channel multiplied by its factor, shape (channels,)."""
+        return Scaled(self, factors)
+
     @abstractmethod
     def write(self, parts: list[bytes]) -> list[Any]:
         """Append the bytes to ``parts``, codes as the last one, and return the layout, which begins with ``tag``."""
@@ -111,6 +117,9 @@ class Dense(Encoding):
 
     def picked(self, mask: Tensor) -> Dense:
         return Dense(self.values[mask])
+
+    def scaled(self, factors: Tensor) -> Dense:
+        return Dense(self.values * along_channels(factors, self.values))
 
     def write(self, parts: list[bytes]) -> list[Any]:
         parts.append(self.values.contiguous().numpy().astype("<f4", copy=False).tobytes())
@@ -159,6 +168,12 @@ class Sparse(Encoding):
         both = mask & self.mask
         return Sparse(both, self.kept.picked(both[self.mask]))
 
+    def scaled(self, factors: Tensor) -> Encoding:
+        if not isinstance(self.kept, Dense):
+            return Scaled(self, factors)
+        each = along_channels(factors, self.mask).expand(self.shape)[self.mask]
+        return Sparse(self.mask, self.kept.scaled(each))
+
     def write(self, parts: list[bytes]) -> list[Any]:
         form, packed = masks.pack(self.mask.reshape(-1).numpy())
         parts.append(packed)
@@ -169,6 +184,58 @@ class Sparse(Encoding):
         _, form, kept = layout
         mask = masks.unpack(form, prod(shape), reader.take)
         return cls(torch.from_numpy(mask).reshape(shape), read(kept, (int(mask.sum()),), reader))
+
+
+class Scaled(Encoding):
+    """A tensor, shape (channels, …), in an encoding of its own, and a float32 factor for each channel."""
+
+    tag = "scaled"
+
+    def __init__(self, coded: Encoding, factors: Tensor) -> None:
+        if factors.shape != coded.shape[:1]:
+            raise ValueError(f"{tuple(factors.shape)} factors for the channels of a tensor {coded.shape}")
+        self.coded = coded
+        self.factors = factors.detach().to("cpu", torch.float32)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.coded.shape
+
+    @property
+    def mask(self) -> Tensor | None:
+        return self.coded.mask
+
+    @property
+    def bits(self) -> float:
+        return self.coded.bits
+
+    def decode(self) -> Tensor:
+        values = self.coded.decode()
+        return values * along_channels(self.factors, values)
+
+    def picked(self, mask: Tensor) -> Dense:
+        return Dense(self.decode()[mask])  # in one row, an entry has no channel any more
+
+    def masked(self, mask: Tensor) -> Scaled:
+        return Scaled(self.coded.masked(mask), self.factors)
+
+    def scaled(self, factors: Tensor) -> Scaled:
+        return Scaled(self.coded, self.factors * factors)
+
+    def write(self, parts: list[bytes]) -> list[Any]:
+        parts.append(self.factors.numpy().astype("<f4", copy=False).tobytes())
+        return [self.tag, self.coded.write(parts)]
+
+    @classmethod
+    def read(cls, layout: list[Any], shape: tuple[int, ...], reader: Reader) -> Scaled:
+        _, coded = layout
+        factors = torch.from_numpy(reader.array(prod(shape[:1]), "<f4"))
+        return cls(read(coded, shape, reader), factors)
+
+
+def along_channels(factors: Tensor, values: Tensor) -> Tensor:
+    """``factors``, shape (channels,), as they multiply ``values``, shape (channels, …)."""
+    return factors.reshape(-1, *[1] * (values.dim() - 1))
 
 
 def read(layout: Any, shape: Any, reader: Reader) -> Encoding:

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from edgepress import bitstream
-from edgepress.codebooks import KINDS, MAX_BITS, Codebook, code_type
-from edgepress.encodings.base import Encoding, Reader
+from edgepress.codebooks import KINDS, MAX_BITS, Codebook, Symmetric, code_type
+from edgepress.encodings.base import Encoding, Reader, Scaled
+from edgepress.encodings.codes import Quantized
 
 
 class PerChannel(Encoding):
@@ -62,6 +63,13 @@ class PerChannel(Encoding):
         flat = mask.reshape(-1)
         lengths = torch.stack([row.count_nonzero() for row in flat.split(self.lengths.tolist())])
         return PerChannel((int(lengths.sum()),), self.codebooks, lengths, self.codes[flat])
+
+    def scaled(self, factors: Tensor) -> Encoding:
+        """Steps take their factor on: what is stored then are whole numbers, and one number a channel as before."""
+        if len(self.codebooks) != len(factors) or not all(isinstance(each, Symmetric) for each in self.codebooks):
+            return super().scaled(factors)
+        steps = torch.cat([codebook.parameters for codebook in self.codebooks])
+        return Scaled(Quantized(self.codes.reshape(self.shape), Symmetric(self.bits, torch.ones(1))), steps * factors)
 
     def write(self, parts: list[bytes]) -> list[Any]:
         """Lengths of rows, parameters row by row, codes. The number of parameters is a list where it differs."""

@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from edgepress import bitstream
-from edgepress.encodings.base import Encoding, Reader, Sparse, read
+from edgepress.encodings.base import Encoding, Reader, Scaled, Sparse, read
 from edgepress.encodings.channels import MultiPoint, PerChannel
 from edgepress.encodings.codes import Dithered, Quantized
 
@@ -94,6 +94,8 @@ def _codes(encoding: Encoding) -> tuple[np.ndarray, int]:
         return _codes(encoding.kept)
     if isinstance(encoding, Dithered):
         return _codes(encoding.rounded)
+    if isinstance(encoding, Scaled):
+        return _codes(encoding.coded)
     if not isinstance(encoding, Quantized | PerChannel | MultiPoint):
         raise ValueError(f"{encoding.tag} has no codes")
     width = encoding.code_bits if isinstance(encoding, MultiPoint) else int(encoding.bits)

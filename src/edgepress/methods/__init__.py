@@ -54,16 +54,26 @@ class Method(ABC):
 
 
 def compress(
-    steps: Sequence[Method], network: nn.Module, data: Prepared, level: Level, generator: torch.Generator
+    steps: Sequence[Method],
+    network: nn.Module,
+    data: Prepared,
+    level: Level,
+    generator: torch.Generator,
+    stored: Compressed | None = None,
 ) -> Compressed:
-    """Compress ``network`` by a chain of methods, each applied to what the one before it stores."""
-    stored = Compressed({name: Dense(tensor) for name, tensor in inference_state(network).items()})
-    so_far = network
-    for place, step in enumerate(steps):
-        if place:
-            so_far = stored.rebuild(network)
-        stored = step.apply(stored, so_far, data, level, generator)
-    return stored
+    """Compress ``network`` by a chain of methods, each applied to what the one before it stores.
+
+    ``stored`` is what methods before them have made of it, if any have.
+    """
+    for step in steps:
+        so_far = network if stored is None else stored.rebuild(network)
+        stored = step.apply(stored or in_full_precision(network), so_far, data, level, generator)
+    return stored or in_full_precision(network)
+
+
+def in_full_precision(network: nn.Module) -> Compressed:
+    """Every tensor of ``network`` as it is."""
+    return Compressed({name: Dense(tensor) for name, tensor in inference_state(network).items()})
 
 
 def must_come_first(stored: Compressed, what: str) -> None:

@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from edgepress.codebooks import Grid, Symmetric, least_error_steps
+from edgepress.codebooks import Symmetric, least_error_steps
 from edgepress.datasets import Prepared
 from edgepress.encodings import PerChannel, Quantized
 from edgepress.levels import Level, asked
@@ -178,8 +178,7 @@ class LearnedGrid(_LearnedSteps):
         super().__init__(bits, start.clamp_min(torch.finfo(torch.float32).tiny))
 
     def encoded(self, weights: Tensor) -> Quantized:
-        step = float(self.log_step.detach().exp())
-        codebook = Grid.of(self.bits, self.lowest * step, step)
+        codebook = Symmetric(self.bits, self.log_step.detach().cpu().exp().reshape(1))
         return Quantized(nearest(codebook, weights), codebook)
 
 
@@ -199,7 +198,8 @@ class LearnedChannels(_LearnedSteps):
 class _QuantizationAware(Retraining):
     """Train the network on while the weights of its Linear and Conv layers are seen as they will be stored.
 
-    Biases and norms stay float32 and train along. ``training`` says how, ``checkpoints`` where it is kept.
+    Biases and norms stay float32 and train along; what is shipped has the norms in the steps (``folding``).
+    ``training`` says how, ``checkpoints`` where it is kept.
     """
 
     @abstractmethod

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pandas as pd
 
-from edgepress.encodings import Dense, Encoding, Huffman, PerChannel, Quantized, Sparse
+from edgepress.encodings import Dense, Encoding, Huffman, PerChannel, Quantized, Scaled, Sparse
 from edgepress.packing import Compressed
 
 _LEVEL = ["dataset", "network", "method", "level"]
@@ -57,8 +57,8 @@ def _layers(stored: Compressed) -> list[tuple[str, Encoding]]:
 
 def _kinds(encoding: Encoding) -> set[str]:
     """The kinds of the codebooks of a tensor; none where it has no codes of one."""
-    kept = encoding.kept if isinstance(encoding, Sparse) else encoding
-    kept = kept.coded if isinstance(kept, Huffman) else kept
-    if isinstance(kept, PerChannel):
-        return {codebook.kind for codebook in kept.codebooks}
-    return {kept.codebook.kind} if isinstance(kept, Quantized) else set()
+    while isinstance(encoding, Scaled | Sparse | Huffman):
+        encoding = encoding.kept if isinstance(encoding, Sparse) else encoding.coded
+    if isinstance(encoding, PerChannel):
+        return {codebook.kind for codebook in encoding.codebooks}
+    return {encoding.codebook.kind} if isinstance(encoding, Quantized) else set()
