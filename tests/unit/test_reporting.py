@@ -240,6 +240,17 @@ def test_of_many_methods_a_figure_of_sizes_names_those_on_a_front():
     assert {"a", "b", "c", "midrise"} < labels and "methods on no front" not in labels
 
 
+def test_many_methods_have_panels_by_their_kind():
+    kinds = {"nearest_uniform": "deterministic", "stochastic_uniform": "stochastic", "dithered_uniform": "stochastic"}
+    kinds |= {"nearest_uniform_channel": "per channel", "stochastic_uniform_channel": "per channel", "gptq": "others"}
+    several = rows({name: (0, 1, 2) for name in kinds}, splits=("val", "test"))
+    many = rows({name: (0, 1, 2) for name in [*kinds, *"abcdefghijkl"]}, splits=("val", "test"))
+    both = rows({name: (0, 1, 2) for name in [*kinds, *"abcdefghijkl"]})
+    titles = [[axes.get_title() for axes in figures.precision(frame, "toy").axes] for frame in (several, many, both)]
+    two = [f"{split}, {kind}" for kind in ("deterministic", "stochastic") for split in ("train", "test")]
+    assert titles == [two[1::2], [f"test, {kind}" for kind in dict.fromkeys(kinds.values())], two]
+
+
 def test_training_again_has_no_place_among_methods_after_training(run):
     labels = {text.get_text() for text in figures.precision(run, "toy").legends[0].get_texts()}
     assert "nearest uniform" in labels and not any(label.startswith(("qat", "lsq")) for label in labels)

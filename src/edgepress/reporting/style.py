@@ -70,6 +70,7 @@ CHAIN_MARKER, PEER_MARKER = "P", "X"
 _CHANNEL, CHANNEL_MARKER = "_channel", "d"  # what the name of a method with a step a channel ends in
 _LINES = {"stochastic": (0, (3, 1.5)), "dithered": (0, (1, 1)), "multipoint_fixed": (0, (3, 1.5)),
           "magnitude_global": (0, (3, 1.5))}  # fmt: skip
+MANY = 16  # methods: where there are more, their looks cannot be told apart
 _MARGIN = 0.05  # inches above and below what is drawn
 _RETRAINED = "qat_"  # what the name of a method begins with that trains on with the rounding of another
 

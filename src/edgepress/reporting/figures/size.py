@@ -19,7 +19,6 @@ from edgepress.reporting.figures import panels
 from edgepress.reporting.results import Quality, over_seeds, quality_of, retrained
 from edgepress.reporting.selection import pareto_front
 
-_MANY = 16  # methods: where there are more, their looks cannot be told apart
 _OTHERS: style.Look = {"color": "#C4C4C4", "marker": "o"}
 _FAR_POINTS, _FAR_RATIO = 10, 3  # of accuracy below full precision, times its error
 _MOST_TICKS = 6
@@ -52,7 +51,7 @@ def pareto(metrics: pd.DataFrame, dataset: str) -> Figure:
 def standing_out(means: pd.DataFrame, quality: Quality, costs: Sequence[Cost]) -> set[str]:
     """The methods that a figure names: all of them, or where they are many those on a front of a network and cost."""
     names = set(means.method)
-    if len(names) <= _MANY:
+    if len(names) <= style.MANY:
         return names
     names = {"fp32"}
     for _, of_network in means.groupby("network"):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from textwrap import fill
 
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MultipleLocator, PercentFormatter
+from matplotlib.ticker import FixedLocator, MultipleLocator, PercentFormatter
 
 from edgepress.reporting import style
 from edgepress.reporting.figures import panels
@@ -17,6 +18,9 @@ from edgepress.reporting.figures.panels import Column
 from edgepress.reporting.results import CROSS_ENTROPY, Quality, over_seeds, quality_of, retrained, weights_alone
 
 _CHANGE_COLUMNS = 4
+_KINDS = ("deterministic", "stochastic", "per channel", "others")  # of methods, in the order of their panels
+_FEW_SHARES = 5  # each has a tick of its own
+_TITLE = 19  # letters in a line over a small panel
 _SPLITS = ("train", "test")
 _NETWORK_LINES = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (4, 1, 1, 1)), (0, (6, 1, 1, 1, 1, 1)))
 
@@ -24,13 +28,16 @@ _NETWORK_LINES = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (4, 1, 1, 1)), (0, (6, 1,
 def precision(metrics: pd.DataFrame, dataset: str) -> Figure:
     """Quality on train and test against bits a weight, bands the 95 % interval: a row a network, a line a method.
 
-    Methods that round at random have panels of their own beside the others', on the same scale.
+    Methods that round at random have panels of their own beside the others', on the same scale; of many methods, so
+    have those with a codebook a channel, and those that are no rounding of one tensor.
     """
     rows = of_sweep(metrics, dataset, "bits")
     methods = list(dict.fromkeys(rows.method[rows.method != "fp32"]))
-    random = [name for name in methods if style.rounding(name) in ("stochastic", "dithered")]
-    groups = {"deterministic": [name for name in methods if name not in random], "stochastic": random}
-    groups = {title: names for title, names in groups.items() if names} or {"": []}
+    kind = _kind if len(methods) > style.MANY and len(list(_splits(rows))) == 1 else _is_random
+    groups: dict[str, list[str]] = {}
+    for name in sorted(methods, key=lambda name: _KINDS.index(kind(name))):
+        groups.setdefault(kind(name), []).append(name)
+    groups = groups or {"": []}
     columns = [
         Column(
             f"{split}, {title}" if len(groups) > 1 else split,
@@ -50,6 +57,16 @@ def precision(metrics: pd.DataFrame, dataset: str) -> Figure:
     return figure
 
 
+def _is_random(method: str) -> str:
+    return "stochastic" if style.rounding(method) in ("stochastic", "dithered") else "deterministic"
+
+
+def _kind(method: str) -> str:
+    if style.per_channel(method):
+        return "per channel"
+    return _is_random(method) if style.rounding(method) in (*style.ROUNDINGS, "midrise") else "others"
+
+
 def pruning(metrics: pd.DataFrame, dataset: str) -> Figure:
     """Quality, and for classes the cross-entropy, on train and test against the share of weights removed: a row a
     network, a line a method, bands the 95 % interval.
@@ -62,10 +79,11 @@ def pruning(metrics: pd.DataFrame, dataset: str) -> Figure:
         for measure in measures
         for split, column in _splits(rows, measure)
     ]
+    shares = sorted({share for column in columns for share in column.means.sparsity_target.dropna()})
     figure, grid = panels.page(dataset, columns)
     for axes, column, means in grid:
-        axes.xaxis.set_major_locator(MultipleLocator(0.25))
-        axes.xaxis.set_major_formatter(PercentFormatter(1.0, symbol=""))
+        axes.xaxis.set_major_locator(FixedLocator(shares) if len(shares) <= _FEW_SHARES else MultipleLocator(0.25))
+        axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=""))
         axes.tick_params(axis="x", labelsize="small")
         axes.set_xlabel("weights removed (%)")
         panels.full_precision(axes, column.quality, means)
@@ -98,11 +116,12 @@ def change(metrics: pd.DataFrame, dataset: str) -> Figure:
                 axes.plot(places.iloc[order], line.change.iloc[order], color="#999999", lw=0.9, ls=looks[network])
             else:
                 panels.line(axes, places, line, "change", **style.look(method) | {"linestyle": looks[network]})
-        axes.set_title(style.label(method))
+        axes.set_title(fill(style.label(method), _TITLE))
         axes.tick_params(axis="x", labelbottom=True, labelsize="small")
-        axes.set_xlabel("bits saved of 32")
     grid[0].set_xticks(range(len(levels)), [f"{32 - bits:g}" for bits in levels])
     panels.fill_with_means(grid[0], quality, means.change)
+    for axes in grid[max(0, len(methods) - _CHANGE_COLUMNS) :]:
+        axes.set_xlabel("bits saved of 32")
     figure.supylabel(f"{style.label(dataset)}: {quality.change_label}")
     entries = [Line2D([], [], color=panels.GREY, ls=look, label=style.label(name)) for name, look in looks.items()]
     entries += [Line2D([], [], color="#999999", lw=0.9, label="the same on train")] if "train" in measured else []
@@ -146,7 +165,7 @@ def _small_panels(count: int) -> tuple[Figure, list[Axes]]:
     """Panels that share both axes, some in a row; those left over in the last row do not show."""
     columns = max(1, min(_CHANGE_COLUMNS, count))
     rows = max(1, -(-count // columns))
-    size = style.inches(style.PAGE * max(columns, 2) / _CHANGE_COLUMNS, 1.5 * rows + 0.4)
+    size = style.inches(style.PAGE * max(columns, 2) / _CHANGE_COLUMNS, 1.3 * rows + 0.5)
     figure, grid = plt.subplots(
         rows, columns, figsize=size, sharex=True, sharey=True, squeeze=False, layout="constrained"
     )
