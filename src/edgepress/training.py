@@ -18,7 +18,9 @@ from edgepress import networks
 from edgepress.checkpoints import Checkpoints, TrainingState
 from edgepress.datasets import Prepared
 from edgepress.evaluation import evaluate, quality
+from edgepress.graph import NORMS
 
+_SETTLING_ROWS = 2048
 HISTORY = ("epoch", "lr", "train_loss", "val_loss", "val_quality")  # what is known of an epoch
 
 
@@ -107,11 +109,37 @@ def retrain(
 ) -> list[dict[str, Any]]:
     """Train a trained ``network`` on, in place; its weights may stand behind parametrizations.
 
-    Where no epoch is better on val than the start, the start is what is kept. ``generators`` are those that the
-    network itself draws from. Otherwise like ``train``.
+    Where no epoch is better on val than the start, the start is what is kept. BatchNorms get their statistics anew
+    before each evaluation (``settle_norms``). ``generators`` are those that the network itself draws from. Otherwise
+    like ``train``.
     """
+    settle_norms(network, data.inputs["train"], settings.batch_size)
     best_loss = evaluate(network, data, "val")["loss"]
-    return _descend(network, data, settings, seed, on_epoch, best_loss, checkpoints, generators)
+    return _descend(network, data, settings, seed, on_epoch, best_loss, checkpoints, generators, settle=True)
+
+
+def settle_norms(network: nn.Module, inputs: Tensor, batch_size: int) -> None:
+    """Give BatchNorms the statistics of ``network`` as it is evaluated, on inputs spread evenly over ``inputs``.
+
+    Those gathered in training are of weights that have changed since or, behind a parametrization, of others than are
+    stored. (Nagel et al. 2022, arXiv 2203.11086.)
+    """
+    network.eval()
+    norms = [module for module in network.modules() if isinstance(module, NORMS) and not _is_frozen(module)]
+    if not norms:
+        return
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the mean of all batches
+        norm.train()
+    settled_on = inputs[:: max(1, len(inputs) // _SETTLING_ROWS)][:_SETTLING_ROWS]
+    with torch.no_grad():
+        for rows in _batches(torch.arange(len(settled_on), device=inputs.device), batch_size):
+            network(settled_on[rows])
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    network.eval()
 
 
 def _descend(
@@ -123,6 +151,7 @@ def _descend(
     best_loss: float,
     checkpoints: Checkpoints | None,
     generators: Sequence[torch.Generator] = (),
+    settle: bool = False,
 ) -> list[dict[str, Any]]:
     """Take the steps, and leave the network as it was when its loss on val was lowest, and below ``best_loss``."""
     checkpoint = None
@@ -144,6 +173,8 @@ def _descend(
     while not _ended(state, settings):
         lr = schedule.get_last_lr()[0]
         train_loss = _epoch(state, data, settings, scale, order)
+        if settle:
+            settle_norms(network, data.inputs["train"], settings.batch_size)
         val = evaluate(network, data, "val")
         epoch, val_loss = len(state.history) + 1, val["loss"]
         known = (epoch, lr, train_loss, val_loss, quality(val))
@@ -208,9 +239,14 @@ def _to_training_mode(network: nn.Module) -> None:
     """Dropout drops, and BatchNorm learns its statistics, but where its parameters are frozen."""
     network.train()
     for module in network.modules():
-        own = list(module.parameters(recurse=False))
-        if own and not any(parameter.requires_grad for parameter in own):
+        if _is_frozen(module):
             module.eval()
+
+
+def _is_frozen(module: nn.Module) -> bool:
+    """Whether a module has parameters of its own, and all of them stay as they are."""
+    own = list(module.parameters(recurse=False))
+    return bool(own) and not any(parameter.requires_grad for parameter in own)
 
 
 def _schedule(optimizer: torch.optim.Optimizer, settings: Training, rows: int) -> torch.optim.lr_scheduler.LRScheduler:

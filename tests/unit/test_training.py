@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parametrize
 
 from edgepress import training
 from edgepress.datasets import Prepared
@@ -71,6 +72,28 @@ def test_training_on_keeps_the_start_where_nothing_is_better(classes):
     history = retrain(trained, never_better(classes), Training(lr=0.05, batch_size=8, max_epochs=5, patience=2), 0)
     assert len(history) == 2
     assert all(torch.equal(before[name], tensor) for name, tensor in trained.state_dict().items())
+
+
+class Doubled(nn.Module):
+    """Weights seen as they are in training, and doubled when the network is evaluated."""
+
+    def forward(self, weights):
+        return weights if self.training else 2 * weights
+
+
+def test_norms_have_the_statistics_of_the_weights_that_are_evaluated(classes):
+    torch.manual_seed(3)
+    trained = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3))
+    frozen = nn.BatchNorm1d(3).requires_grad_(False)
+    trained.append(frozen)
+    parametrize.register_parametrization(trained[0], "weight", Doubled())
+    retrain(trained, classes, QUICK, 0)
+    batches = trained.eval()[0](classes.inputs["train"]).detach().split(QUICK.batch_size)
+    norm = trained[1]
+    for found, statistic in ((norm.running_mean, torch.mean), (norm.running_var, torch.var)):
+        torch.testing.assert_close(found, torch.stack([statistic(batch, dim=0) for batch in batches]).mean(dim=0))
+    assert norm.momentum == 0.1 and not norm.training
+    assert frozen.running_mean.tolist() == [0, 0, 0] and frozen.running_var.tolist() == [1, 1, 1]
 
 
 def test_the_best_epoch_on_val_is_kept(classes, amounts):
