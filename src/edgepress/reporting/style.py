@@ -60,7 +60,13 @@ _COLOURS = {
     "magnitude": "#E69F00",
     "magnitude_global": "#8C510A",
     "random": "#999999",
+    "brevitas": "#E69F00",
+    "onnxruntime": "#0072B2",
+    "openvino": "#009E73",
+    "torch_pruning": "#8C510A",
+    "torchao": "#785EF0",
 }
+_GOLDEN = 0.618034  # of the circle of hues between one colour and the next: no two near each other are alike
 ROUNDINGS = ("nearest", "stochastic", "dithered")
 _MARKERS = {"nearest": "o", "stochastic": "^", "dithered": "v", "midrise": "s", "multipoint": "p",
             "multipoint_fixed": "h", "lsq": "s", "magnitude": "D", "magnitude_global": "D", "random": "D", "obs": "D",
@@ -148,19 +154,20 @@ def hue(method: str) -> str:
 
 def colour(method: str) -> str:
     """The colour of a method: that of its codebook, and for a chain named after a method, of that one. Others take
-    further colours in the registry's order.
+    colours around the circle of hues, in the registry's order.
     """
     if hue(method) in _COLOURS:
         return _COLOURS[hue(method)]
     others = [*sorted(registry.methods()), *sorted(registry.peers())]
     place = others.index(unchained(method)) if unchained(method) in others else len(others)
-    return mpl.colors.to_hex(sns.husl_palette(len(others) + 1, s=0.7, l=0.45)[place])
+    return mpl.colors.to_hex(sns.husl_palette(1, h=place * _GOLDEN % 1, s=0.7, l=0.45)[0])
 
 
 def look(method: str) -> Look:
     """Colour, marker and line of a method: the codebook decides the first, the rounding the others."""
     way = rounding(method)
-    mark = CHANNEL_MARKER if per_channel(method) else _MARKERS.get(way, "8")
+    mark = PEER_MARKER if method in registry.peers() else _MARKERS.get(way, "8")
+    mark = CHANNEL_MARKER if per_channel(method) else mark
     return {"color": colour(method), "marker": mark, "linestyle": _LINES.get(way, "-")}
 
 
