@@ -153,6 +153,27 @@ def test_a_new_method_runs_its_own_job_alone(tiny_copy, tmp_path):
     assert planned == {"compress_multipoint"}
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "again"),
+    [
+        ("bits: [8, 2]", "bits: [8, 4, 2]", {"compress_nearest", "compress_stochastic", "compress_qat_w4"}),
+        ("bits: [8, 2]", "bits: [4]", {"compress_nearest", "compress_stochastic", "compress_qat_w4"}),
+        ("sparsity: [0.0, 0.9]", "sparsity: [0.0, 0.9, 0.5]", {"compress_pruning"}),
+    ],
+    ids=["another", "instead", "a share"],
+)
+def test_levels_that_are_asked_for_later_are_made(tiny_copy, tmp_path, before, after, again):
+    config = tmp_path / "more.yaml"
+    text = (REPOSITORY / "config/tiny.yaml").read_text()
+    config.write_text(text.replace(before, after))
+    plan = snakemake(tiny_copy, "--dry-run", config=config)
+    assert plan.returncode == 0, plan.stderr
+    planned = {
+        line.split()[0] for line in plan.stdout.splitlines() if line.startswith(("compress", "train", "collect"))
+    }
+    assert planned == {*again, "collect_metrics", "collect_timings"}
+
+
 def test_a_level_can_be_asked_for_by_name(tmp_path):
     plan = snakemake(tmp_path, "--dry-run", f"{RUN}/mv_synthetic/dnn_complex/seed1/nearest_uniform/w2.safetensors")
     assert plan.returncode == 0, plan.stderr
