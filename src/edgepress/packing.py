@@ -177,11 +177,14 @@ def _open_container(data: bytes, source: str) -> tuple[Any, bytes]:
         length = int.from_bytes(data[:8], "little")
         header = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["edgepress"])
     except (KeyError, TypeError):
-        raise PackedFileError(f"{source} is not a packed network: it has no header of edgepress; {_AGAIN}") from None
+        header = None
     except (safetensors.SafetensorError, ValueError, RecursionError) as error:
         raise PackedFileError(f"{source} is not a packed network, or is damaged: {_brief(error)}; {_AGAIN}") from error
     names = [name for name, _ in tensors]
-    if not isinstance(header, dict) or header.get("format") != FORMAT or names != ["payload"]:
+    if names != ["payload"]:
+        raise PackedFileError(f"{source} is not a packed network: it holds plain tensors, which `edgepress compress` "
+                              f"packs; compress it, or name a packed file")  # fmt: skip
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise PackedFileError(f"{source} is not a packed network of format {FORMAT}; {_AGAIN}")
     layout, payload = header.get("layout"), bytes(tensors[0][1]["data"])
     if _crc32(layout, payload) != header.get("crc32"):

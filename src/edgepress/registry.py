@@ -73,12 +73,14 @@ class MethodEntry(Entry):
 
     One that ``retrains`` trains the network again, with labels: a job a level, and no fair comparison with methods
     that do not. It gets the network as it was trained or, ``folded``, as it is shipped. It must be the ``first`` step
-    of a chain, and so must others that change the weights they keep.
+    of a chain, and so must others that change the weights they keep. One without training may look at ``examples`` of
+    the training data, never at their labels.
     """
 
     family: str = field(kw_only=True)
     sweep: Literal["", "bits", "act_bits", "sparsity", "bits+act_bits", "bits+sparsity"] = field(kw_only=True)
     stochastic: bool = field(default=False, kw_only=True)
+    examples: bool = field(default=False, kw_only=True)
     retrains: bool = field(default=False, kw_only=True)
     folded: bool = field(default=False, kw_only=True)
     first: bool = field(default=False, kw_only=True)

@@ -20,6 +20,8 @@ from torch import Tensor
 from edgepress.files import FileError
 
 _ENTRY = "edgepress"
+_AGAIN = "remove it, and run the same command again, which makes it"
+_PAYLOAD = "payload"  # the one tensor of a packed file
 
 
 def to_bytes(tensors: Mapping[str, Tensor], about: Mapping[str, Any] | None = None) -> bytes:
@@ -35,35 +37,35 @@ def load(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
     Raises FileError where the file is not there, is none of this kind, or is damaged.
     """
-    tensors, metadata = _read(path, "remove it, and run the same command again, which makes it")
+    tensors, metadata = _read(path, _AGAIN, absent=f"`snakemake --cores 1 {path}` makes it, if it is a file of a run")
     try:
         about = dict(json.loads(metadata[_ENTRY]))
         expected = about.pop("crc32")
     except (KeyError, ValueError, TypeError, RecursionError):
-        raise FileError(f"{path} has no checksum, so it is damaged, or not of edgepress; "
-                        f"remove it, and run the same command again, which makes it") from None  # fmt: skip
+        raise FileError(f"{path} has no checksum, so it is damaged, or not of edgepress; {_AGAIN}") from None
     if expected != _crc32(tensors, about):
-        raise FileError(f"{path} is damaged: its checksum does not fit; "
-                        f"remove it, and run the same command again, which makes it")  # fmt: skip
+        raise FileError(f"{path} is damaged: its checksum does not fit; {_AGAIN}")
     return tensors, about
 
 
 def load_foreign(path: str | Path) -> dict[str, Tensor]:
     """Read the tensors of a safetensors file of any origin; one of edgepress's is checked like in ``load``.
 
-    Raises FileError where the file is not there, is no safetensors, or is damaged.
+    Raises FileError where the file is not there, is no safetensors, is packed, or is damaged.
     """
     tensors, metadata = _read(path, "save its tensors with safetensors.torch.save_file, or name another file")
+    if _ENTRY in metadata and list(tensors) == [_PAYLOAD]:
+        raise FileError(f"{path} is packed, and plain tensors are needed here; `edgepress unpack {path}` makes them")
     return load(path)[0] if _ENTRY in metadata else tensors
 
 
-def _read(path: str | Path, cure: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+def _read(path: str | Path, cure: str, absent: str = "name another file") -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             names = file.keys()  # of something that is no dict
             return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
     except FileNotFoundError:
-        raise FileError(f"{path} is not there; {cure}") from None
+        raise FileError(f"{path} is not there; {absent}") from None
     except (safetensors.SafetensorError, OSError, ValueError, TypeError, AttributeError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise FileError(f"{path} cannot be read as safetensors: {reason}; {cure}") from None

@@ -128,6 +128,28 @@ def test_the_network_that_it_stands_for_maps_the_same_inputs_to_as_many_outputs(
         assert case.compress(level).rebuild(case.network).eval()(case.data.inputs["val"]).shape == (24, 3)
 
 
+class Watched(dict):
+    """Splits, and whether one was looked at."""
+
+    seen = False
+
+    def __getitem__(self, split):
+        self.seen = True
+        return super().__getitem__(split)
+
+    def values(self):
+        self.seen = True
+        return super().values()
+
+
+def test_looks_at_examples_where_it_says_so_and_never_at_labels(case):
+    data = case.data
+    for level in [] if case.entry.retrains else case.levels[:1]:
+        watched = Prepared(data.name, data.task, data.outputs, Watched(data.inputs), Watched(data.targets))
+        case.method.compress(case.network, watched, level, generator_for(case.name, level, 0))
+        assert watched.inputs.seen == case.entry.examples and not watched.targets.seen
+
+
 def test_leaves_the_network_as_it_was(case):
     before = networks.inference_state(build(case.network_name))
     for level in case.levels:

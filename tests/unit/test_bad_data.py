@@ -256,7 +256,7 @@ def prepared(about=(), **changes) -> bytes:
 AGAIN = "remove it, and run"
 # what is wrong: (the file, what the sentence says…)
 PREPARED = {
-    "not there": (None, "is not there", AGAIN),
+    "not there": (None, "is not there; `snakemake --cores 1 ", "makes it"),
     "empty": (b"", "cannot be read as safetensors", AGAIN),
     "cut short": (prepared()[:-1], "cannot be read as safetensors", AGAIN),
     "a byte too many": (prepared() + b"x", "cannot be read as safetensors", AGAIN),

@@ -8,10 +8,11 @@ import zlib
 import numpy as np
 import pytest
 import safetensors.numpy
+import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from edgepress import packing
+from edgepress import packing, tensor_files
 from edgepress.packing import Compressed, PackedFileError
 
 from .test_packing import NAME, PACKED
@@ -97,11 +98,12 @@ DAMAGED = {
         CURE,
     ),
     "a header of terabytes": (b"\0" * 6 + b"\1\0" + PACKED[8:], "or is damaged", "header too large", CURE),
-    "another safetensors file": (safetensors.numpy.save({"weight": np.zeros(3)}), "has no header of edgepress", CURE),
-    "no metadata": (safetensors.numpy.save({"payload": np.zeros(3, np.uint8)}), "has no header of edgepress", CURE),
+    "another safetensors file": (safetensors.numpy.save({"weight": np.zeros(3)}), "holds plain tensors", "compress it"),
+    "a trained network": (tensor_files.to_bytes({"weight": torch.zeros(3)}), "holds plain tensors", "compress it"),
+    "no metadata": (safetensors.numpy.save({"payload": np.zeros(3, np.uint8)}), "of format 2", CURE),
     "metadata null": (
         header('{"__metadata__":null,"payload":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}}'),
-        "has no header of edgepress",
+        "of format 2",
         CURE,
     ),
     "a payload of terabytes": (
@@ -111,8 +113,8 @@ DAMAGED = {
     ),
     "a second tensor": (
         safetensors.numpy.save({"payload": np.zeros(3, np.uint8), "b": np.zeros(3)}, {"edgepress": '{"format":2}'}),
-        "is not a packed network of format 2",
-        CURE,
+        "holds plain tensors",
+        "compress it",
     ),
     "an earlier format": (container([], format=packing.FORMAT - 1), "not a packed network of format 2"),
     "no checksum": (raw(bytes(4), '{"format":2,"layout":[["a",[1],["f32"]]]}'), "its checksum does not fit", CURE),

@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from edgepress import cli, networks, registry
 from edgepress.datasets import SPLITS, Prepared
+from edgepress.encodings import Dense
 from edgepress.networks._bare import stand_in
 from edgepress.packing import Compressed
 
@@ -128,7 +129,8 @@ def test_the_seed_decides_chance(capsys, folder, model):
 def test_a_method_that_looks_at_examples_gets_them_from_a_file(capsys, folder, model):
     words = ["compress", "model.safetensors", "--method", "multipoint", "--bits", "3", "--output", "out.st"]
     code, _, said = run(capsys, *words)
-    assert code == 2 and "looks at examples; name them by --data" in said and not (folder / "out.st").exists()
+    assert code == 2 and "multipoint looks at examples: name the network by --network" in said
+    assert not (folder / "out.st").exists()
     inputs = {split: torch.randn(6, 3) for split in SPLITS}
     data = Prepared("people", "classification", 2, inputs, {split: torch.arange(6) % 2 for split in SPLITS})
     data.save("people.safetensors")
@@ -199,7 +201,7 @@ WRONG = [
     ([*COMPRESS, "--method", "midrise", "--bits", "17"], "--bits is 17 but must be 1 to 16"),
     ([*COMPRESS, "--method", "random", "--sparsity", "1"], "--sparsity is 1 but must be 0 to below 1"),
     ([*COMPRESS, "--method", "lsq", "--bits", "4"], "'lsq' trains the network again"),
-    ([*COMPRESS, "--method", "multipoint", "--bits", "1"], "w1 does not apply to this network"),
+    ([*COMPRESS, "--method", "multipoint_fixed", "--bits", "1"], "w1 does not apply to this network"),
     ([*COMPRESS, "--method", "midrise", "--bits", "4", "--output", "nets.py"], "nets.py is there already"),
     ([*COMPRESS, "--method", "midrise", "--bits", "4", "--network", "nets"], "there is no network 'nets'"),
     ([*COMPRESS, "--method", "midrise", "--bits", "4", "--network", "cnn"], "'cnn' fits itself to data"),
@@ -217,6 +219,7 @@ WRONG = [
     (["compress", "clash.st", "--method", "midrise", "--bits", "4"], "no tensor 'a.weight': 'a' cannot be the name"),
     (["inspect", "model.safetensors"], "is not a packed network"),
     (["inspect", "none.st"], "none.st cannot be read"),
+    (["compress", "packed.st", "--method", "midrise", "--bits", "4"], "packed.st is packed, and plain tensors are"),
     (["unpack", "nets.py"], "is not a packed network"),
     (["compare", "here", "there"], "name a folder results/<run>"),
     (["compare", "nets.py", "people.csv"], ""),
@@ -229,6 +232,7 @@ WRONG = [
 def test_what_cannot_be_is_said_in_a_sentence(capsys, folder, model, words, message):
     save_file({"a.bias": torch.ones(3)}, "biases.st")
     save_file({"a": torch.ones(3), "a.weight": torch.ones(3, 3)}, "clash.st")
+    (folder / "packed.st").write_bytes(Compressed({"a.weight": Dense(torch.ones(2, 2))}).to_bytes())
     before = sorted(folder.rglob("*"))
     code, out, err = run(capsys, *words)
     last = err.splitlines()[-1]

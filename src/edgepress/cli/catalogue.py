@@ -94,9 +94,11 @@ def _facts(entry: Entry) -> Iterator[tuple[str, str]]:
         yield "stochastic", "yes, a config draws it `draws` times" if entry.stochastic else "no"
         yield "trains again", "yes, as `retraining` of a config says" if entry.retrains else "no"
         if not entry.retrains:
+            yield "looks at examples", "yes, without their labels" if entry.examples else "no"
             chain = entry.name if entry.sweeps else f"nearest_uniform {entry.name}"
             options = (f"--{sweep.replace('_', '-')} {_LEVELS[sweep][1]}" for sweep in entry.sweeps or ["bits"])
-            yield "try", f"edgepress compress model.safetensors --method {chain} {' '.join(options)}"
+            known = " --network resnet8 --data data/prepared/fashion_mnist_split0.safetensors" * entry.examples
+            yield "try", f"edgepress compress model.safetensors{known} --method {chain} {' '.join(options)}"
     if isinstance(entry, PeerEntry):
         missing = entry.missing
         yield "levels", ", ".join(entry.levels)

@@ -53,7 +53,10 @@ def _compare(asked: argparse.Namespace) -> int:
 
 
 def _metrics(run: str) -> Path:
-    path = Path(run, "metrics.csv") if Path(run).is_dir() else Path(run)
-    if not path.is_file():
-        raise UserError(f"{path} is not there; name a folder results/<run>, or a metrics.csv")
-    return path
+    """The table of a run; it may be packed, as in results/reference."""
+    names = ("metrics.csv", "metrics.csv.gz")
+    paths = [Path(run, name) for name in names] if Path(run).is_dir() else [Path(run)]
+    for path in paths:
+        if path.is_file():
+            return path
+    raise UserError(f"{paths[0]} is not there; name a folder results/<run>, or a metrics.csv")

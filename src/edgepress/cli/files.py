@@ -32,7 +32,10 @@ examples:
   edgepress compress model.safetensors --method magnitude --sparsity 0.8
   edgepress compress model.safetensors --method magnitude nearest_uniform --sparsity 0.5 --bits 4
   edgepress compress tiny.safetensors --network nets:Tiny --args '{"width": 12}' \\
-      --data data/prepared/pixels_split0.safetensors --method multipoint --bits 3"""
+      --data data/prepared/pixels_split0.safetensors --method multipoint --bits 3
+
+--data takes what a run has prepared; `snakemake --cores 1 data/prepared/digits_split0.safetensors`
+prepares one data set alone."""
 
 _UNPACK_EXAMPLES = """\
 example:
@@ -142,6 +145,10 @@ def _level(asked: argparse.Namespace) -> Level:
             raise UserError(registry.unknown("method", name, registry.methods()))
         if registry.methods()[name].retrains:
             raise UserError(f"'{name}' trains the network again, which takes a config and `snakemake`: see README.md")
+    looking = [name for name in asked.method if registry.methods()[name].examples]
+    if looking and not (asked.network and asked.data):
+        raise UserError(f"{looking[0]} looks at examples: name the network by --network, and a prepared data set by "
+                        f"--data, as `edgepress compress --help` shows")  # fmt: skip
     given = {"bits": asked.bits, "act_bits": asked.act_bits, "sparsity": asked.sparsity}
     sweeps = set().union(*(registry.methods()[name].sweeps for name in asked.method))
     if not sweeps:
@@ -177,7 +184,10 @@ def _network(asked: argparse.Namespace) -> tuple[nn.Module, Prepared]:
     else:
         raise UserError(registry.unknown("network", asked.network, registry.networks()))
     with plainly(ValueError, TypeError, ImportError, AttributeError):
-        network = networks.construct(entry, data)
+        try:
+            network = networks.construct(entry, data)
+        except ValueError as error:
+            raise UserError(f"{error}; name them by --data") if data is None else error from None
         networks.load_all_from(network, asked.model)
     return network, data or nothing
 

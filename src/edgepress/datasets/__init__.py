@@ -91,7 +91,8 @@ class Prepared:
                 targets={split: tensors[f"{split}.targets"] for split in there},
             )
         except (TypeError, KeyError) as error:
-            raise DataError(f"{path} holds no prepared data set ({error}); remove it, and run again") from None
+            raise DataError(f"{path} holds no prepared data set ({error}); name a file of data/prepared, or, if it is "
+                            f"one, remove it, and run again") from None  # fmt: skip
         data.check(path)
         return data
 

@@ -25,6 +25,7 @@ METHODS = {
         "about": "activations on a grid from the smallest to the largest value seen in calibration",
         "family": "activations",
         "sweep": "act_bits",
+        "examples": True,
         "args": {"ranges": "minmax"},
     },
     "activations_percentile": {
@@ -32,6 +33,7 @@ METHODS = {
         "about": "activations on a grid that leaves out the outermost .01 % of the values seen in calibration",
         "family": "activations",
         "sweep": "act_bits",
+        "examples": True,
         "args": {"ranges": "percentile"},
     },
     "activations_mse": {
@@ -39,6 +41,7 @@ METHODS = {
         "about": "activations on the grid of least mean squared error on the values seen in calibration",
         "family": "activations",
         "sweep": "act_bits",
+        "examples": True,
         "args": {"ranges": "mse"},
     },
 }

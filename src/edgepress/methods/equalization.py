@@ -29,6 +29,7 @@ METHODS = {
         "about": "`activations_mse`, once factors that layers undo have brought channels to like ranges",
         "family": "activations",
         "sweep": "act_bits",
+        "examples": True,
         "first": True,
         "args": {"ranges": "mse"},
     },

@@ -26,6 +26,7 @@ METHODS = {
         "about": "bits chosen for each layer by its effect on the network's output, `gptq` at these; bits on average",
         "family": "mixed",
         "sweep": "bits",
+        "examples": True,
     },
 }
 _CHOICES = (2, 3, 4, 5, 6, 7, 8, 10, 12, 16)

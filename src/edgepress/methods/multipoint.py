@@ -30,6 +30,7 @@ METHODS = {
         "about": "sums of points of b bits, 1 to 4 a channel: more until the layer's output is within 1 % in power",
         "family": "multipoint",
         "sweep": "bits",
+        "examples": True,
         "args": {"points": 4, "tolerance": 0.01},
     },
     "multipoint_fixed": {

@@ -35,6 +35,7 @@ METHODS = {
         "about": "`nearest_symmetric_channel` whose biases make up for the mean error of each channel's output",
         "family": "reconstruction",
         "sweep": "bits",
+        "examples": True,
         "args": {"rounding": "nearest"},
     },
     "gptq": {
@@ -42,6 +43,7 @@ METHODS = {
         "about": "weights rounded one by one, those to come making up for the error in the layer's output (GPTQ)",
         "family": "reconstruction",
         "sweep": "bits",
+        "examples": True,
         "args": {"rounding": "gptq"},
     },
     "gptq_tensor": {
@@ -49,6 +51,7 @@ METHODS = {
         "about": "`gptq` with one step for a whole tensor, which takes fewer bytes",
         "family": "reconstruction",
         "sweep": "bits",
+        "examples": True,
         "args": {"rounding": "gptq", "granularity": "tensor"},
     },
     "gptq_compact": {
@@ -56,6 +59,7 @@ METHODS = {
         "about": "`gptq` with steps and biases in 8 bits and codes by Huffman's: the smallest file",
         "family": "reconstruction",
         "sweep": "bits",
+        "examples": True,
         "args": {"rounding": "gptq", "granularity": "channel_e4m3", "compact": True},
     },
     "adaround": {
@@ -63,6 +67,7 @@ METHODS = {
         "about": "whether a weight goes up or down is learned from the layer's output (AdaRound)",
         "family": "adaround",
         "sweep": "bits",
+        "examples": True,
         "args": {"rounding": "adaround"},
     },
     "adaround_tensor": {
@@ -70,6 +75,7 @@ METHODS = {
         "about": "`adaround` with one step for a whole tensor, which takes fewer bytes",
         "family": "adaround",
         "sweep": "bits",
+        "examples": True,
         "args": {"rounding": "adaround", "granularity": "tensor"},
     },
 }
