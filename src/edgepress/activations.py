@@ -100,10 +100,11 @@ def with_quantized_activations(network: nn.Module, grids: Mapping[str, Activatio
 
 def input_bits(network: nn.Module, grids: Mapping[str, ActivationGrid], input_shape: tuple[int, ...]) -> dict[str, int]:
     """Bits of the activations that each Linear and Conv layer reads, by the name of its weight tensor; a layer that
-    reads float32 is left out.
+    reads float32 is left out, and one that is used at several places has the most of them.
     """
     if not grids:
         return {}
     traced = trace(network)
     read = layer_inputs(traced, activation_points(traced, torch.zeros(1, *input_shape)))
-    return {weight: grids[point].bits for weight, point in read.items() if point in grids}
+    bits = {weight: [grids[point].bits for point in points if point in grids] for weight, points in read.items()}
+    return {weight: max(each) for weight, each in bits.items() if each}

@@ -71,7 +71,9 @@ def _pairs(network: nn.Module) -> dict[str, str]:
         alone = isinstance(before, fx.Node) and before.op == "call_module" and len(before.users) == 1
         if not alone or not isinstance(called(before, network), LAYERS):
             continue
-        if used.count(before.target) == used.count(node.target) == 1:
+        weight = network.get_parameter(f"{before.target}.weight")
+        once = used.count(before.target) == used.count(node.target) == 1
+        if once and len(weight) == norm.num_features:  # after a Linear layer, its channels may be places
             pairs[str(before.target)] = str(node.target)
     return pairs
 

@@ -62,16 +62,18 @@ def activation_points(traced: fx.GraphModule, example: Tensor) -> list[fx.Node]:
     return points
 
 
-def layer_inputs(traced: fx.GraphModule, points: list[fx.Node]) -> dict[str, str]:
-    """For the weight tensor of each Linear and Conv layer, the name of the point that the layer reads."""
-    inputs = {}
+def layer_inputs(traced: fx.GraphModule, points: list[fx.Node]) -> dict[str, list[str]]:
+    """For the weight tensor of each Linear and Conv layer, the names of the points that the layer reads: as many as it
+    is used at.
+    """
+    inputs: dict[str, list[str]] = {}
     for node in traced.graph.nodes:
         if _is_module(node, traced, LAYERS):
             source = node.args[0]
             while source not in points and selects(source, traced):
                 source = source.args[0]
             if source in points:
-                inputs[f"{node.target}.weight"] = source.name
+                inputs.setdefault(f"{node.target}.weight", []).append(source.name)
     return inputs
 
 

@@ -70,7 +70,9 @@ def integer_layers(architecture: nn.Module, stored: Compressed) -> dict[str, Int
             weight, bias = (f"{name}.{part}".lstrip(".") for part in ("weight", "bias"))
             if weight not in sources:
                 raise NoIntegerFormError(f"the input of '{name}' is not quantized")
-            grid = stored.activations[sources[weight]]
+            grid, *others = {stored.activations[source] for source in sources[weight]}
+            if others:
+                raise NoIntegerFormError(f"'{name}' is used at several places, whose inputs have different steps")
             codes, steps = _codes_and_steps(weight, stored.tensors[weight])
             float_bias = stored.tensors[bias].decode() if bias in stored.tensors else torch.zeros(len(codes))
             layers[name] = _integer_layer(codes, steps, float_bias, grid)

@@ -16,11 +16,12 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from edgepress import networks
 from edgepress.checkpoints import Checkpoints, TrainingState
-from edgepress.datasets import Prepared
+from edgepress.datasets import Prepared, evenly_spread
 from edgepress.evaluation import evaluate, quality
 from edgepress.graph import NORMS
 
 _SETTLING_ROWS = 2048
+_LEAST_CYCLE = 3  # steps: a third of them would be one, which has no way up
 HISTORY = ("epoch", "lr", "train_loss", "val_loss", "val_quality")  # what is known of an epoch
 
 
@@ -133,7 +134,7 @@ def settle_norms(network: nn.Module, inputs: Tensor, batch_size: int) -> None:
         norm.reset_running_stats()
         norm.momentum = None  # the mean of all batches
         norm.train()
-    settled_on = inputs[:: max(1, len(inputs) // _SETTLING_ROWS)][:_SETTLING_ROWS]
+    settled_on = evenly_spread(inputs, _SETTLING_ROWS)
     with torch.no_grad():
         for rows in _batches(torch.arange(len(settled_on), device=inputs.device), batch_size):
             network(settled_on[rows])
@@ -162,7 +163,7 @@ def _descend(
     scale = _TargetScale.of(data, network)
     if data.inputs["train"].dim() == 4:
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # not in torch's types
-    optimizer = torch.optim.AdamW(scale.groups(network, settings.lr), weight_decay=settings.weight_decay)
+    optimizer = torch.optim.AdamW(scale.groups(network, settings.lr, settings.weight_decay))
     schedule = _schedule(optimizer, settings, len(data.inputs["train"]))
     drawn_from = [*_generators_of(data.inputs["train"].device), order, *generators]
     state = TrainingState(network, optimizer, schedule, drawn_from, copy.deepcopy(network.state_dict()), best_loss)
@@ -254,7 +255,7 @@ def _schedule(optimizer: torch.optim.Optimizer, settings: Training, rows: int) -
     steps = settings.max_epochs * steps_an_epoch(rows, settings.batch_size)
     if settings.schedule == "constant":
         return torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
-    if settings.schedule == "onecycle":
+    if settings.schedule == "onecycle" and steps > _LEAST_CYCLE:
         peaks = [group["lr"] for group in optimizer.param_groups]
         return torch.optim.lr_scheduler.OneCycleLR(optimizer, peaks, steps, pct_start=1 / 3)
     return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
@@ -339,8 +340,8 @@ class _TargetScale:
 
     @classmethod
     def of(cls, data: Prepared, network: nn.Module) -> _TargetScale:
-        targets, names = data.targets["train"], networks.compressible(network)
-        layer = networks.layer_of(network, names[-1]) if names else None
+        targets = data.targets["train"]
+        layer = networks.layer_of(network, networks.output_weight(network)) if networks.compressible(network) else None
         if not targets.is_floating_point() or not isinstance(layer, nn.Linear) or layer.bias is None:
             return cls()
         return cls(layer, float(targets.mean()), float(targets.std()) or 1.0)
@@ -355,23 +356,26 @@ class _TargetScale:
             self.layer.weight.mul_(self.std)
             self.layer.bias.mul_(self.std).add_(self.mean)
 
-    def groups(self, network: nn.Module, lr: float) -> list[dict[str, Any]]:
-        """The parameters with their learning rates; those of modules whose ``decays`` is False shrink in no step."""
+    def groups(self, network: nn.Module, lr: float, decay: float) -> list[dict[str, Any]]:
+        """The parameters with their learning rates and weight decays; modules whose ``decays`` is False have none."""
         still = {
             id(parameter)
             for module in network.modules()
             if not getattr(module, "decays", True)
             for parameter in module.parameters(recurse=False)
         }
-        ends: list[nn.Parameter] = []
+        weight: list[nn.Parameter] = []
+        bias: list[nn.Parameter] = []
         if self.layer is not None:
             name = "parametrizations.weight.original" if is_parametrized(self.layer) else "weight"
-            ends = [self.layer.get_parameter(name), self.layer.get_parameter("bias")]
-        apart = still | {id(parameter) for parameter in ends}
+            weight, bias = [self.layer.get_parameter(name)], [self.layer.get_parameter("bias")]
+        apart = still | {id(parameter) for parameter in weight + bias}
         parameters = list(network.parameters())
         groups: list[dict[str, Any]] = [
             {"params": [parameter for parameter in parameters if id(parameter) not in apart]},
             {"params": [parameter for parameter in parameters if id(parameter) in still], "weight_decay": 0.0},
-            {"params": ends, "lr": lr * self.std},
+            # Decay takes lr · weight_decay off: as much here as elsewhere, and nothing off the target's mean.
+            {"params": weight, "lr": lr * self.std, "weight_decay": decay / self.std},
+            {"params": bias, "lr": lr * self.std, "weight_decay": 0.0},
         ]
-        return [{"lr": lr, **group} for group in groups if group["params"]]
+        return [{"lr": lr, "weight_decay": decay, **group} for group in groups if group["params"]]

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from edgepress.datasets import SPLITS, Prepared, min_max_scaler, split_and_scale, standard_scaler
+from edgepress.datasets import SPLITS, Prepared, evenly_spread, min_max_scaler, split_and_scale, standard_scaler
 
 
 def numbered(rows=100):
@@ -77,3 +77,12 @@ def test_only_gives_no_other_split(classes):
     visible.targets["val"] = None
     assert classes.targets["val"] is not None
     assert list(classes.inputs) == list(SPLITS)
+
+
+@pytest.mark.parametrize("count", [1, 3, 256, 257, 511, 767, 1000, 54_000])
+def test_rows_are_spread_over_all(count):
+    rows = evenly_spread(torch.arange(count), 256)
+    apart = rows.diff()
+    assert len(rows) == min(count, 256) and rows[0] == 0
+    assert count <= 256 or int(rows[-1]) + int(apart.max()) >= count - 1
+    assert count == 1 or int(apart.max()) - int(apart.min()) <= 1

@@ -264,3 +264,13 @@ def test_the_grid_is_that_of_what_a_mask_keeps(network):
         grid = codebooks.uniform(original[tensor.mask], 3)
         assert torch.equal(tensor.rounded.kept.codebook.parameters, grid.parameters)
         assert (tensor.decode() - original)[tensor.mask].abs().max() <= grid.step / 2 * (1 + 1e-4)
+
+
+@pytest.mark.parametrize("method", ["dithered_uniform", "nearest_uniform", "stochastic_kde", "nearest_normal_channel"])
+def test_a_layer_of_which_pruning_left_nothing_is_no_obstacle(method):
+    network = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 2)).eval()
+    with torch.no_grad():
+        network[2].weight *= 1e-6
+    stored = compress(["magnitude_global", method], network, Level(bits=4, sparsity=0.8))
+    values = Compressed.from_bytes(stored.to_bytes()).state_dict()
+    assert not values["2.weight"].any() and values["0.weight"].any()

@@ -107,3 +107,31 @@ def test_it_comes_before_what_compresses_weights(images):
     rounded = methods.create("nearest_uniform").compress(network, images, Level(bits=4), generator_for(0))
     with pytest.raises(ValueError, match="before others"):
         methods.create("activations_equalized").apply(rounded, network, images, Level(act_bits=4), generator_for(0))
+
+
+class LastAxis(nn.Module):
+    """Its second layer reads places, not the channels of the first, of which there are as many, or a part."""
+
+    def __init__(self, places):
+        super().__init__()
+        self.first, self.second = nn.Conv1d(1, 7, 1), nn.Linear(places, 5)
+
+    def forward(self, x):
+        return self.second(torch.relu(self.first(x))).flatten(1)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("places", [7, 14])
+def test_a_layer_that_reads_another_side_is_left_alone(places):
+    torch.manual_seed(1)
+    network, inputs = LastAxis(places).eval(), torch.randn(20, 1, places)
+    torch.testing.assert_close(with_state(network, equalized(network, inputs))(inputs), network(inputs))
+
+
+@torch.no_grad()
+def test_layers_that_share_their_weights_are_left_alone():
+    torch.manual_seed(1)
+    network = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 3))
+    inputs = torch.randn(20, 4)
+    network[2].weight = network[0].weight
+    torch.testing.assert_close(with_state(network, equalized(network, inputs))(inputs), network(inputs))

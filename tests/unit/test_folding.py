@@ -167,3 +167,8 @@ def test_the_bench_ships_what_was_trained_with_norms(images):
 def test_a_norm_without_statistics_of_its_own_stays():
     network = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3, track_running_stats=False)).eval()
     assert len(norms(fold_batch_norm(network))) == 1
+
+
+def test_a_norm_of_places_behind_a_linear_layer_stays():
+    network = nn.Sequential(nn.Linear(3, 5), nn.BatchNorm1d(4)).eval()
+    assert len(norms(fold_batch_norm(network))) == 1

@@ -39,4 +39,4 @@ def test_points_are_what_a_device_holds_between_layers():
     traced = trace(Small())
     points = activation_points(traced, torch.zeros(1, 1, 4, 4))
     assert [point.name for point in points] == ["x", "relu", "inner", "add"]
-    assert layer_inputs(traced, points) == {"first.weight": "x", "inner.weight": "relu", "last.weight": "add"}
+    assert layer_inputs(traced, points) == {"first.weight": ["x"], "inner.weight": ["relu"], "last.weight": ["add"]}

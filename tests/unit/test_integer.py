@@ -4,11 +4,13 @@ import pytest
 import torch
 from torch import nn
 
-from edgepress.activations import ActivationGrid, Quantize
+from edgepress.activations import ActivationGrid, Quantize, input_bits
 from edgepress.encodings import Dense, PerChannel
 from edgepress.evaluation import predict
 from edgepress.integer import IntegerNetwork, NoIntegerFormError, _Whole, integer_layers
+from edgepress.methods import in_full_precision
 from edgepress.methods.per_channel import rounded_per_channel
+from edgepress.methods.rounding import rounded
 from edgepress.packing import Compressed
 
 from .eight_bit import NAMES, compressed
@@ -128,3 +130,26 @@ def test_averages_of_whole_windows(sides, windows):
     torch.testing.assert_close(IntegerNetwork(network, stored)(inputs), network(inputs).double())
     with pytest.raises(NoIntegerFormError, match="different sizes"):
         IntegerNetwork(nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten()), stored)(torch.zeros(1, 3, 5, 5))
+
+
+class Twice(nn.Module):
+    """Its layer is used at two places."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+
+    def forward(self, x):
+        return self.layer(torch.relu(self.layer(x)))
+
+
+def test_a_layer_that_reads_values_of_different_steps_has_no_integer_form():
+    network = Twice().eval()
+    steps = rounded(network.layer.weight.detach(), "symmetric", 8)
+    grids = {"x": ActivationGrid(8, 0.1, 0), "relu": ActivationGrid(4, 0.2, 0)}
+    stored = in_full_precision(network).with_tensors({"layer.weight": steps}).with_activations(grids)
+    with pytest.raises(NoIntegerFormError, match="'layer' is used at several places"):
+        IntegerNetwork(network, stored)
+    same = stored.with_activations({"x": ActivationGrid(8, 0.1, 0), "relu": ActivationGrid(8, 0.1, 0)})
+    assert integer_layers(network, same).keys() == {"layer"}
+    assert input_bits(network, grids, (4,)) == {"layer.weight": 8}

@@ -55,3 +55,9 @@ def test_bits_are_the_level_s_on_average_at_most_and_differ(network, classes):
     total = sum(count * tensor.bits for count, tensor in zip(weights, tensors, strict=True))
     assert 2 * sum(weights) < total <= 4 * sum(weights)
     assert tensors[1].bits < tensors[0].bits and tensors[1].bits < tensors[2].bits
+
+
+def test_it_comes_before_what_compresses_weights(network, classes):
+    pruned = create("magnitude").compress(network, classes, Level(sparsity=0.5), generator_for(0))
+    with pytest.raises(ValueError, match="must come before others"):
+        create("mixed").apply(pruned, network, classes, Level(bits=4), generator_for(0))

@@ -194,3 +194,7 @@ def test_it_comes_first_in_a_chain():
         methods.compress(chain, network, data, Level(bits=4, sparsity=0.5), torch.Generator())
     stored = methods.compress(chain[::-1], network, data, Level(bits=2, sparsity=0.5), torch.Generator())
     assert stored.tensors["0.weight"].kept.bits == 2 and int((stored.state_dict()["0.weight"] != 0).sum()) == 8
+
+
+def test_weights_whose_inputs_are_always_0_cost_nothing():
+    assert relative_costs(randn(1, 3, 4), torch.zeros(1, 4, 4).double()).tolist() == torch.zeros(1, 3, 4).tolist()

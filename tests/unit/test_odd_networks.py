@@ -1,5 +1,7 @@
 """Networks that are legal and unusual, as users bring them: each is measured, and every method applies or says why."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
@@ -7,9 +9,10 @@ from torch import nn
 from edgepress import networks, registry
 from edgepress.packing import Compressed
 from edgepress.sweep import Bench, Trained
+from edgepress.training import Training
 
 METHODS = {"nearest_uniform": "w4", "gptq": "w4", "multipoint": "w4", "activations_mse": "a8", "obs_global": "s50",
-           "magnitude_global": "s50", "channels_l1": "s50"}  # fmt: skip
+           "magnitude_global": "s50", "channels_l1": "s50", "activations_equalized": "a8", "mixed": "w4"}  # fmt: skip
 
 
 class Tied(nn.Sequential):
@@ -59,8 +62,30 @@ class Branching(nn.Linear):
         return super().forward(x if x.sum() > 0 else -x)
 
 
+class HeadFirst(nn.Module):
+    """The layer that computes the outputs is the first that it was given."""
+
+    def __init__(self):
+        super().__init__()
+        self.head, self.body = nn.Linear(8, 3), nn.Linear(4, 8)
+
+    def forward(self, x):
+        return self.head(torch.relu(self.body(x)))
+
+
+class Tokens(nn.Module):
+    """A BatchNorm over tokens, as many as a token has entries or not, behind a Linear layer that works on each."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.embed, self.norm, self.head = nn.Linear(1, width), nn.BatchNorm1d(4), nn.Linear(4 * width, 3)
+
+    def forward(self, x):
+        return self.head(self.norm(self.embed(x[:, :, None])).flatten(1))
+
+
 @pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
-@pytest.mark.parametrize("build", [Tied, Keyword, Attention, WithoutWeights, Branching])
+@pytest.mark.parametrize("build", [Tied, Keyword, Attention, WithoutWeights, Branching, HeadFirst, partial(Tokens, 5)])
 def test_every_method_applies_or_says_why(classes, build):
     torch.manual_seed(0)
     network = build().eval()
@@ -86,3 +111,25 @@ def test_a_network_without_a_layer_to_compress_is_refused(classes, monkeypatch):
     monkeypatch.setattr(registry, "networks", lambda: {"bare": entry})
     with pytest.raises(ValueError, match="'bare' has no Linear or Conv layer"):
         networks.build("bare", classes)
+
+
+@pytest.mark.parametrize("method", ["gptq", "mixed", "lsq_activations"])
+def test_a_layer_that_is_not_called_is_a_reason_and_not_left_in_float32(classes, method):
+    torch.manual_seed(0)
+    settings = Training(lr=0.01, batch_size=30, max_epochs=1, patience=1)
+    bench = Bench(Trained("odd", 0, Attention().eval(), classes), ("test",), torch.device("cpu"), settings)
+    (result,) = bench.sweep(method, ["w4a4" if method == "lsq_activations" else "w4"], draws=1)
+    (row,) = result.rows
+    assert row["status"] == "skipped" and "attention.out_proj.weight" in row["reason"], row
+
+
+def test_the_output_layer_is_the_one_that_is_called_last(classes):
+    torch.manual_seed(0)
+    network = HeadFirst().eval()
+    assert networks.output_weight(network) == "head.weight" and networks.hidden(network) == ["body.weight"]
+    bench = Bench(Trained("odd", 0, network, classes), ("test",), torch.device("cpu"))
+    for method in ("magnitude", "obs_global"):
+        (result,) = bench.sweep(method, ["s50"], draws=1)
+        values = Compressed.from_bytes(result.packed).state_dict()
+        zeros = {name: int((tensor == 0).sum()) for name, tensor in values.items()}
+        assert (zeros["head.weight"], zeros["body.weight"]) == (0, 16)

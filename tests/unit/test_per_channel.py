@@ -1,9 +1,11 @@
 import pytest
 import torch
+from torch import nn
 
-from edgepress import codebooks
+from edgepress import codebooks, methods
 from edgepress.codebooks import Symmetric, least_error_steps
 from edgepress.encodings import PerChannel, Reader, read
+from edgepress.levels import Level
 from edgepress.methods.per_channel import rounded_per_channel
 
 
@@ -82,3 +84,16 @@ def test_the_step_leaves_no_more_error_than_any_other(bits):
     for factor in (0.5, 0.7, 0.8, 0.9, 1.1, 1.25, 1.5, 2.0):
         assert bool((error(steps) <= error(steps * factor) * 1.001).all())
     assert float(least_error_steps(torch.zeros(1, 4), bits)) == 0
+
+
+def test_codebooks_are_fitted_to_what_a_mask_keeps():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(64, 8), nn.ReLU(), nn.Linear(8, 3))
+    chain = [methods.create("magnitude"), methods.create("nearest_uniform_iqr_channel")]
+    stored = methods.compress(chain, network, None, Level(bits=4, sparsity=0.8), torch.Generator())
+    kept, weights = stored.tensors["0.weight"].mask, network[0].weight.detach()
+    values = stored.tensors["0.weight"].decode()
+    assert int(kept.sum()) == round(0.2 * 512) and not values[~kept].any()
+    assert float((values - weights)[kept].norm() / weights[kept].norm()) < 0.2
+    emptied = rounded_per_channel(weights, "uniform", 4, mask=torch.zeros(8, 64, dtype=torch.bool))
+    assert emptied.shape == (8, 64)

@@ -143,3 +143,20 @@ def test_it_says_what_it_does_not_apply_to(network, classes):
     assert "0.weight" in gptq_method.skip(nn.Sequential(nn.Conv1d(1, 1, 1)), classes, Level(bits=4))
     assert "no fixed graph" in gptq_method.skip(Branching(), classes, Level(bits=4))
     assert gptq_method.skip(network, classes, Level(bits=4)) is None
+
+
+@pytest.mark.parametrize("inputs", [9, 200])
+def test_adaround_leaves_no_channel_worse_than_rounding_to_the_nearest(inputs):
+    hessian, position = correlated(inputs), 2 * random(1, 30, inputs)
+    errors = [
+        (((levels - position) @ hessian) * (levels - position)).sum(dim=2)
+        for levels in (adaround(position, hessian, -8, 7), nearest(position, hessian, -8, 7))
+    ]
+    assert bool((errors[0] <= errors[1]).all())
+
+
+def test_compact_rounds_parameters_and_leaves_what_is_none(classes):
+    network = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+    network.register_buffer("index", torch.arange(400))
+    stored = create("gptq_compact").compress(network, classes, Level(bits=4), generator_for(0)).state_dict()
+    assert stored["index"].tolist() == list(range(400)) and stored["0.bias"].unique().numel() <= 256

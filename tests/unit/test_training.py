@@ -290,3 +290,17 @@ def test_every_example_is_used_once_an_epoch(classes, batch_size):
 def test_device():
     assert training.choose_device("cpu") == torch.device("cpu")
     assert training.choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def test_weight_decay_is_the_same_in_every_unit(amounts):
+    settings = replace(QUICK, weight_decay=0.5)
+    in_thousandths = replace_targets(amounts, lambda targets: 1000 * targets)
+    fine, coarse = (fitted(data, settings)[0] for data in (in_thousandths, amounts))
+    outputs = [predict(trained, amounts.inputs["test"]) for trained in (fine, coarse)]
+    assert torch.allclose(outputs[0], 1000 * outputs[1], rtol=1e-3)
+
+
+@pytest.mark.parametrize("epochs", [1, 3, 4])
+def test_a_cycle_of_a_few_steps_is_one(classes, epochs):
+    _, history = fitted(classes, Training(lr=0.02, batch_size=90, max_epochs=epochs, patience=9, schedule="onecycle"))
+    assert len(history) == epochs and max(row["lr"] for row in history) > 0.01

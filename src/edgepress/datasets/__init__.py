@@ -118,6 +118,12 @@ def prepare(name: str, split_seed: int, raw: str | Path = Path("data/raw")) -> P
     return data
 
 
+def evenly_spread(inputs: Tensor, rows: int) -> Tensor:
+    """``rows`` of ``inputs``, as far apart as they can be; all of them where there are fewer."""
+    rows = min(rows, len(inputs))
+    return inputs[torch.arange(rows, device=inputs.device) * len(inputs) // max(1, rows)]
+
+
 def _check_split(place: str, inputs: Tensor, targets: Tensor, outputs: int, task: str) -> None:
     if not len(inputs):
         raise DataError(f"{place} has no rows; train, val and test need one each at least")

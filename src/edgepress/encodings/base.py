@@ -75,8 +75,10 @@ class Encoding(ABC):
 
     def recoded(self, encode: Callable[[Tensor], Encoding]) -> Encoding:
         """What ``encode`` makes of the values; of the kept ones alone where a mask has removed others."""
-        values = self.decode()
-        return encode(values) if self.mask is None else Sparse(self.mask, encode(values[self.mask]))
+        if self.mask is None:
+            return encode(self.decode())
+        kept = self.decode()[self.mask]
+        return Sparse(self.mask, encode(kept) if kept.numel() else Dense(kept))
 
     def masked(self, mask: Tensor) -> Encoding:
         """This tensor with what ``mask`` does not keep removed."""

@@ -98,7 +98,7 @@ class _Calibration(fx.Interpreter):
     @torch.no_grad()
     def grids(self, inputs: Tensor) -> dict[str, ActivationGrid]:
         self.points = activation_points(self.traced, inputs[:1])
-        self.multiplied = set(layer_inputs(self.traced, self.points).values())
+        self.multiplied = {name for names in layer_inputs(self.traced, self.points).values() for name in names}
         self.found: dict[str, ActivationGrid] = {}
         self.run(inputs)
         return self.found

@@ -26,7 +26,7 @@ from edgepress.methods import must_come_first
 from edgepress.methods.pruning import keep_largest
 from edgepress.methods.retraining import Constraint, Retraining, straight_through
 from edgepress.methods.rounding import rounded
-from edgepress.networks import compressible
+from edgepress.networks import compressible, output_weight
 from edgepress.packing import Compressed
 
 METHODS = {
@@ -151,7 +151,7 @@ class AlternatingDirections(Retraining):
         must_come_first(stored, "a method that trains the network again")
         weights = {name: network.get_parameter(name) for name in compressible(network)}
         bits, shares = asked(level.bits), dict.fromkeys(weights, asked(level.sparsity))
-        shares[list(weights)[-1]] = 0.0
+        shares[output_weight(network)] = 0.0
         alternating = {
             name: _Alternating(weight, shares[name], self.codebook, bits, self.rho) for name, weight in weights.items()
         }

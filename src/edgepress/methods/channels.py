@@ -18,7 +18,7 @@ from edgepress.encodings import Dense
 from edgepress.graph import UntraceableError
 from edgepress.levels import Level, asked
 from edgepress.methods import Method, must_come_first
-from edgepress.networks import compressible, inference_state
+from edgepress.networks import compressible, hidden, inference_state
 from edgepress.packing import Compressed
 from edgepress.widths import ChannelGroup, channel_groups, narrowed
 
@@ -36,7 +36,7 @@ METHODS = {
 
 def weights_left(network: nn.Module, groups: Sequence[ChannelGroup], widths: Sequence[int]) -> int:
     """The weights of hidden layers once each group has as many channels as ``widths`` says."""
-    shares: dict[str, list[tuple[int, int]]] = {name: [] for name in compressible(network)[:-1]}
+    shares: dict[str, list[tuple[int, int]]] = {name: [] for name in hidden(network)}
     for group, width in zip(groups, widths, strict=True):
         for side in group.sides:
             shares.get(side.tensor, []).append((width, group.channels))

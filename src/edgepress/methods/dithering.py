@@ -60,6 +60,8 @@ class Dithering(Method):
 
         def encoded(before: Encoding) -> Encoding:
             weights, mask = before.decode(), before.mask
+            if mask is not None and not mask.any():
+                return before
             grid = fit(weights if mask is None else weights[mask], level.bits)
             after = dithered(grid, weights, int(torch.randint(1 << 32, (), generator=generator)))
             return after if mask is None else after.masked(mask)

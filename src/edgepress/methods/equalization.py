@@ -7,7 +7,8 @@ serves all of its channels, and the network computes what it did.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -51,8 +52,9 @@ def equalized(network: nn.Module, inputs: Tensor) -> dict[str, Tensor]:
     """
     traced = trace(network)
     values = recorded(traced, inputs)
-    changed = {name: tensor.detach().clone() for name, tensor in traced.named_parameters()}
-    for before, after in _pairs(traced):
+    parameters = dict(traced.named_parameters(remove_duplicate=False))
+    changed = {name: tensor.detach().clone() for name, tensor in parameters.items()}
+    for before, after in _pairs(traced, values):
         layer, reader = layer_of(traced, f"{before.target}.weight"), layer_of(traced, f"{after.target}.weight")
         ranges = _ranges(values[after.all_input_nodes[0]], len(layer.weight))
         depthwise = not isinstance(reader, nn.Linear) and reader.groups > 1
@@ -66,8 +68,12 @@ def equalized(network: nn.Module, inputs: Tensor) -> dict[str, Tensor]:
     return changed
 
 
-def _pairs(traced: fx.GraphModule) -> Iterator[tuple[fx.Node, fx.Node]]:
-    """Layers, one of which alone reads what the other computes, with nothing but what is homogeneous between them."""
+def _pairs(traced: fx.GraphModule, values: Mapping[fx.Node, object]) -> Iterator[tuple[fx.Node, fx.Node]]:
+    """Layers, one of which alone reads what the other computes, with nothing but what is homogeneous between them.
+
+    Neither shares its weights with another; ``values`` are those of the graph on some inputs.
+    """
+    owners = Counter(id(tensor) for _, tensor in traced.named_parameters(remove_duplicate=False))
     layers = [
         node for node in traced.graph.nodes if node.op == "call_module" and isinstance(called(node, traced), LAYERS)
     ]
@@ -76,15 +82,22 @@ def _pairs(traced: fx.GraphModule) -> Iterator[tuple[fx.Node, fx.Node]]:
         before = after.all_input_nodes[0]
         while before.op.startswith("call") and len(before.users) == 1 and operation(before, traced) in _HOMOGENEOUS:
             before = before.all_input_nodes[0]
-        alone = (
-            before in layers and len(before.users) == 1 and used.count(before.target) == used.count(after.target) == 1
-        )
-        if alone and _reads_channels(*(layer_of(traced, f"{node.target}.weight") for node in (after, before))):
+        once = used.count(before.target) == used.count(after.target) == 1
+        if before not in layers or len(before.users) > 1 or not once:
+            continue
+        layer, reader = (layer_of(traced, f"{node.target}.weight") for node in (before, after))
+        own = all(owners[id(tensor)] == 1 for tensor in (*layer.parameters(), *reader.parameters()))
+        if own and _reads_channels(layer, reader, values[before], values[after.all_input_nodes[0]]):
             yield before, after
 
 
-def _reads_channels(reader: Layer, layer: Layer) -> bool:
-    """Whether a layer reads all channels of the one before it, or each of its filters one of them."""
+def _reads_channels(layer: Layer, reader: Layer, computed: object, read: object) -> bool:
+    """Whether a layer reads all channels of the one before it, or each of its filters one of them, and the values that
+    are ``computed`` and ``read`` have them on their second side.
+    """
+    for side, value in ((layer, computed), (reader, read)):
+        if not isinstance(value, Tensor) or value.dim() != side.weight.dim():
+            return False
     groups, channels = 1 if isinstance(reader, nn.Linear) else reader.groups, len(layer.weight)
     return groups in (1, channels) and reader.weight.shape[1] * groups % channels == 0
 

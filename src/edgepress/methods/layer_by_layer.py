@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, fx, nn
 
 from edgepress.encodings import Dense, Encoding
-from edgepress.graph import LAYERS, Layer, called, trace
+from edgepress.graph import LAYERS, Layer, UntraceableError, called, trace
+from edgepress.networks import compressible
 
 
 class LayerByLayer(fx.Interpreter):
@@ -46,6 +47,18 @@ class LayerByLayer(fx.Interpreter):
                     layer.bias += self.means[n.name] - _channel_means(layer(inputs), layer)
                     self.encodings[f"{n.target}.bias"] = Dense(layer.bias)
         return super().run_node(n)
+
+
+def needs_called_layers(network: nn.Module) -> str | None:
+    """Why layers of ``network`` cannot be compressed one after the other: it is no fixed graph, or uses one of them in
+    another way than to call it, or not at all. None where they can.
+    """
+    try:
+        calls = {f"{node.target}.weight" for node in trace(network).graph.nodes if node.op == "call_module"}
+    except UntraceableError as error:
+        return str(error)
+    name = next((name for name in compressible(network) if name not in calls), None)
+    return name and f"{name} belongs to a layer that the network does not call"
 
 
 class _MeanOutputs(fx.Interpreter):

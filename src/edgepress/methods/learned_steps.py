@@ -11,6 +11,7 @@ from edgepress.activations import ActivationGrid, with_quantized_activations
 from edgepress.datasets import Prepared
 from edgepress.levels import Level, asked
 from edgepress.methods.equalization import EqualizedActivations
+from edgepress.methods.layer_by_layer import needs_called_layers
 from edgepress.methods.qat import LEAST_STEP, LearnedChannels, on_learned_grid
 from edgepress.methods.retraining import Retraining
 from edgepress.networks import compressible
@@ -61,7 +62,7 @@ class LearnedSteps(Retraining):
     def skip(self, network: nn.Module, data: Prepared, level: Level) -> str | None:
         if min(asked(level.bits), asked(level.act_bits)) < 2:
             return "a learned step needs 2 bits or more"
-        return _START.skip(network, data, level)
+        return _START.skip(network, data, level) or needs_called_layers(network)
 
     def apply(
         self, stored: Compressed, network: nn.Module, data: Prepared, level: Level, generator: torch.Generator

@@ -15,7 +15,7 @@ from edgepress.codebooks import least_error_steps
 from edgepress.datasets import Prepared
 from edgepress.evaluation import predict
 from edgepress.levels import Level, asked
-from edgepress.methods import Method, calibration_inputs
+from edgepress.methods import Method, calibration_inputs, must_come_first
 from edgepress.methods.reconstruction import ROUNDERS, needs_plain_layers, reconstruct
 from edgepress.networks import compressible
 from edgepress.packing import Compressed
@@ -99,6 +99,7 @@ class MixedPrecision(Method):
     def apply(
         self, stored: Compressed, network: nn.Module, data: Prepared, level: Level, generator: torch.Generator
     ) -> Compressed:
+        must_come_first(stored, "a method that reconstructs layers")
         inputs = calibration_inputs(data, self.rows)
         mean = asked(level.bits)
         choices = [bits for bits in _CHOICES if mean / 2 <= bits <= 2 * mean]

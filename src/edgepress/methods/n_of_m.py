@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from edgepress.datasets import Prepared
 from edgepress.levels import Level
 from edgepress.methods import Method
-from edgepress.networks import compressible
+from edgepress.networks import hidden
 from edgepress.packing import Compressed
 
 METHODS = {
@@ -46,7 +46,7 @@ def in_groups(network: nn.Module) -> list[str]:
 
     Other layers, a first convolution of nine weights an output or a depthwise one, say, stay dense.
     """
-    weights = {name: network.get_parameter(name) for name in compressible(network)[:-1]}
+    weights = {name: network.get_parameter(name) for name in hidden(network)}
     return [name for name, weight in weights.items() if weight[0].numel() % GROUP == 0]
 
 

@@ -32,7 +32,7 @@ from edgepress.methods import Method, calibration_inputs, must_come_first
 from edgepress.methods.layer_by_layer import LayerByLayer
 from edgepress.methods.n_of_m import GROUP, in_groups, keep_two_of_four, why_not
 from edgepress.methods.pruning import keep_largest
-from edgepress.networks import compressible
+from edgepress.networks import hidden
 from edgepress.packing import Compressed
 
 METHODS = {
@@ -116,8 +116,9 @@ def relative_costs(weights: Tensor, hessian: Tensor) -> Tensor:
     ``weights`` has shape (groups, rows, n) and ``hessian`` (groups, n, n).
     """
     alone = inverse_factor(hessian).square().sum(dim=1)  # the diagonal of H⁻¹
-    power = ((weights.double() @ hessian) * weights).sum().clamp_min(torch.finfo(torch.float64).tiny)
-    return weights.square() / alone[:, None] / power
+    power = ((weights.double() @ hessian) * weights).sum()
+    costs = weights.square() / alone[:, None]
+    return costs / power if power > 0 else torch.zeros_like(costs)  # inputs that are 0: nothing costs anything
 
 
 def prune_rows(
@@ -202,7 +203,7 @@ class OptimalBrainSurgeon(Method):
         self, stored: Compressed, network: nn.Module, data: Prepared, level: Level, generator: torch.Generator
     ) -> Compressed:
         must_come_first(stored, "a method that changes the weights it keeps")
-        names = in_groups(network) if self.pattern == "2:4" else compressible(network)[:-1]
+        names = in_groups(network) if self.pattern == "2:4" else hidden(network)
         inputs = calibration_inputs(data, self.rows)
         sparsity = asked(level.sparsity)
         shares = dict.fromkeys(names, sparsity)

@@ -116,13 +116,15 @@ METHODS = {
 
 
 def rounded_per_channel(
-    weights: Tensor, codebook: str, bits: int, generator: torch.Generator | None = None
+    weights: Tensor, codebook: str, bits: int, generator: torch.Generator | None = None, mask: Tensor | None = None
 ) -> PerChannel:
-    """``weights``, float of shape (channels, …) and on the CPU, on the levels of a codebook fitted to each channel.
+    """``weights``, float of shape (channels, …) and on the CPU, on the levels of a codebook fitted to each channel, or
+    to what ``mask`` keeps of it, if anything.
 
     Each goes to the nearest level, or, with ``generator``, to one of its two neighbours by chance.
     """
-    fitted = [getattr(codebooks, codebook)(channel, bits) for channel in weights]
+    kept = weights if mask is None else [w[m] if m.any() else w for w, m in zip(weights, mask, strict=True)]
+    fitted = [getattr(codebooks, codebook)(channel, bits) for channel in kept]
     noise = None if generator is None else codebooks.random_bits(weights.numel(), generator)
     return PerChannel.of(weights, fitted, noise)
 
@@ -140,7 +142,7 @@ class RoundingPerChannel(Method):
         chance = generator if self.stochastic else None
 
         def encoded(before: Encoding) -> Encoding:
-            channels = rounded_per_channel(before.decode(), self.codebook, asked(level.bits), chance)
+            channels = rounded_per_channel(before.decode(), self.codebook, asked(level.bits), chance, before.mask)
             return channels if before.mask is None else channels.masked(before.mask)
 
         return stored.with_tensors({name: encoded(stored.tensors[name]) for name in compressible(network)})

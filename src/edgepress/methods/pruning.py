@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from edgepress.datasets import Prepared
 from edgepress.levels import Level
 from edgepress.methods import Method
-from edgepress.networks import compressible
+from edgepress.networks import hidden
 from edgepress.packing import Compressed
 
 METHODS = {
@@ -64,7 +64,7 @@ class Pruning(Method):
     def apply(
         self, stored: Compressed, network: nn.Module, data: Prepared, level: Level, generator: torch.Generator
     ) -> Compressed:
-        tensors = {name: stored.tensors[name] for name in compressible(network)[:-1]}
+        tensors = {name: stored.tensors[name] for name in hidden(network)}
         scores = {name: self._scores(tensor.decode(), generator) for name, tensor in tensors.items()}
         masks = self._masks(scores, level.sparsity or 0.0)
         return stored.with_tensors({name: tensors[name].masked(mask) for name, mask in masks.items()})

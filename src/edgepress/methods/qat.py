@@ -175,7 +175,7 @@ class LearnedGrid(_LearnedSteps):
 
     def __init__(self, weights: Tensor, bits: int) -> None:
         start = 2 * weights.detach().abs().mean() / ((1 << bits - 1) - 1) ** 0.5
-        super().__init__(bits, start.clamp_min(torch.finfo(torch.float32).tiny))
+        super().__init__(bits, start.clamp_min(LEAST_STEP))
 
     def encoded(self, weights: Tensor) -> Quantized:
         codebook = Symmetric(self.bits, self.log_step.detach().cpu().exp().reshape(1))

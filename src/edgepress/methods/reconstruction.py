@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import Literal
 
 import torch
@@ -21,10 +22,10 @@ from edgepress.datasets import Prepared
 from edgepress.encodings import Dense, Encoding, PerChannel, Quantized
 from edgepress.encodings.channels import in_eight_bits
 from edgepress.encodings.huffman import shortest
-from edgepress.graph import Layer, UntraceableError, trace
+from edgepress.graph import Layer
 from edgepress.levels import Level, asked
 from edgepress.methods import Method, calibration_inputs, must_come_first
-from edgepress.methods.layer_by_layer import LayerByLayer
+from edgepress.methods.layer_by_layer import LayerByLayer, needs_called_layers
 from edgepress.methods.rounding import rounded
 from edgepress.networks import compressible, layer_of
 from edgepress.packing import Compressed
@@ -83,6 +84,7 @@ _DAMPING = 0.01  # of the mean of H's diagonal, added to it: inputs that calibra
 _BLOCK = 128
 _POSITIONS = 1 << 14  # of a layer's output at a time, when H is summed up
 _ITERATIONS = 1000
+_PENALTY = 20  # for a channel of weights that are neither down nor up, in errors of rounding it to the nearest
 
 # Rounds weights to whole steps: (weights in steps, H, lowest level, highest level) → levels. Weights have the shape
 # (groups, channels, inputs) and H (groups, inputs, inputs).
@@ -129,12 +131,13 @@ def adaround(position: Tensor, hessian: Tensor, lowest: int, highest: int) -> Te
 
     A weight is ⌊w⌋ + h with h = clamp(1.2·σ(v) − 0.1, 0, 1); a penalty ``1 − |2h − 1|^β``, β falling from 20 to 2,
     drives h to 0 or 1 (Nagel et al. 2020, arXiv 2004.10568). The paper draws batches of inputs; here H has them all,
-    so each step is exact. The error is counted in that of rounding to the nearest.
+    so each step is exact. The error is counted in that of rounding to the nearest, which is kept for channels where
+    nothing better is found.
     """
-    floor = position.floor()
+    floor, plain = position.floor(), nearest(position, hessian, lowest, highest)
     start = ((position - floor).clamp(0.01, 0.99) + 0.1) / 1.2
     v = torch.logit(start).requires_grad_()
-    unit = _output_error(nearest(position, hessian, lowest, highest) - position, hessian).clamp_min(1e-12)
+    unit = _output_error(plain - position, hessian).clamp_min(1e-12)
     optimizer = torch.optim.Adam([v], lr=0.02)
     for step in range(_ITERATIONS):
         share = (v.sigmoid() * 1.2 - 0.1).clamp(0, 1)
@@ -143,11 +146,13 @@ def adaround(position: Tensor, hessian: Tensor, lowest: int, highest: int) -> Te
         progress = step / _ITERATIONS
         if progress > 0.2:
             beta = 2 + 18 * (1 - (progress - 0.2) / 0.8)
-            loss = loss + 2 / position.shape[2] * (1 - (2 * share - 1).abs() ** beta).sum()
+            loss = loss + _PENALTY / position.shape[2] * (1 - (2 * share - 1).abs() ** beta).sum()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    return (floor + (v.detach() > 0)).clamp(lowest, highest)
+    learned = (floor + (v.detach() > 0)).clamp(lowest, highest)
+    better = _output_error(learned - position, hessian) < _output_error(plain - position, hessian)
+    return torch.where(better[:, :, None], learned, plain)
 
 
 ROUNDERS: dict[str, Rounder] = {"nearest": nearest, "gptq": gptq, "adaround": adaround}
@@ -234,11 +239,7 @@ def needs_plain_layers(network: nn.Module) -> str | None:
         layer = layer_of(network, name)
         if not isinstance(layer, nn.Linear | nn.Conv2d) or getattr(layer, "padding_mode", "zeros") != "zeros":
             return f"{name} belongs to no Linear or zero-padded Conv2d layer"
-    try:
-        trace(network)
-    except UntraceableError as error:
-        return str(error)
-    return None
+    return needs_called_layers(network)
 
 
 @dataclass(frozen=True)
@@ -267,13 +268,18 @@ class Reconstruction(Method):
         bits = dict.fromkeys(compressible(network), asked(level.bits))
         inputs = calibration_inputs(data, self.rows)
         stored = reconstruct(stored, network, inputs, bits, ROUNDERS[self.rounding], self.granularity)
-        return _compact(stored) if self.compact else stored
+        return _compact(stored, network) if self.compact else stored
 
 
-def _compact(stored: Compressed) -> Compressed:
-    """What is float32 in 8 bits, on even levels a tensor, and codes by Huffman's code where that is smaller."""
+def _compact(stored: Compressed, network: nn.Module) -> Compressed:
+    """Parameters that are float32 in 8 bits, on even levels a tensor, and codes by Huffman's code where that is
+    smaller; what is no parameter, an index say, stays.
+    """
 
     def smaller(encoding: Encoding) -> Encoding:
-        return rounded(encoding.decode(), "uniform", 8) if isinstance(encoding, Dense) else shortest(encoding)
+        if not isinstance(encoding, Dense):
+            return shortest(encoding)
+        return rounded(encoding.decode(), "uniform", 8) if prod(encoding.shape) else encoding
 
-    return stored.with_tensors({name: smaller(encoding) for name, encoding in stored.tensors.items()})
+    names = [name for name, _ in network.named_parameters(remove_duplicate=False)]
+    return stored.with_tensors({name: smaller(stored.tensors[name]) for name in names})

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from edgepress import registry, tensor_files
 from edgepress.datasets import Prepared
 from edgepress.files import FileError
-from edgepress.graph import LAYERS, Layer
+from edgepress.graph import LAYERS, Layer, UntraceableError, trace
 
 
 def build(name: str, data: Prepared, seed: int = 0) -> nn.Module:
@@ -109,9 +109,29 @@ def begin_from(network: nn.Module, path: str | Path) -> list[str]:
 
 
 def compressible(network: nn.Module) -> list[str]:
-    """The names of the tensors that methods compress: the weights of Linear and Conv layers, first to last."""
+    """The names of the tensors that methods compress: the weights of Linear and Conv layers, in the order in which the
+    network was given them.
+    """
     layers = ((name, layer) for name, layer in network.named_modules() if isinstance(layer, LAYERS))
     return [f"{name}.weight".lstrip(".") for name, layer in layers if layer.weight.numel()]
+
+
+def output_weight(network: nn.Module) -> str:
+    """The name of the weights of the layer that computes the outputs: the last one that is called, or, where there is
+    no fixed graph, the last one that the network was given.
+    """
+    names = compressible(network)
+    try:
+        calls = [f"{node.target}.weight" for node in trace(network).graph.nodes if node.op == "call_module"]
+    except UntraceableError:
+        calls = []
+    return ([name for name in calls if name in names] or names)[-1]
+
+
+def hidden(network: nn.Module) -> list[str]:
+    """The weights of Linear and Conv layers but for the output layer, in the order of ``compressible``."""
+    names = compressible(network)
+    return [name for name in names if name != output_weight(network)] if names else []
 
 
 def layer_of(network: nn.Module, weight: str) -> Layer:
