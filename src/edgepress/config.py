@@ -100,7 +100,7 @@ class RunConfig(CellConfig, OwnConfig):
     overrides: Annotated[dict[str, OverrideConfig], AfterValidator(_check_overrides)] = Field(
         {},
         description="settings that differ for a data set, or for one network of it: "
-        "`{mnist: {draws: 2}, mnist/cnn: {seeds: [0]}}`; any from `seeds` to `retraining` can",
+        "`{digits: {draws: 2}, digits/cnn: {seeds: [0]}}`; any from `seeds` to `retraining` can",
     )
     replication: ReplicationConfig | None = Field(
         None, description="recompute what the study published, instead of all the above; see replication.yaml"

@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 import reprlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ _CURES = {
 }
 # YAML 1.1 reads 010 as eight and 1:30 as ninety.
 _SURPRISING = re.compile(r"[-+]?(0[0-7_]+|[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?)")
+_EXPONENT = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]{1,2}")  # and takes 1e-3 for a word
 _short = reprlib.Repr()
 _short.maxstring = _short.maxother = _short.maxlong = 100
 
@@ -122,6 +124,8 @@ def sentence(error: Mapping[str, Any], settings_at: Callable[[Sequence[Any]], Ma
     if kind == "wrong":
         return f"{place!r} {message}" if message.startswith("lists") else f"{place!r}: {message}".removeprefix("'': ")
     found = f"{place!r} is {_short.repr(value)}" if place else f"it is {_short.repr(value)}"
+    if isinstance(value, str) and _EXPONENT.fullmatch(value):
+        return f"{found}, which YAML takes for text; write {Decimal(value):f}"
     if kind in _BOUNDS:
         name, words = _BOUNDS[kind]
         return f"{found} but must be {words} {error['ctx'][name]}"

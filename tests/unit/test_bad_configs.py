@@ -132,6 +132,7 @@ BAD = {
     "a method with arguments": ("methods: [midrise: {bits: 4}]", "'methods[0]' is {'midrise'", STRING),
     "a network as a method": ("methods: [cnn]", "'methods': there is no method 'cnn'", "known are"),
     "no bits of activations": ("act_bits: [0]", "'act_bits[0]' is 0", "at least 1"),
+    "a learning rate with an exponent alone": ("training: {lr: 1e-3}", "takes for text", "write 0.001"),
     "BatchNorm folded as text": ("fold_bn: 'yes'", "'fold_bn' is 'yes'", "true or false"),
     # bits
     "no bits": ("bits: []", "'bits' is empty", "at least one"),
