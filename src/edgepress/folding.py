@@ -9,6 +9,7 @@ import copy
 
 import torch
 from torch import fx, nn
+from torch.fx.passes.shape_prop import ShapeProp
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from edgepress.encodings import Dense
@@ -18,29 +19,30 @@ from edgepress.packing import Compressed
 from edgepress.widths import with_state
 
 
-def fold_batch_norm(network: nn.Module) -> nn.Module:
+def fold_batch_norm(network: nn.Module, input_shape: tuple[int, ...] | None = None) -> nn.Module:
     """A copy of ``network`` in evaluation mode whose BatchNorms are part of the Linear or Conv layers before them.
 
     An Identity is left in their place. One that follows no layer, or a layer whose output goes elsewhere, too, stays,
-    and so do all where the network cannot be traced.
+    and so do all where the network cannot be traced. ``input_shape``, of one example, tells a BatchNorm over the
+    outputs of a Linear layer from one over the places at which it works.
     """
     folded = copy.deepcopy(network).eval()
-    for name, norm_name in _pairs(folded).items():
+    for name, norm_name in _pairs(folded, input_shape).items():
         layer, norm = folded.get_submodule(name), folded.get_submodule(norm_name)
         folded.set_submodule(name, _fused(layer, norm))
         folded.set_submodule(norm_name, nn.Identity())
     return folded
 
 
-def fold_stored(stored: Compressed, network: nn.Module) -> Compressed:
-    """``stored``, a form of ``network``, as one of ``fold_batch_norm(network)``: it computes the same.
+def fold_stored(stored: Compressed, network: nn.Module, input_shape: tuple[int, ...] | None = None) -> Compressed:
+    """``stored``, a form of ``network``, as one of ``fold_batch_norm(network, input_shape)``: it computes the same.
 
     Weights keep their codes and get a factor for each channel; of the four vectors of a BatchNorm a bias is left.
     """
     as_stored = with_state(network, stored.state_dict()).eval()
-    state = inference_state(fold_batch_norm(as_stored))
+    state = inference_state(fold_batch_norm(as_stored, input_shape))
     weights = {}
-    for name, norm_name in _pairs(as_stored).items():
+    for name, norm_name in _pairs(as_stored, input_shape).items():
         weight = f"{name}.weight".lstrip(".")
         weights[weight] = stored.tensors[weight].scaled(_factors(as_stored.get_submodule(norm_name)))
     untouched = {name for name, encoding in stored.tensors.items() if not isinstance(encoding, Dense)} - set(weights)
@@ -55,12 +57,15 @@ def _factors(norm: nn.Module) -> torch.Tensor:
     return (factors if norm.weight is None else factors * norm.weight).detach()
 
 
-def _pairs(network: nn.Module) -> dict[str, str]:
+def _pairs(network: nn.Module, input_shape: tuple[int, ...] | None) -> dict[str, str]:
     """For each layer that a BatchNorm can become part of, the name of that BatchNorm."""
     try:
-        graph = trace(network).graph
+        traced = trace(network)
     except UntraceableError:
         return {}
+    graph = traced.graph
+    if input_shape is not None:
+        ShapeProp(traced).propagate(torch.zeros(1, *input_shape))
     used = [node.target for node in graph.nodes if node.op == "call_module"]
     pairs = {}
     for node in graph.nodes:
@@ -73,7 +78,9 @@ def _pairs(network: nn.Module) -> dict[str, str]:
             continue
         weight = network.get_parameter(f"{before.target}.weight")
         once = used.count(before.target) == used.count(node.target) == 1
-        if once and len(weight) == norm.num_features:  # after a Linear layer, its channels may be places
+        known = before.meta.get("tensor_meta")
+        over_channels = known is None or len(known.shape) == weight.dim()  # or over the places of a Linear layer
+        if once and over_channels and len(weight) == norm.num_features:
             pairs[str(before.target)] = str(node.target)
     return pairs
 

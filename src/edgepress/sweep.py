@@ -76,7 +76,7 @@ class Bench:
         self.checkpoints = checkpoints
         self.device = device
         self.data = trained.data.only(*splits).to(device)
-        self.shipped = fold_batch_norm(trained.network) if fold_bn else trained.network
+        self.shipped = fold_batch_norm(trained.network, trained.data.input_shape) if fold_bn else trained.network
         self.weights = sum(trained.network.get_parameter(name).numel() for name in compressible(trained.network))
         self.fp32_bytes = float32_bytes(self.shipped)
 
@@ -136,7 +136,7 @@ class Bench:
         again, *rest = chain
         stored = again.compress(self.trained.network, data, level, generator)
         if self.shipped is not self.trained.network:
-            stored = fold_stored(stored, self.trained.network)
+            stored = fold_stored(stored, self.trained.network, data.input_shape)
         return methods.compress(rest, self.shipped, data, level, generator, stored)
 
     def _without_network(self, identity: Mapping[str, Any], status: str, reason: str) -> Result:

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from edgepress import networks, registry
+from edgepress.evaluation import evaluate
 from edgepress.packing import Compressed
 from edgepress.sweep import Bench, Trained
 from edgepress.training import Training
@@ -85,7 +86,9 @@ class Tokens(nn.Module):
 
 
 @pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
-@pytest.mark.parametrize("build", [Tied, Keyword, Attention, WithoutWeights, Branching, HeadFirst, partial(Tokens, 5)])
+@pytest.mark.parametrize(
+    "build", [Tied, Keyword, Attention, WithoutWeights, Branching, HeadFirst, partial(Tokens, 5), partial(Tokens, 4)]
+)
 def test_every_method_applies_or_says_why(classes, build):
     torch.manual_seed(0)
     network = build().eval()
@@ -133,3 +136,12 @@ def test_the_output_layer_is_the_one_that_is_called_last(classes):
         values = Compressed.from_bytes(result.packed).state_dict()
         zeros = {name: int((tensor == 0).sum()) for name, tensor in values.items()}
         assert (zeros["head.weight"], zeros["body.weight"]) == (0, 16)
+
+
+def test_a_norm_over_as_many_tokens_as_outputs_is_not_folded(classes):
+    torch.manual_seed(0)
+    network = Tokens(4)
+    network(classes.inputs["train"])  # its norm has statistics then
+    bench = Bench(Trained("odd", 0, network.eval(), classes), ("test",), torch.device("cpu"))
+    assert isinstance(bench.shipped.norm, nn.BatchNorm1d)
+    assert bench.baseline()[0]["loss"] == evaluate(network, classes, "test")["loss"]

@@ -175,7 +175,8 @@ def _peers_own(trained: Trained, name: str, folder: Path) -> tuple[dict[str, Any
 
 def _deployed(trained: Trained, level: str) -> tuple[dict[str, Any], Any]:
     """What the file of ``level`` computes, and how far from the network it stands for; and its session."""
-    shipped, shape = fold_batch_norm(trained.network), trained.data.input_shape
+    shape = trained.data.input_shape
+    shipped = fold_batch_norm(trained.network, shape)
     inputs, targets = trained.data.inputs["test"], trained.data.targets["test"]
     if level == f"w{FLOAT_BITS}":
         network, model, exact = shipped, export.to_onnx(shipped, shape), {}
