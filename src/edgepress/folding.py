@@ -12,7 +12,7 @@ from torch import fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
-from edgepress.encodings import Dense
+from edgepress.encodings import Dense, Encoding
 from edgepress.graph import LAYERS, NORMS, UntraceableError, called, trace
 from edgepress.networks import inference_state
 from edgepress.packing import Compressed
@@ -40,14 +40,12 @@ def fold_stored(stored: Compressed, network: nn.Module, input_shape: tuple[int, 
     Weights keep their codes and get a factor for each channel; of the four vectors of a BatchNorm a bias is left.
     """
     as_stored = with_state(network, stored.state_dict()).eval()
-    state = inference_state(fold_batch_norm(as_stored, input_shape))
-    weights = {}
-    for name, norm_name in _pairs(as_stored, input_shape).items():
-        weight = f"{name}.weight".lstrip(".")
-        weights[weight] = stored.tensors[weight].scaled(_factors(as_stored.get_submodule(norm_name)))
-    untouched = {name for name, encoding in stored.tensors.items() if not isinstance(encoding, Dense)} - set(weights)
-    tensors = {name: weights.get(name) or Dense(tensor) for name, tensor in state.items()}
-    return Compressed({**tensors, **{name: stored.tensors[name] for name in untouched}}, stored.activations)
+    folded = {name: Dense(t) for name, t in inference_state(fold_batch_norm(as_stored, input_shape)).items()}
+    tensors: dict[str, Encoding] = {name: stored.tensors.get(name, tensor) for name, tensor in folded.items()}
+    for name, norm in _pairs(as_stored, input_shape).items():
+        tensors[f"{name}.weight"] = tensors[f"{name}.weight"].scaled(_factors(as_stored.get_submodule(norm)))
+        tensors[f"{name}.bias"] = folded[f"{name}.bias"]
+    return Compressed(tensors, stored.activations)
 
 
 def _factors(norm: nn.Module) -> torch.Tensor:

@@ -131,7 +131,8 @@ def output_weight(network: nn.Module) -> str:
 def hidden(network: nn.Module) -> list[str]:
     """The weights of Linear and Conv layers but for the output layer, in the order of ``compressible``."""
     names = compressible(network)
-    return [name for name in names if name != output_weight(network)] if names else []
+    last = output_weight(network) if names else None
+    return [name for name in names if name != last]
 
 
 def layer_of(network: nn.Module, weight: str) -> Layer:

@@ -33,7 +33,7 @@ def precision(metrics: pd.DataFrame, dataset: str) -> Figure:
     """
     rows = of_sweep(metrics, dataset, "bits")
     methods = list(dict.fromkeys(rows.method[rows.method != "fp32"]))
-    kind = _kind if len(methods) > style.MANY and len(list(_splits(rows))) == 1 else _is_random
+    kind = _by_kind if len(methods) > style.MANY and len(list(_splits(rows))) == 1 else _by_chance_or_not
     groups: dict[str, list[str]] = {}
     for name in sorted(methods, key=lambda name: _KINDS.index(kind(name))):
         groups.setdefault(kind(name), []).append(name)
@@ -57,14 +57,14 @@ def precision(metrics: pd.DataFrame, dataset: str) -> Figure:
     return figure
 
 
-def _is_random(method: str) -> str:
+def _by_chance_or_not(method: str) -> str:
     return "stochastic" if style.rounding(method) in ("stochastic", "dithered") else "deterministic"
 
 
-def _kind(method: str) -> str:
+def _by_kind(method: str) -> str:
     if style.per_channel(method):
         return "per channel"
-    return _is_random(method) if style.rounding(method) in (*style.ROUNDINGS, "midrise") else "others"
+    return _by_chance_or_not(method) if style.rounding(method) in (*style.ROUNDINGS, "midrise") else "others"
 
 
 def pruning(metrics: pd.DataFrame, dataset: str) -> Figure:
