@@ -22,7 +22,7 @@ TESTS := tests/workflow tests/contract tests/unit
 
 run: .venv/installed
 	$(BIN)/snakemake --cores all --configfile $(CONFIG)
-	@run=$$(awk '$$1 == "run:" {print $$2}' $(CONFIG)); cd results/$${run:-starter}/report && \
+	@run=$$(awk '$$1 == "run:" {gsub(/[\047\"]/, "", $$2); print $$2}' $(CONFIG)); cd results/$${run:-starter}/report && \
 	for page in index replication; do test ! -e $$page.html || echo "The report is $$PWD/$$page.html"; done
 
 study:

@@ -37,7 +37,11 @@ for number, (job, steps, places) in enumerate(PLACES.values()):
         params:
             levels=job.levels,
             steps=steps,
-            draws=lambda wildcards: SETTINGS[wildcards.dataset, wildcards.network].draws,
+            draws=lambda wildcards, steps=steps: (
+                SETTINGS[wildcards.dataset, wildcards.network].draws
+                if any(registry.methods()[step].stochastic for chain in steps.values() for step in chain)
+                else 1
+            ),
             retraining=lambda wildcards, level=job.level: (
                 SETTINGS[wildcards.dataset, wildcards.network].retraining.model_dump() if level else None
             ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from edgepress import checks, registry
 from edgepress.checks import (
@@ -51,6 +51,14 @@ class ChainConfig(Settings):
     bits: Distinct[Bits] | None = Field(None, description="bits a weight; None takes those of the run")
     act_bits: Distinct[Bits] | None = Field(None, description="bits an activation; None takes those of the run")
     sparsity: Distinct[Share] | None = Field(None, description="shares removed; None takes those of the run")
+
+
+_RETRAINING: dict[str, Any] = {"lr": 0.002, "max_epochs": 10}
+
+
+def _on_defaults(retraining: Any) -> Any:
+    """What a config says of `retraining`, and what it leaves out of what differs there from `training`."""
+    return {**_RETRAINING, **retraining} if isinstance(retraining, dict) else retraining
 
 
 class CellConfig(Settings):
@@ -134,8 +142,8 @@ class CellConfig(Settings):
         description="ways to train that are compared, beside all else, in quality against steps, seconds and energy: "
         "`[adam, early_stop, onecycle, progressive, bf16]`; the first is what the others are measured by",
     )
-    retraining: TrainingConfig = Field(
-        TrainingConfig(lr=0.002, max_epochs=10), description="how the methods that train again do it"
+    retraining: Annotated[TrainingConfig, BeforeValidator(_on_defaults)] = Field(
+        TrainingConfig(**_RETRAINING), description="how the methods that train again do it"
     )
 
     @property
@@ -207,7 +215,7 @@ class CellConfig(Settings):
         what they are swept over, ``bits``, ``sparsity`` or ``act_bits+bits``, say; recipes; and costs
         that are taken.
         """
-        names = [*self.methods, *self.chains]
+        names = [name for name in [*self.methods, *self.chains] if self.levels(name)]
         sweeps = ("+".join(sorted(self._sweeps(name))) for name in names if not self.retrains(name))
         families = (registry.family(self.steps(name)) for name in names)
         costs = (name for name in ("recipes", "hardware", "latency") if getattr(self, name))

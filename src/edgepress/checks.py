@@ -104,6 +104,13 @@ def _fitting_networks(networks: dict[str, list[str]]) -> dict[str, list[str]]:
     return networks
 
 
+def _level(name: str) -> Level:
+    level = Level.parse(name)
+    if str(level) != name:
+        raise ValueError(f"{name!r} is written {level}")
+    return level
+
+
 def _readable(parse: Callable[[str], Any]) -> AfterValidator:
     """Keeps a name that ``parse`` reads, and says what it says of another."""
 
@@ -131,7 +138,7 @@ PeerNames = Annotated[
 Networks = Annotated[dict[str, Distinct[str]], Field(min_length=1), AfterValidator(_fitting_networks)]
 Bits = Annotated[int, Field(ge=1, le=16)]
 Precision = Annotated[str, _readable(precision)]
-LevelName = Annotated[str, _readable(Level.parse)]
+LevelName = Annotated[str, _readable(_level)]
 Share = Annotated[float, Field(ge=0, lt=1), AfterValidator(_six_decimals)]
 Count = Annotated[int, Field(ge=1, lt=2**31)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import itertools
 import json
 import os
 import platform
@@ -37,13 +38,16 @@ def code_digest(*roots: str) -> str:
     them. Comments, docstrings and layout do not count. What a job imports by name at run time — its network, its
     method — must be among ``roots``.
     """
-    digest = hashlib.sha256()
-    for path in _closure(roots):
-        digest.update(ast.dump(_parsed(path)).encode("utf-8") if path.suffix == ".py" else path.read_bytes())
-    return digest.hexdigest()[:16]
+    digests = sorted(_digest(path) for path in _closure(roots))  # in an order that no folder's name decides
+    return hashlib.sha256(b"".join(digests)).hexdigest()[:16]
 
 
-def _closure(roots: Iterable[str]) -> list[Path]:
+def _digest(path: Path) -> bytes:
+    content = ast.dump(_parsed(path)).encode("utf-8") if path.suffix == ".py" else path.read_bytes()
+    return hashlib.sha256(path.name.encode("utf-8") + b"\0" + content).digest()
+
+
+def _closure(roots: Iterable[str]) -> set[Path]:
     found: set[Path] = set()
     waiting = [path for root in roots for path in ([Path(root)] if root.endswith(".py") else files_of(root))]
     while waiting:
@@ -53,7 +57,7 @@ def _closure(roots: Iterable[str]) -> list[Path]:
             waiting += [file for module in _imports(path) for file in files_of(module)]
     folders = {path.parent for path in found}
     templates = {file for folder in folders for file in folder.iterdir() if file.suffix in _TEMPLATES}
-    return [*sorted(found, key=lambda path: path.parts[-3:]), *sorted(templates)]
+    return found | templates
 
 
 @cache
@@ -70,9 +74,18 @@ def _imports(path: Path) -> Iterable[str]:
     for node in ast.walk(_parsed(path)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            package = _package(path)[: 1 - node.level or None] if node.level else []
+            module = ".".join([*package, *([node.module] if node.module else [])])
+            if module:
+                yield module
+                yield from (f"{module}.{alias.name}" for alias in node.names)
+
+
+def _package(path: Path) -> list[str]:
+    """The names of the packages that a file lies in, the outermost first."""
+    folders = itertools.takewhile(lambda folder: (folder / "__init__.py").is_file(), path.parents)
+    return [folder.name for folder in folders][::-1]
 
 
 def files_of(module: str) -> list[Path]:

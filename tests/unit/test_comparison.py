@@ -131,3 +131,12 @@ def test_the_page_has_every_cell_that_changed_and_needs_nothing_else(compared):
     parsed.feed(page)
     assert parsed.rows == 1 + 2 and parsed.outside == [] and "<td><b></td>" not in page
     assert all(sentence in page for sentence in comparison.sentences(result))
+
+
+def test_seeds_that_moved_alike_may_have_done_so_by_chance(compared):
+    """Accuracy comes in steps: of 114 rows one more is right, on each of three seeds."""
+    before = [baseline(), rows(seeds=3, accuracy=0.9)]
+    result = compared(before, [baseline(), rows(seeds=3, accuracy=0.9 + 1 / 114)])
+    assert verdict(result) == WITHIN and not result.beyond_noise
+    sure = compared([baseline(), rows(seeds=8, accuracy=0.9)], [baseline(), rows(seeds=8, accuracy=0.8)])
+    assert verdict(sure) == DIFFERS and sure.beyond_noise

@@ -210,3 +210,19 @@ def test_the_config_of_gains_adds_every_cost_to_the_starter_run():
     offers = config.parse(both).cell("digits", "cnn").offers
     assert {"latency", "hardware", "mixed", "qat"} <= offers
     assert config.parse(both).energy is not None
+
+
+def test_a_part_of_retraining_leaves_its_other_defaults():
+    for part, expected in (({}, (0.002, 10)), ({"max_epochs": 1}, (0.002, 1)), ({"lr": 0.1}, (0.1, 10))):
+        found = config.parse({"retraining": part}).retraining
+        assert (found.lr, found.max_epochs) == expected
+
+
+def test_methods_without_a_level_offer_nothing():
+    asked = config.parse({"methods": ["nearest_uniform", "lsq"], "retraining_bits": []}).cell("digits", "cnn")
+    assert asked.offers == {"bits", "nearest"}
+
+
+def test_a_level_has_one_way_to_be_written():
+    with pytest.raises(ConfigError, match="'w08a8' is written w8a8"):
+        config.parse({"latency": ["w08a8"]})

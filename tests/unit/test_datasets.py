@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from edgepress.datasets import SPLITS, Prepared, evenly_spread, min_max_scaler, split_and_scale, standard_scaler
+from edgepress.datasets import SPLITS, Prepared, evenly_spread, min_max_scaler, scale, split_and_scale, standard_scaler
 
 
 def numbered(rows=100):
@@ -86,3 +86,11 @@ def test_rows_are_spread_over_all(count):
     assert len(rows) == min(count, 256) and rows[0] == 0
     assert count <= 256 or int(rows[-1]) + int(apart.max()) >= count - 1
     assert count == 1 or int(apart.max()) - int(apart.min()) <= 1
+
+
+def test_a_column_that_is_constant_but_for_rounding_is_not_scaled_up():
+    inputs = np.full((30, 1), 0.1)
+    inputs[25] = 0.2
+    parts = {"train": np.arange(20), "val": np.arange(20, 25), "test": np.arange(25, 30)}
+    data = scale("toy", inputs, np.arange(30) % 2, parts, standard_scaler)
+    assert all(float(part.abs().max()) < 1 for part in data.inputs.values())

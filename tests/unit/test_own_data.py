@@ -11,6 +11,7 @@ from PIL import Image
 
 from edgepress import config, datasets, registry
 from edgepress.datasets import SPLITS, DataError, Prepared
+from edgepress.datasets.own_images import _in_8_bits
 
 TASKS = {"csv": {"target": "price", "task": "regression"}, "images": {}, "npz": {"task": "classification"}}
 
@@ -274,3 +275,12 @@ def test_a_file_that_is_no_npz_is_told(folder):
     (folder / "a.npz").write_bytes(b"PK\x03\x04 and no more")
     with pytest.raises(DataError, match=r"a\.npz cannot be read"):
         prepared("npz", "a.npz")
+
+
+def test_grey_images_of_16_bits_keep_their_upper_8(tmp_path):
+    pixels = np.array([[0, 255, 256], [30000, 60000, 65535]], dtype=np.uint16)
+    Image.fromarray(pixels).save(tmp_path / "deep.png")
+    with Image.open(tmp_path / "deep.png") as image:
+        assert np.asarray(_in_8_bits(image)).tolist() == [[0, 0, 1], [117, 234, 255]]
+    with pytest.raises(ValueError, match="save them in 8 or 16 bits"):
+        _in_8_bits(Image.new("F", (2, 2)))

@@ -165,3 +165,10 @@ def test_the_commit_is_that_of_the_checkout(tmp_path, monkeypatch):
     assert commit() == git(checkout, "rev-parse", "HEAD")
     (checkout / "file").write_text("2")
     assert commit() == git(checkout, "rev-parse", "HEAD") + "+changes"
+
+
+def test_relative_imports_count(package):
+    (package / "units" / "near.py").write_text("from .scale import half\nfrom .. import lazy\n")
+    module = "edgepress.units.near"
+    assert changed(package, "units/scale.py", "x / 2", "x / 3", module)
+    assert changed(package, "lazy.py", "return write()", "return 2", module)

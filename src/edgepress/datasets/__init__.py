@@ -193,7 +193,9 @@ def scale(
         shift, width = fit_scaler(inputs[parts["train"]])
     if not (np.isfinite(shift).all() and np.isfinite(width).all()):
         raise DataError(f"{name}: its inputs have numbers too large to scale; {cure}")
-    scaled = ((inputs - shift) / np.where(width == 0, 1, width)).astype(np.float32)
+    # A constant that floating point does not hold exactly deviates by its rounding.
+    constant = width <= 10 * np.finfo(np.result_type(width, np.float32)).eps * np.abs(shift)
+    scaled = ((inputs - shift) / np.where(constant | (width == 0), 1, width)).astype(np.float32)
     classes = np.issubdtype(targets.dtype, np.integer)
     targets = targets.astype(np.int64 if classes else np.float32)
     return Prepared(

@@ -121,7 +121,7 @@ class _Decoder:
         """One image, uint8 of shape (channels, height, width)."""
         try:
             with Image.open(io.BytesIO(self.read(path))) as opened:
-                image = ImageOps.exif_transpose(opened).convert(self.mode)
+                image = ImageOps.exif_transpose(_in_8_bits(opened)).convert(self.mode)
         except (OSError, ValueError, SyntaxError, RuntimeError, NotImplementedError, Image.DecompressionBombError,
                 zipfile.BadZipFile, zlib.error) as error:  # fmt: skip
             raise DataError(f"{self.file}: {path} cannot be read as an image: {error}") from None
@@ -133,3 +133,12 @@ class _Decoder:
                             f"{self.shape[0]}×{self.shape[1]}; give the side of all by `size`")  # fmt: skip
         values = np.asarray(image)
         return values[None] if self.mode == "L" else np.moveaxis(values, 2, 0)
+
+
+def _in_8_bits(image: Image.Image) -> Image.Image:
+    """The image; one of 16 bits by its upper 8, where PIL would make all beyond 255 white."""
+    if image.mode in ("I", "F"):
+        raise ValueError(f"its pixels are of mode {image.mode}; save them in 8 or 16 bits")
+    if image.mode.startswith("I;16"):
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    return image

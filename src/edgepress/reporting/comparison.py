@@ -118,23 +118,27 @@ def _judged(
         return row | {"verdict": IDENTICAL, "change": 0.0, "low": 0.0, "high": 0.0}
     scale = np.log if quality.is_error else np.asarray
     change, low, high, p_quality = _change(before.quality.map(scale), after.quality.map(scale))
-    _, bytes_low, bytes_high, p_bytes = _change(before.bytes, after.bytes)
+    _, bytes_low, bytes_high, p_bytes = _change(before.bytes, after.bytes, exact=True)
     row |= {"change": change, "low": low, "high": high, "p_quality": p_quality, "p_bytes": p_bytes}
     if low > 0 or high < 0 or bytes_low > 0 or bytes_high < 0:
         return row | {"verdict": DIFFERS}
     return row | {"verdict": UNSURE if np.isnan(p_quality) or np.isnan(p_bytes) else WITHIN}
 
 
-def _change(before: pd.Series, after: pd.Series) -> tuple[float, float, float, float]:
+def _change(before: pd.Series, after: pd.Series, exact: bool = False) -> tuple[float, float, float, float]:
     """How far the mean moved, its 95 % interval, and the p-value of no change; NaN where one seed tells nothing.
 
-    Student's t over the differences of each seed, or Welch's where the seeds are not the same.
+    Student's t over the differences of each seed, or Welch's where the seeds are not the same; where all seeds moved
+    alike, the sign test, or, of what is ``exact``, certainty.
     """
     paired = set(before.index) == set(after.index)
     moved = (after - before.reindex(after.index)) if paired else after - before.mean()
     change = float(after.mean() - before.mean())
     if moved.nunique() == 1 and (paired or before.nunique() == 1) and (change == 0 or min(len(before), len(after)) > 1):
-        return change, change, change, float(change == 0)
+        # All seeds alike: Student's deviation would be 0. Accuracy comes in steps, so a few may agree by chance.
+        chance = 1.0 if change == 0 else 0.0 if exact else 2.0 ** (1 - len(moved))
+        known = chance <= 1 - CONFIDENCE or change == 0
+        return change, change if known else np.nan, change if known else np.nan, chance
     if min(len(before), len(after)) < 2:
         return change, np.nan, np.nan, np.nan
     test = stats.ttest_1samp(moved, 0) if paired else stats.ttest_ind(after, before, equal_var=False)

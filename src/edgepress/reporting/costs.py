@@ -18,6 +18,7 @@ import pandas as pd
 from edgepress import registry
 from edgepress.levels import FLOAT_BITS, Level
 from edgepress.reporting import style
+from edgepress.reporting.results import NAMES, read_table
 
 _INPUT_BITS = 8  # that the input of a network keeps
 _MOST_NAMES = 4  # of methods in a sentence
@@ -141,8 +142,10 @@ def _bits(row: Any) -> int:
 def _table(run_folder: Path, name: str) -> pd.DataFrame:
     """A table of costs, without rows where the run did not take them."""
     path = run_folder / f"{name}.csv"
-    none = pd.DataFrame(columns=["dataset", "network", *_TABLES[name]], dtype=float)
-    return pd.read_csv(path) if path.exists() else none
+    if path.exists():
+        return read_table(path)
+    types = {column: str if column in NAMES else float for column in ("dataset", "network", *_TABLES[name])}
+    return pd.DataFrame(columns=list(types)).astype(types)
 
 
 def _look_up(cost: Cost, known: Mapping[Any, Any], row: Any, level: Level | str) -> tuple[float, str, str]:

@@ -16,6 +16,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 
+from edgepress import registry
 from edgepress.reporting import style
 from edgepress.reporting.costs import Cost, CostTables
 from edgepress.reporting.energy import training_bill
@@ -92,6 +93,7 @@ def _method(name: str, family: str, again: bool) -> dict[str, Any]:
         "label": "full precision" if name == "fp32" else style.label(name),
         "family": style.label(family).replace(" then ", ", then "),
         "retrained": again,
+        "peer": family == registry.PEER,
         "colour": look["color"],
         "colour_on_dark": on_dark(look["color"]),
         "symbol": f"{symbol}-open" if again else symbol,

@@ -14,7 +14,16 @@ import pandas as pd
 from scipy import stats
 
 from edgepress.reporting import style
-from edgepress.reporting.results import CONFIDENCE, MSE, per_seed, retrained, t_interval, weights_alone
+from edgepress.reporting.results import (
+    CONFIDENCE,
+    MSE,
+    complete,
+    one_code_a_weight,
+    per_seed,
+    retrained,
+    t_interval,
+    weights_alone,
+)
 
 HOLDS, FAILS, OPEN = "holds", "does not hold", "cannot be told"
 DEPENDS, ABSENT = "holds for some, not for others", "not in this run"
@@ -25,7 +34,6 @@ _TOLERANCE = f"{POINTS_TOLERATED:g} point of accuracy, or {ERROR_TOLERATED:.0%} 
 _CLAIMED_BEST = "stochastic_uniform"
 _CLAIMED_WORST = "normal"  # a codebook
 _CONTROL = "random"
-_SEVERAL_CODES = "multipoint"  # the family that stores several codes a weight: its bits are not those of the others
 
 
 @dataclass(frozen=True)
@@ -54,8 +62,9 @@ def all_findings(metrics: pd.DataFrame) -> list[Finding]:
 def scores(metrics: pd.DataFrame) -> pd.DataFrame:
     """A row a cell, level, split and seed of all data sets, its draws averaged, with a ``score`` that grows with
     quality: accuracy in points, or minus the logarithm of the MSE. ``gained`` is the score's change by compression.
+    Levels that lack a seed or draw are left out, as in ``over_seeds``.
     """
-    parts = [per_seed(rows) for _, rows in metrics.groupby("dataset", sort=False)]
+    parts = [complete(per_seed(rows)) for _, rows in metrics.groupby("dataset", sort=False)]
     table = pd.concat(parts, ignore_index=True)
     errors = metrics.groupby("dataset").accuracy.apply(lambda values: values.isna().all())
     table["is_error"] = table.dataset.map(errors)
@@ -221,7 +230,7 @@ def overall(verdicts: pd.Series, seeds: int) -> str:
 def _quantized(scored: pd.DataFrame) -> pd.DataFrame:
     """The rows of methods that quantize after training, with one code a weight: equal bits are about equal bytes."""
     closed = scored.bits.notna() & scored.sparsity_target.isna() & ~scored.retrained
-    return scored[closed & (scored.family != _SEVERAL_CODES)]
+    return scored[closed & one_code_a_weight(scored)]
 
 
 def _wide(scored: pd.DataFrame, split: str, value: str = "score", level: str = "bits") -> pd.DataFrame:
@@ -242,9 +251,11 @@ def _rivals(val: pd.DataFrame, method: str, others: list[str], strongest: bool) 
 
 def _against(test: pd.DataFrame, rivals: dict[str, pd.Series], scored: pd.DataFrame, favour: int) -> pd.DataFrame:
     """The evidence on methods against their rivals on each network, mean over the levels that both have."""
-    parts = []
+    parts, measured = [], set(test.groupby(NETWORK).size().index)
     for method, chosen in rivals.items():
         for dataset, network, rival in chosen.reset_index().itertuples(index=False):
+            if (dataset, network) not in measured:
+                continue
             rows = test.xs((dataset, network), level=NETWORK)
             seeds = (rows[method] - rows[rival]).groupby("seed").mean().dropna()
             case = {"dataset": dataset, "network": network, "method": method, "against": rival}

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from edgepress.reporting.results import read_table
+
 PLACE = ["dataset", "network"]
 COSTS = ["steps", "seconds", "kwh"]
 
@@ -14,7 +16,8 @@ def load(path: str | Path) -> pd.DataFrame:
     """The rows of a recipes.csv, with the ``target`` of each training: what the first recipe of its network reached at
     best on val, with the same seed; NaN where that has no result.
     """
-    rows = pd.read_csv(path, dtype={"status": "string", "source": "string", "reason": "string"})
+    rows = read_table(path)
+    rows = rows.astype(dict.fromkeys(("status", "source", "reason"), "string"))
     first = rows.groupby(PLACE, sort=False).recipe.transform("first")
     best = rows[rows.recipe == first].groupby([*PLACE, "seed"]).val_quality.max()
     return rows.join(best.rename("target"), on=[*PLACE, "seed"])
@@ -38,7 +41,7 @@ def to_target(rows: pd.DataFrame) -> pd.DataFrame:
                 "dataset": dataset,
                 "network": network,
                 "recipe": recipe,
-                "target": trainings.target.mean(skipna=False),
+                "target": trainings.groupby("seed").target.first().mean(skipna=False),
                 "reached": f"{len(arrived)} of {seeds}",
                 **means,
                 "source": last.source.dropna().iloc[0] if last.source.notna().any() else "unavailable",

@@ -55,11 +55,14 @@ def _rounds_to(value: float, told: str) -> bool:
 
 
 def match(cells: pd.DataFrame) -> pd.DataFrame:
-    """A row a method: its published cells, and how many of them were met in accuracy, loss and, for stochastic
-    ones, within three standard deviations of a draw.
+    """A row a method: its published cells, for how many an accuracy was published and met, and how many were met in
+    loss and, for stochastic ones, within three standard deviations of a draw.
     """
-    groups = cells.assign(within=cells.deviations <= DEVIATIONS).groupby("method", sort=False)
+    told = cells.published_accuracy.notna()
+    cells = cells.assign(within=cells.deviations <= DEVIATIONS, told=told, accuracy_same=told & cells.accuracy_same)
+    groups = cells.groupby("method", sort=False)
     table = pd.DataFrame({"cells": groups.size()})
+    table["accuracies"] = groups.told.sum()
     table["accuracy_same"] = groups.accuracy_same.sum()
     table["loss_same"] = groups.loss_same.sum()
     table["further_draws"] = groups.deviations.count()

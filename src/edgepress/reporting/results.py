@@ -15,6 +15,8 @@ from edgepress import registry
 
 CELL = ["dataset", "network", "method", "family", "level", "bits", "act_bits", "sparsity_target", "split"]
 SIZES = ["bytes", "bits_per_weight", "compression_ratio", "sparsity", "macs", "bops"]
+NAMES = ("dataset", "network", "method", "family", "level", "peer", "recipe", "status")  # columns that hold text
+SEVERAL_CODES = "multipoint"  # the family that stores several codes a weight: its bits are not those of the others
 CONFIDENCE = 0.95
 
 
@@ -91,6 +93,16 @@ def t_interval(values: pd.Series) -> tuple[float, float]:
     return float(mean - half), float(mean + half)
 
 
+def read_table(path: str | Path, **options: Any) -> pd.DataFrame:
+    """A CSV of a run, its names as they are: a data set may be called 2024, and a network null. ``options`` are those
+    of pandas.
+    """
+    table: pd.DataFrame = pd.read_csv(
+        path, dtype=dict.fromkeys(NAMES, str), keep_default_na=False, na_values=[""], **options
+    )
+    return table
+
+
 def load(path: str | Path) -> pd.DataFrame:
     """The rows of a metrics.csv with status ok, and their ``quality``: accuracy, or MSE where there is none.
 
@@ -100,7 +112,8 @@ def load(path: str | Path) -> pd.DataFrame:
     manifest = Path(path).with_name("manifest.json")
     if manifest.exists():
         registry.set_own(json.loads(manifest.read_text(encoding="utf-8")).get("own", {}))
-    rows = pd.read_csv(path, dtype={"level": "string", "reason": "string"})
+    rows = read_table(path)
+    rows = rows.astype({name: "string" for name in ("level", "reason") if name in rows})
     needed = ("network", "method", "level", "status", "accuracy", "mse")
     missing = [name for name in needed if name not in rows]
     if missing:
@@ -112,7 +125,7 @@ def load(path: str | Path) -> pd.DataFrame:
 
 def datasets_with(run_folder: str | Path, family: str) -> list[str]:
     """The data sets of a run that was asked for methods of a family, whether these gave a network or not."""
-    rows = pd.read_csv(Path(run_folder) / "metrics.csv", usecols=["dataset", "family"])
+    rows = read_table(Path(run_folder) / "metrics.csv", usecols=["dataset", "family"])
     return list(rows.dataset[rows.family == family].unique())
 
 
@@ -143,6 +156,11 @@ def weights_alone(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[rows.act_bits.isna()]
 
 
+def one_code_a_weight(rows: pd.DataFrame) -> pd.Series:
+    """Whether equal bits are about equal bytes: not where a weight is a sum of several codes."""
+    return rows.family.map(lambda family: SEVERAL_CODES not in family.split("_then_")).astype(bool)
+
+
 def per_seed(rows: pd.DataFrame, quality: Quality | None = None) -> pd.DataFrame:
     """A row a cell, level, split and seed of one data set: its draws averaged.
 
@@ -160,6 +178,14 @@ def per_seed(rows: pd.DataFrame, quality: Quality | None = None) -> pd.DataFrame
     return means
 
 
+def complete(seeds: pd.DataFrame) -> pd.DataFrame:
+    """Of ``per_seed``, the levels that have a result for each of their network's seeds, and for each of their draws."""
+    drawn = seeds.draws == seeds.groupby(["network", "method"]).draws.transform("max")
+    trained = seeds[seeds.method == "fp32"].groupby(["network", "split"]).size().rename("trained")
+    present = seeds[drawn].join(trained, on=["network", "split"])
+    return present[present.groupby(CELL, dropna=False).seed.transform("size") == present.trained]
+
+
 def over_seeds(rows: pd.DataFrame, quality: Quality | None = None) -> pd.DataFrame:
     """A row a cell, level and split of one data set: means over seeds, ``quality`` and ``change`` with the ends
     ``_low`` and ``_high`` of their 95 % intervals.
@@ -168,12 +194,7 @@ def over_seeds(rows: pd.DataFrame, quality: Quality | None = None) -> pd.DataFra
     did not fail would flatter it.
     """
     quality = quality or quality_of(rows)
-    seeds = per_seed(rows, quality)
-    drawn = seeds.draws == seeds.groupby(["network", "method"]).draws.transform("max")
-    trained = seeds[seeds.method == "fp32"].groupby(["network", "split"]).size().rename("trained")
-    present = seeds[drawn].join(trained, on=["network", "split"])
-    complete = present.groupby(CELL, dropna=False).seed.transform("size") == present.trained
-    present = present[complete]
+    present = complete(per_seed(rows, quality))
     groups = present.groupby(CELL, sort=False, dropna=False)
     means = groups[SIZES].mean()
     means["seeds"] = groups.size()

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from edgepress.reporting.results import Quality, over_seeds, quality_of, retrained, weights_alone
+from edgepress.reporting.results import Quality, one_code_a_weight, over_seeds, quality_of, retrained, weights_alone
 
 _POINT = ["dataset", "network", "method", "level"]
 
@@ -36,8 +36,11 @@ def pareto_front(means: pd.DataFrame, quality: Quality, cost: str = "bytes") -> 
 
 
 def best_at_each_precision(metrics: pd.DataFrame, dataset: str) -> pd.DataFrame:
-    """For each network and number of bits, the test row of the method that is best on val."""
+    """For each network and number of bits, the test row of the method that is best on val, of those with one code a
+    weight.
+    """
     rows = weights_alone(_closed_division(metrics, dataset))
+    rows = rows[one_code_a_weight(rows)]
     quality = quality_of(rows)
     points = val_beside_test(over_seeds(rows))
     points = points[points.bits.notna() & points.sparsity_target.isna() & (points.method != "fp32")]

@@ -110,9 +110,11 @@ def glance(decided: pd.DataFrame) -> pd.DataFrame:
     """``decide`` as people look at it: a row a network, cost and division, a column a budget, and in it method and
     level over the quality on test.
     """
+    place = ["dataset", "network", "division", "cost", "measure"]
+    if decided.empty:
+        return pd.DataFrame(columns=[*place, *BUDGETS])
     shown = readable(decided)
     chosen = [f"{row.method} {row.level}\n{row.test}".strip() for row in shown.itertuples()]
-    place = ["dataset", "network", "division", "cost", "measure"]
     wide = shown.assign(chosen=chosen).pivot_table(
         index=place, columns="budget", values="chosen", aggfunc="first", sort=False
     )

@@ -43,6 +43,8 @@ def page(dataset: str, columns: Sequence[Column]) -> tuple[Figure, list[tuple[Ax
     """
     # From the last column on, that of test: a network may lack train.
     networks = list(dict.fromkeys(network for column in columns[::-1] for network in column.means.network))
+    if not networks:
+        return note(dataset, "not measured"), []
     size = style.PAGE if len(columns) > 1 else style.PANEL[0]
     figure, grid = plt.subplots(
         len(networks),

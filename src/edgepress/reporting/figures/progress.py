@@ -42,7 +42,7 @@ def recipes(rows: pd.DataFrame, dataset: str) -> Figure:
             label, scale = _AXES[cost]
             for (recipe, _), run in of_network.groupby(["recipe", "seed"], sort=False):
                 axes.plot(scale * run[cost], run.val_quality, color=colours[str(recipe)], alpha=0.85, linewidth=1)
-            axes.axhline(of_network.target.mean(), **style.FULL_PRECISION)
+            axes.axhline(of_network.groupby("seed").target.first().mean(), **style.FULL_PRECISION)
             axes.set(xscale="log", xlabel=label)
             axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
             axes.xaxis.set_minor_locator(NullLocator())

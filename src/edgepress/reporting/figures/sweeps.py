@@ -101,6 +101,8 @@ def change(metrics: pd.DataFrame, dataset: str) -> Figure:
     rows = of_sweep(metrics, dataset, "bits")
     quality = quality_of(rows)
     measured = {split: column.means[column.means.method != "fp32"] for split, column in _splits(rows)}
+    if not measured:
+        return panels.note(dataset, "not measured")
     means = pd.concat(measured.values())
     methods = list(dict.fromkeys(means.method))
     networks = dict.fromkeys(rows.network)

@@ -218,7 +218,8 @@ function detail(now) {
   }
   for (const seed of network.seeds) {
     const folder = `${ROOT}${set.name}/${network.name}/seed${seed}/${method.name}/`;
-    const packed = method.name === "fp32" ? "model.safetensors" : `${level}.safetensors`;
+    const packed =
+      method.name === "fp32" ? "model.safetensors" : method.peer ? `files/${level}` : `${level}.safetensors`;
     const rows = method.retrained ? `metrics_${level}.csv` : "metrics.csv";
     term(
       `seed ${seed}`,
