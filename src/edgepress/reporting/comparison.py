@@ -13,7 +13,7 @@ import pandas as pd
 from scipy import stats
 
 from edgepress.reporting import pages, results
-from edgepress.reporting.results import CONFIDENCE, Quality
+from edgepress.reporting.results import CONFIDENCE, Quality, t_half_width
 
 IDENTITY = ["dataset", "network", "method", "level"]
 IDENTICAL, WITHIN, DIFFERS, UNSURE = "identical", "within noise", "differs", "changed, one seed"
@@ -128,17 +128,20 @@ def _judged(
 def _change(before: pd.Series, after: pd.Series, exact: bool = False) -> tuple[float, float, float, float]:
     """How far the mean moved, its 95 % interval, and the p-value of no change; NaN where one seed tells nothing.
 
-    Student's t over the differences of each seed, or Welch's where the seeds are not the same; where all seeds moved
-    alike, the sign test, or, of what is ``exact``, certainty.
+    Student's t over the differences of each seed, or Welch's where the seeds are not the same. Where all seeds moved
+    alike, what is ``exact`` is certain; accuracy comes in steps, and a few seeds may take the same one by chance: their
+    deviation counts as the smallest step between any two of the values.
     """
     paired = set(before.index) == set(after.index)
     moved = (after - before.reindex(after.index)) if paired else after - before.mean()
     change = float(after.mean() - before.mean())
     if moved.nunique() == 1 and (paired or before.nunique() == 1) and (change == 0 or min(len(before), len(after)) > 1):
-        # All seeds alike: Student's deviation would be 0. Accuracy comes in steps, so a few may agree by chance.
-        chance = 1.0 if change == 0 else 0.0 if exact else 2.0 ** (1 - len(moved))
-        known = chance <= 1 - CONFIDENCE or change == 0
-        return change, change if known else np.nan, change if known else np.nan, chance
+        if exact or change == 0:
+            return change, change, change, float(change == 0)
+        step = float(np.diff(np.unique([*before, *after])).min())
+        half = t_half_width(len(moved), step)
+        chance = 2 * stats.t.sf(abs(change) * np.sqrt(len(moved)) / step, len(moved) - 1)
+        return change, change - half, change + half, float(chance)
     if min(len(before), len(after)) < 2:
         return change, np.nan, np.nan, np.nan
     test = stats.ttest_1samp(moved, 0) if paired else stats.ttest_ind(after, before, equal_var=False)
