@@ -1,4 +1,4 @@
-# What every rule shares: the checked config, names of files, and constraints on wildcards.
+# What the rules share: the checked config, names of files, and constraints on wildcards.
 # Nothing here imports torch or pandas: a dry run takes seconds.
 import itertools
 import os

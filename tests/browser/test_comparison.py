@@ -11,7 +11,7 @@ from tests.browser import generated
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
-    """Two generated runs, of which the second loses twenty points of accuracy at 4 bits and was made by another torch."""
+    """Two generated runs; the second loses twenty points of accuracy at 4 bits and was made by another torch."""
     folder = tmp_path_factory.mktemp("runs")
     before, after = (generated.write(folder / name) for name in ("before", "after"))
     lines = (after / "metrics.csv").read_text().splitlines(keepends=True)
