@@ -77,6 +77,13 @@ def layer_inputs(traced: fx.GraphModule, points: list[fx.Node]) -> dict[str, lis
     return inputs
 
 
+def called_weights(network: nn.Module) -> list[str]:
+    """The names that weights of the modules have which ``network`` calls, in the order of the calls; a module need not
+    have any. Raises UntraceableError where the network is no fixed graph.
+    """
+    return [f"{node.target}.weight" for node in trace(network).graph.nodes if node.op == "call_module"]
+
+
 def called(node: fx.Node, network: nn.Module) -> nn.Module:
     """The module that a ``call_module`` node calls."""
     return network.get_submodule(str(node.target))

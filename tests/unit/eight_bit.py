@@ -15,21 +15,25 @@ from edgepress.sweep import Trained
 NAMES = ["resnet8", "ds_cnn", "cnn", "dnn_complex"]
 
 
-@cache
-def trained(name):
-    """A network whose BatchNorms have seen data, with scales and shifts that are not 1 and 0."""
-    generator = torch.Generator().manual_seed(5)
-    inputs = {split: torch.randn(64, 1, 16, 16, generator=generator) for split in SPLITS}
-    data = Prepared("images", "classification", 4, inputs, {split: torch.arange(64) % 4 for split in SPLITS})
-    network = networks.build(name, data)
-    torch.manual_seed(6)
+def with_statistics(network, inputs, seed):
+    """The network, its BatchNorms having seen data, with scales and shifts that are not 1 and 0."""
+    torch.manual_seed(seed)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.weight, 0.5, 2)
             nn.init.uniform_(module.bias, -1, 1)
     with torch.no_grad():
-        network.train()(data.inputs["train"])
-    return Trained(name, 0, network.eval(), data)
+        network.train()(inputs)
+    return network.eval()
+
+
+@cache
+def trained(name):
+    """A network whose BatchNorms have statistics, and what they are of."""
+    generator = torch.Generator().manual_seed(5)
+    inputs = {split: torch.randn(64, 1, 16, 16, generator=generator) for split in SPLITS}
+    data = Prepared("images", "classification", 4, inputs, {split: torch.arange(64) % 4 for split in SPLITS})
+    return Trained(name, 0, with_statistics(networks.build(name, data), data.inputs["train"], seed=6), data)
 
 
 @cache

@@ -15,6 +15,8 @@ from edgepress.packing import Compressed
 from edgepress.sweep import Bench, Trained, generator_for
 from edgepress.training import Training
 
+from .eight_bit import with_statistics
+
 BRIEFLY = Training(lr=0.01, batch_size=3, max_epochs=1, patience=1)
 
 
@@ -25,25 +27,13 @@ def images():
     return Prepared("images", "classification", 3, inputs, {split: torch.arange(6) % 3 for split in SPLITS})
 
 
-def with_statistics(network, inputs):
-    """BatchNorms that have seen some data, with scales and shifts that are not 1 and 0."""
-    torch.manual_seed(4)
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.uniform_(module.weight, 0.5, 2)
-            nn.init.uniform_(module.bias, -1, 1)
-    with torch.no_grad():
-        network.train()(inputs)
-    return network.eval()
-
-
 def norms(network):
     return [module for module in network.modules() if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)]
 
 
 @pytest.mark.parametrize("name", ["cnn", "resnet8", "resnet9", "ds_cnn"])
 def test_a_folded_network_computes_the_same_without_batch_norm(name, images):
-    network = with_statistics(networks.build(name, images), images.inputs["train"])
+    network = with_statistics(networks.build(name, images), images.inputs["train"], seed=4)
     before = {key: value.clone() for key, value in network.state_dict().items()}
     folded = fold_batch_norm(network)
     expected = network(images.inputs["test"]).detach()
@@ -101,7 +91,7 @@ ENCODINGS = {
 @pytest.mark.parametrize("encode", ENCODINGS.values(), ids=ENCODINGS)
 @pytest.mark.parametrize("name", ["resnet8", "ds_cnn"])
 def test_what_is_stored_folds_to_the_same_network_in_fewer_bytes(name, encode, images):
-    network = with_statistics(networks.build(name, images), images.inputs["train"])
+    network = with_statistics(networks.build(name, images), images.inputs["train"], seed=4)
     next(norm for norm in norms(network)).weight.data[0] *= -1
     weights = {name: network.get_parameter(name).detach() for name in networks.compressible(network)}
     encoded = {name: encode(weight) for name, weight in weights.items()}
@@ -130,7 +120,7 @@ def test_steps_take_factors_on_and_masks_stay():
 
 
 def test_integers_compute_what_is_left_of_training_with_norms(images):
-    network = with_statistics(networks.build("resnet8", images), images.inputs["train"])
+    network = with_statistics(networks.build("resnet8", images), images.inputs["train"], seed=4)
     next(norm for norm in norms(network)).weight.data[:2] *= -1
     weights = {name: network.get_parameter(name).detach() for name in networks.compressible(network)}
     # Steps so short that the lowest code, −128, is there: a norm that turns its sign makes it one too many.
@@ -149,7 +139,7 @@ def test_integers_compute_what_is_left_of_training_with_norms(images):
 
 
 def test_the_bench_ships_what_was_trained_with_norms(images):
-    network = with_statistics(networks.build("ds_cnn", images), images.inputs["train"])
+    network = with_statistics(networks.build("ds_cnn", images), images.inputs["train"], seed=4)
     bench = Bench(Trained("ds_cnn", 0, network, images), ["val"], torch.device("cpu"), BRIEFLY)
     again = methods.create("lsq_channel", BRIEFLY)
     visible = images.only("train", "val")

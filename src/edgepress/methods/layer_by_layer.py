@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from edgepress.encodings import Dense, Encoding
-from edgepress.graph import LAYERS, Layer, UntraceableError, called, trace
+from edgepress.graph import LAYERS, Layer, UntraceableError, called, called_weights, trace
 from edgepress.networks import compressible
 
 
@@ -54,7 +54,7 @@ def needs_called_layers(network: nn.Module) -> str | None:
     another way than to call it, or not at all. None where they can.
     """
     try:
-        calls = {f"{node.target}.weight" for node in trace(network).graph.nodes if node.op == "call_module"}
+        calls = called_weights(network)
     except UntraceableError as error:
         return str(error)
     name = next((name for name in compressible(network) if name not in calls), None)

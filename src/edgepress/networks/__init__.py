@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from edgepress import registry, tensor_files
 from edgepress.datasets import Prepared
 from edgepress.files import FileError
-from edgepress.graph import LAYERS, Layer, UntraceableError, trace
+from edgepress.graph import LAYERS, Layer, UntraceableError, called_weights
 
 
 def build(name: str, data: Prepared, seed: int = 0) -> nn.Module:
@@ -122,7 +122,7 @@ def output_weight(network: nn.Module) -> str:
     """
     names = compressible(network)
     try:
-        calls = [f"{node.target}.weight" for node in trace(network).graph.nodes if node.op == "call_module"]
+        calls = called_weights(network)
     except UntraceableError:
         calls = []
     return ([name for name in calls if name in names] or names)[-1]
