@@ -36,14 +36,26 @@ rule all:
         lambda wildcards: [*TARGETS, *lacking_levels(), *REPORT_FILES, REPORT],
 
 
+WARM = []  # the server that jobs on this machine are forks of, once the run has begun
+
+
+def end_warm():
+    """End the server, so that what it took counts as taken by this process."""
+    while WARM:
+        WARM.pop().end()
+
+
 onstart:
     try:
         provenance.start(MANIFEST, CONFIG.model_dump(), workflow.basedir, registry.own(), OWN_FILES)
     except OSError as error:
         raise WorkflowError(f"{RESULTS} cannot be written to: {error}; mend that, and run again") from None
+    if workflow.local_exec:
+        WARM.append(warm.Server(CONFIG.threads))
 
 
 onsuccess:
+    end_warm()
     missing = [path for path in [*TARGETS, REPORT] if not Path(path).exists()]
     provenance.end(MANIFEST, "partial" if missing else "complete")
     if not missing:
@@ -51,6 +63,7 @@ onsuccess:
 
 
 onerror:
+    end_warm()
     failures = metrics.failures(CELLS)
     if failures:
         print(f"\n{len(failures)} of {len(CELLS)} cells have no result:", *failures[:10], sep="\n  ")

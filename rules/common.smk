@@ -5,7 +5,7 @@ import os
 import sys
 
 from edgepress import config as run_config
-from edgepress import config_text, logs, metrics, provenance, registry, reporting, runs, sources
+from edgepress import config_text, logs, metrics, provenance, registry, reporting, runs, sources, warm
 from edgepress.recipes import RECIPES
 from snakemake.utils import update_config
 

@@ -1,5 +1,9 @@
 """Compress one trained network by another library, at all its levels, and measure what its files hold."""
 
+from edgepress.warm import hand_over
+
+hand_over("edgepress.sweep", "edgepress.peers")
+
 from pathlib import Path
 
 import torch

@@ -1,5 +1,9 @@
 """Compress one trained network by the methods of one family, at all their levels, and measure each result."""
 
+from edgepress.warm import hand_over
+
+hand_over("edgepress.sweep", "edgepress.costs.consumption")
+
 import torch
 
 from edgepress import metrics, registry, training

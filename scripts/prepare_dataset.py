@@ -1,5 +1,9 @@
 """Prepare one data set."""
 
+from edgepress.warm import hand_over
+
+hand_over("edgepress.datasets")
+
 from pathlib import Path
 
 from edgepress import datasets, registry, sources

@@ -1,5 +1,9 @@
 """Run one report notebook and make a page of it."""
 
+from edgepress.warm import hand_over
+
+hand_over("edgepress.reporting.render")
+
 from pathlib import Path
 
 from edgepress.logs import job

@@ -1,5 +1,9 @@
 """Recompute what the study published on one data set."""
 
+from edgepress.warm import hand_over
+
+hand_over("edgepress.as_published.replication")
+
 from pathlib import Path
 
 import torch

@@ -1,5 +1,9 @@
 """Simulate what an inference of one network costs on an accelerator at one precision."""
 
+from edgepress.warm import hand_over
+
+hand_over("edgepress.networks", "edgepress.costs.hardware")
+
 from edgepress import metrics, networks, registry
 from edgepress.costs import hardware
 from edgepress.datasets import Prepared

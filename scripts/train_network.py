@@ -1,5 +1,9 @@
 """Train one network with one seed, and measure it in full precision."""
 
+from edgepress.warm import hand_over
+
+hand_over("edgepress.sweep", "edgepress.costs.consumption", "tqdm")
+
 import torch
 from tqdm import tqdm
 

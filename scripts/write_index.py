@@ -1,5 +1,9 @@
 """Write the page that leads to the others."""
 
+from edgepress.warm import hand_over
+
+hand_over("edgepress.reporting.index")
+
 from pathlib import Path
 
 from edgepress.logs import job

@@ -8,8 +8,21 @@ from pathlib import Path
 import nbconvert
 import nbformat
 import papermill
+from jupyter_client.manager import AsyncKernelManager
 
 from edgepress.files import write_atomically
+
+
+_IMPORTED = "edgepress.reporting.figures,edgepress.reporting.tables,ipykernel.kernelapp"  # by kernels of notebooks
+
+
+class _Kernels(AsyncKernelManager):
+    """Starts kernels as forks of a process that has imported what the figures need, if there is one."""
+
+    def format_kernel_cmd(self, extra_arguments: list[str] | None = None) -> list[str]:
+        python, option, *module = super().format_kernel_cmd(extra_arguments)
+        assert option == "-m"  # as ipykernel's own kernel specification has it
+        return [python, option, "edgepress.warm", _IMPORTED, *module]
 
 
 def execute(notebook: str | Path, executed: str | Path, page: str | Path, **parameters: str | Path | list[str]) -> None:
@@ -21,7 +34,7 @@ def execute(notebook: str | Path, executed: str | Path, page: str | Path, **para
     known = papermill.inspect_notebook(str(notebook))
     given = {name: value if isinstance(value, list) else str(value) for name, value in parameters.items()}
     given = {name: value for name, value in given.items() if name in known}
-    node = papermill.execute_notebook(str(notebook), None, given, kernel_name="python3", progress_bar=False)
+    node = papermill.execute_notebook(str(notebook), None, given, kernel_name="python3", progress_bar=False, kernel_manager_class=_Kernels)
     node.metadata["title"] = node.metadata["edgepress"]["title"]
     body, _ = nbconvert.HTMLExporter(exclude_input=True, exclude_output_prompt=True).from_notebook_node(node)
     write_atomically(executed, nbformat.writes(node))
