@@ -56,7 +56,12 @@ rule collect_timings:
     params:
         code=provenance.code_digest(SCRIPT.format("collect_timings")),
         jobs=lambda wildcards: [
-            {**training, "job": job, "benchmark": f"{BENCHMARKS}/{TRAINED}/{job}.tsv".format(**training)}
+            {
+                **training,
+                "job": job,
+                "benchmark": f"{BENCHMARKS}/{TRAINED}/{job}.tsv".format(**training),
+                "log": f"{LOGS}/{TRAINED}/{job}.log".format(**training),
+            }
             for training in TRAININGS
             for job in [
                 "train",

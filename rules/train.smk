@@ -26,7 +26,6 @@ rule train_network:
         device=CONFIG.device,
         threads=CONFIG.threads,
         fold_bn=lambda wildcards: SETTINGS[wildcards.dataset, wildcards.network].fold_bn,
-        splits=lambda wildcards: SETTINGS[wildcards.dataset, wildcards.network].splits,
         own=lambda wildcards: registry.own(wildcards.network),
         code=lambda wildcards: provenance.code_digest(
             SCRIPT.format("train_network"), registry.networks()[wildcards.network].module

@@ -10,7 +10,7 @@ from tqdm import tqdm
 from edgepress import metrics, networks, registry, tensor_files, training
 from edgepress.checkpoints import Checkpoints
 from edgepress.costs.consumption import metered
-from edgepress.datasets import Prepared
+from edgepress.datasets import SPLITS, Prepared
 from edgepress.files import FileError, write_atomically
 from edgepress.logs import job
 from edgepress.sweep import Bench, Trained
@@ -46,7 +46,7 @@ with (
         history = training.train(network.to(device), data.to(device), settings, seed, show, checkpoints)
     model = tensor_files.to_bytes({key: value.cpu() for key, value in networks.inference_state(network).items()})
     trained = Trained(name, seed, network.cpu(), data)
-    bench = Bench(trained, snakemake.params.splits, device, fold_bn=snakemake.params.fold_bn)
+    bench = Bench(trained, SPLITS, device, fold_bn=snakemake.params.fold_bn)
     rows = bench.baseline()
 
     write_atomically(snakemake.output.model, model)

@@ -110,8 +110,9 @@ class CellConfig(Settings):
     )
     draws: Count = Field(5, description="repetitions of each stochastic method")
     splits: Distinct[Literal["train", "val", "test"]] = Field(
-        ["train", "val", "test"],
-        description="parts of the data on which quality is measured; things are chosen on val and reported on test",
+        ["val", "test"],
+        description="parts of the data on which compressed networks are measured; things are chosen on val and reported "
+        "on test. Full precision is measured on train, too",
     )
     fold_bn: bool = Field(
         True,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import re
+import resource
 import sys
 import traceback
 from collections.abc import Iterator
@@ -12,6 +14,7 @@ from edgepress import runs
 
 _FAILED = "failed: "
 _DONE = "done"
+_TOOK = re.compile(r"took (\S+) s of CPU and (\S+) MB of memory at most")
 _STOPPED = "slurmstepd: error: "  # in SLURM's log of a job that was cancelled, or took more time or memory than it has
 
 
@@ -19,7 +22,7 @@ _STOPPED = "slurmstepd: error: "  # in SLURM's log of a job that was cancelled, 
 def job(path: str | Path, *plain: type[Exception]) -> Iterator[None]:
     """Send what is printed to the log at ``path``, and end the process with 1 where an error ends the job, or its run.
 
-    The log closes with ``done``; or with a traceback, unless the error is one of the ``plain`` types whose message
+    The log closes with what the job took (``taken``) and ``done``; or with a traceback, unless the error is one of the ``plain`` types whose message
     says it all, and one line, ``failed: …``, that the summary of the run quotes (``failure``).
     """
     runs.end_with_run()
@@ -30,6 +33,7 @@ def job(path: str | Path, *plain: type[Exception]) -> Iterator[None]:
     ):
         try:
             yield
+            print(_usage())
             print(_DONE)
         except Exception as error:
             kind = "" if isinstance(error, plain) else f"{type(error).__name__}: "
@@ -37,6 +41,22 @@ def job(path: str | Path, *plain: type[Exception]) -> Iterator[None]:
                 traceback.print_exc()
             print(_FAILED + " ".join(f"{kind}{error}".split()))
             sys.exit(1)
+
+
+def _usage() -> str:
+    own, children = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    seconds = sum(usage.ru_utime + usage.ru_stime for usage in (own, children))
+    in_a_megabyte = 2**20 if sys.platform == "darwin" else 2**10
+    return f"took {seconds:.2f} s of CPU and {max(own.ru_maxrss, children.ru_maxrss) / in_a_megabyte:.0f} MB of memory at most"
+
+
+def taken(path: str | Path) -> tuple[str, str]:
+    """CPU seconds and peak memory in MB of the job that wrote the log at ``path``, ('', '') where it did not end.
+
+    Snakemake's own benchmark does not know: jobs on one machine are forks of a process that it does not watch.
+    """
+    found = [_TOOK.fullmatch(line) for line in (_lines(path) or [])[-2:-1]]
+    return (found[0][1], found[0][2]) if found and found[0] else ("", "")
 
 
 def failure(path: str | Path) -> str:

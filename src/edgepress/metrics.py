@@ -159,10 +159,11 @@ TIMINGS = ("dataset", "network", "seed", "job", "seconds", "cpu_seconds", "max_r
 
 
 def timings(jobs: Iterable[Mapping[str, Any]]) -> str:
-    """What each job took, from the benchmark files of Snakemake: wall and CPU seconds, peak memory in MB."""
+    """What each job took: wall seconds from Snakemake's benchmark files, CPU seconds and peak memory in MB from logs."""
     rows: list[dict[str, Any]] = []
     for job in jobs:
         identity = {name: job[name] for name in ("dataset", "network", "seed", "job")}
         for row in from_csv(job["benchmark"], delimiter="\t") if Path(job["benchmark"]).exists() else ():
-            rows.append({**identity, "seconds": row["s"], "cpu_seconds": row["cpu_time"], "max_rss_mb": row["max_rss"]})
+            cpu_seconds, max_rss_mb = logs.taken(job["log"])
+            rows.append({**identity, "seconds": row["s"], "cpu_seconds": cpu_seconds, "max_rss_mb": max_rss_mb})
     return to_csv(rows, TIMINGS)

@@ -41,7 +41,10 @@ def test_what_a_job_prints_goes_to_its_log(tmp_path, capsys):
     with logs.job(tmp_path / "job.log"):
         print("to stdout")
         print("to stderr", file=sys.stderr)
-    assert (tmp_path / "job.log").read_text() == "to stdout\nto stderr\ndone\n"
+    *said, took, done = (tmp_path / "job.log").read_text().splitlines()
+    assert said == ["to stdout", "to stderr"] and done == "done"
+    seconds, megabytes = map(float, logs.taken(tmp_path / "job.log"))
+    assert 0 < seconds < 3600 and 10 < megabytes < 100_000, took
     assert capsys.readouterr() == ("", "")
 
 

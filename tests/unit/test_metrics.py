@@ -123,15 +123,19 @@ def test_the_reason_is_the_first_failure_on_the_way(tmp_path):
     assert all(reasons())
 
 
-def test_timings_come_from_benchmark_files(tmp_path):
-    benchmark = tmp_path / "train.tsv"
-    benchmark.write_text("s\th:m:s\tmax_rss\tcpu_time\n1.5\t0:00:01\t321.0\t1.25\n")
+def test_timings_come_from_benchmark_files_and_logs(tmp_path):
+    (tmp_path / "train.tsv").write_text("s\th:m:s\tmax_rss\tcpu_time\n1.5\t0:00:01\t21.0\t.05\n")
+    (tmp_path / "train.log").write_text("took 1.25 s of CPU and 321 MB of memory at most\ndone\n")
+    (tmp_path / "failed.log").write_text("failed: no room\n")
+    files = [("train.tsv", "train.log"), ("train.tsv", "failed.log"), ("absent.tsv", "train.log")]
     jobs = [
-        {"dataset": "digits", "network": "cnn", "seed": 0, "job": "train", "benchmark": str(benchmark)},
-        {"dataset": "digits", "network": "cnn", "seed": 1, "job": "train", "benchmark": str(tmp_path / "absent.tsv")},
+        {"dataset": "digits", "network": "cnn", "seed": seed, "job": "train"}
+        | {"benchmark": str(tmp_path / benchmark), "log": str(tmp_path / log)}
+        for seed, (benchmark, log) in enumerate(files)
     ]
     assert metrics.timings(jobs) == (
-        "dataset,network,seed,job,seconds,cpu_seconds,max_rss_mb\ndigits,cnn,0,train,1.5,1.25,321.0\n"
+        "dataset,network,seed,job,seconds,cpu_seconds,max_rss_mb\ndigits,cnn,0,train,1.5,1.25,321\n"
+        "digits,cnn,1,train,1.5,,\n"
     )
 
 

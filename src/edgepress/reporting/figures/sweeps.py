@@ -143,9 +143,9 @@ def of_sweep(metrics: pd.DataFrame, dataset: str, sweep: str) -> pd.DataFrame:
 
 
 def with_full_precision(rows: pd.DataFrame, chosen: pd.Series) -> pd.DataFrame:
-    """The chosen rows, and those of full precision of the same networks; of all networks where none is chosen."""
-    networks = rows.network[chosen] if chosen.any() else rows.network
-    return rows[chosen | ((rows.method == "fp32") & rows.network.isin(networks))]
+    """The chosen rows, and those of full precision of the same networks and splits; all of these where none is chosen."""
+    shown = rows[chosen] if chosen.any() else rows
+    return rows[chosen | ((rows.method == "fp32") & rows.network.isin(shown.network) & rows.split.isin(shown.split))]
 
 
 def _splits(rows: pd.DataFrame, quality: Quality | None = None) -> Iterator[tuple[str, Column]]:
