@@ -15,6 +15,8 @@ if not workflow.config_settings.configfiles:
     configfile: "config/config.yaml"
 
 
+provenance.remember(".snakemake/edgepress_hashes.json")
+
 CONFIG_FILES = [str(path) for path in workflow.config_settings.configfiles] or ["config/config.yaml"]
 COMMAND_LINE = config_text.typed(workflow.config_settings.config)
 update_config(config, COMMAND_LINE)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import atexit
+import contextlib
 import hashlib
 import itertools
 import json
@@ -11,7 +13,8 @@ import platform
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata
@@ -38,13 +41,8 @@ def code_digest(*roots: str) -> str:
     them. Comments, docstrings and layout do not count. What a job imports by name at run time — its network, its
     method — must be among ``roots``.
     """
-    digests = sorted(_digest(path) for path in _closure(roots))  # in an order that no folder's name decides
-    return hashlib.sha256(b"".join(digests)).hexdigest()[:16]
-
-
-def _digest(path: Path) -> bytes:
-    content = ast.dump(_parsed(path)).encode("utf-8") if path.suffix == ".py" else path.read_bytes()
-    return hashlib.sha256(path.name.encode("utf-8") + b"\0" + content).digest()
+    digests = sorted(_code(path).digest for path in _closure(roots))  # in an order that no folder's name decides
+    return hashlib.sha256("".join(digests).encode("ascii")).hexdigest()[:16]
 
 
 def _closure(roots: Iterable[str]) -> set[Path]:
@@ -54,24 +52,40 @@ def _closure(roots: Iterable[str]) -> set[Path]:
         path = waiting.pop()
         if path not in found:
             found.add(path)
-            waiting += [file for module in _imports(path) for file in files_of(module)]
+            waiting += [file for module in _code(path).imports for file in files_of(module)]
     folders = {path.parent for path in found}
     templates = {file for folder in folders for file in folder.iterdir() if file.suffix in _TEMPLATES}
     return found | templates
 
 
+@dataclass(frozen=True)
+class _Code:
+    """What counts of a source file: a hash of its code, and the modules that it imports."""
+
+    digest: str
+    imports: tuple[str, ...] = ()
+
+
 @cache
-def _parsed(path: Path) -> ast.Module:
-    """The code of a file, without docstrings."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+def _code(path: Path) -> _Code:
+    digest, imports = _REMEMBERED.of(path, "code", _read_code)
+    return _Code(digest, tuple(imports))
+
+
+def _read_code(path: Path) -> tuple[str, list[str]]:
+    if path.suffix != ".py":
+        content, imports = path.read_bytes(), []
+    else:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+                del node.body[0]
+        content, imports = ast.dump(tree).encode("utf-8"), list(dict.fromkeys(_imports(tree, path)))
+    return hashlib.sha256(path.name.encode("utf-8") + b"\0" + content).hexdigest(), imports
+
+
+def _imports(tree: ast.Module, path: Path) -> Iterable[str]:
     for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
-            del node.body[0]
-    return tree
-
-
-def _imports(path: Path) -> Iterable[str]:
-    for node in ast.walk(_parsed(path)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -88,6 +102,7 @@ def _package(path: Path) -> list[str]:
     return [folder.name for folder in folders][::-1]
 
 
+@cache
 def files_of(module: str) -> list[Path]:
     """The files that importing a module runs, its own and those of the packages it lies in, where its code counts."""
     parts = module.split(".")
@@ -99,6 +114,7 @@ def files_of(module: str) -> list[Path]:
     return [path for path in candidates if path.is_file()]
 
 
+@cache
 def _home(package: str) -> Path | None:
     """The folder that a package lies in: edgepress's, or one of the user's; None for what is installed."""
     if package == "edgepress":
@@ -125,11 +141,59 @@ def content_digest(path: str | Path) -> str:
     """The SHA-256 of what a file holds; of a folder, of the names and contents of all files in it."""
     path = Path(path)
     if not path.is_dir():
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return str(_REMEMBERED.of(path, "content", _sha256))
     files = sorted(file for file in path.rglob("*") if file.is_file())
     lines = [f"{file.relative_to(path)} {content_digest(file)}\n" for file in files]
     return hashlib.sha256("".join(lines).encode("utf-8")).hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class _Remembered:
+    """What was computed of files, kept from process to process for as long as their size and time of change stay."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, list[Any]] = {}
+        self._changed = False
+
+    def of(self, path: Path, what: str, compute: Callable[[Path], Any]) -> Any:
+        """``compute(path)``, or what it gave before; ``what`` names it."""
+        state = path.stat()
+        stamp, key = [state.st_mtime_ns, state.st_size], f"{what} {path.absolute()}"
+        if self._known.get(key, [None])[0] != stamp:
+            self._known[key] = [stamp, compute(path)]
+            self._changed = True
+        return self._known[key][1]
+
+    def load(self, path: Path) -> None:
+        """Take up what an earlier process knew; a file that cannot be read counts for nothing."""
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+            kept = json.loads(path.read_text(encoding="utf-8"))
+            if kept["python"] == sys.version:  # which decides how code is parsed
+                self._known = kept["files"] | self._known
+
+    def save(self, path: Path) -> None:
+        if self._changed:
+            with contextlib.suppress(OSError):
+                write_atomically(path, json.dumps({"python": sys.version, "files": self._known}))
+
+
+_REMEMBERED = _Remembered()
+
+
+def remember(path: str | Path) -> None:
+    """Keep the hashes of code and data in the file ``path`` for the next process, which then reads only what changed."""
+    _REMEMBERED.load(Path(path))
+    atexit.register(_REMEMBERED.save, Path(path).absolute())
+
+
+def forget() -> None:
+    """Look at every file and module again, as a new process would."""
+    for known in (code_digest, _code, files_of, _home, find, content_digest):
+        known.cache_clear()
 
 
 def start(

@@ -36,7 +36,7 @@ def test_the_examples_of_own_things_work(tmp_path, monkeypatch):
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", sys.path[:])
-    provenance.find.cache_clear()
+    provenance.forget()
     text = (REPOSITORY / "docs/own.md").read_text(encoding="utf-8")
     for name, code in re.findall(r"```(?:python|yaml)\n# (\S+)\n(.*?)```", text, re.S):
         Path(name).write_text(code, encoding="utf-8")
@@ -50,7 +50,7 @@ def test_the_examples_of_own_things_work(tmp_path, monkeypatch):
     network = networks.construct(registry.networks()["tiny"])
     networks.load_all_from(network, "tiny.safetensors")
     registry.set_own({})
-    provenance.find.cache_clear()
+    provenance.forget()
     del sys.modules["nets"]
 
 

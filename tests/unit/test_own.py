@@ -30,15 +30,13 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", sys.path[:])
     before = set(sys.modules)
-    for cached in (provenance.find, provenance.code_digest, provenance._parsed, provenance.content_digest):
-        cached.cache_clear()
+    provenance.forget()
     yield tmp_path
     registry.set_own({})
     for module in set(sys.modules) - before:
         if module.startswith(("nets", "layers", "edgepress plugin")):
             del sys.modules[module]
-    for cached in (provenance.find, provenance.code_digest, provenance._parsed, provenance.content_digest):
-        cached.cache_clear()
+    provenance.forget()
 
 
 def people() -> Prepared:
@@ -184,8 +182,7 @@ def test_all_of_a_network_comes_from_its_file(folder):
 def test_an_edit_to_the_users_code_shows(folder, file, root, counts):
     before = provenance.code_digest(root)
     (folder / file).write_text((folder / file).read_text(encoding="utf-8") + "\nmore = 1\n", encoding="utf-8")
-    for cached in (provenance.code_digest, provenance._parsed):
-        cached.cache_clear()
+    provenance.forget()
     assert (provenance.code_digest(root) != before) == counts
 
 
@@ -195,7 +192,7 @@ def test_installed_packages_are_told_by_their_versions():
 
 def test_content_decides_the_digest_of_a_folder(folder):
     def digest() -> str:
-        provenance.content_digest.cache_clear()
+        provenance.forget()
         return provenance.content_digest(folder / "images")
 
     (folder / "images/a").mkdir(parents=True)

@@ -25,13 +25,11 @@ def package(tmp_path, monkeypatch):
         path.write_text(source)
     monkeypatch.setattr(provenance, "_SOURCE", tmp_path)
     yield tmp_path / "edgepress"
-    provenance.code_digest.cache_clear()
-    provenance._parsed.cache_clear()
+    provenance.forget()
 
 
 def digest(*modules):
-    provenance.code_digest.cache_clear()
-    provenance._parsed.cache_clear()
+    provenance.forget()
     return provenance.code_digest(*modules)
 
 
@@ -172,3 +170,29 @@ def test_relative_imports_count(package):
     module = "edgepress.units.near"
     assert changed(package, "units/scale.py", "x / 2", "x / 3", module)
     assert changed(package, "lazy.py", "return write()", "return 2", module)
+
+
+def test_hashes_are_kept_for_the_next_process(tmp_path, monkeypatch):
+    data, kept = tmp_path / "data.csv", tmp_path / "hashes.json"
+    data.write_text("x,y\n1,2\n")
+    monkeypatch.setattr(provenance, "_REMEMBERED", provenance._Remembered())
+    first = provenance.content_digest(data)
+    provenance._REMEMBERED.save(kept)
+
+    def digest_in_a_new_process() -> tuple[str, int]:
+        read = []
+        monkeypatch.setattr(provenance, "_REMEMBERED", provenance._Remembered())
+        provenance._REMEMBERED.load(kept)
+        with monkeypatch.context() as patched:
+            sha256 = provenance._sha256
+            patched.setattr(provenance, "_sha256", lambda path: read.append(path) or sha256(path))
+            provenance.forget()
+            return provenance.content_digest(data), len(read)
+
+    assert digest_in_a_new_process() == (first, 0)
+    data.write_text("x,y\n1,3\n")  # of the same size
+    changed, read = digest_in_a_new_process()
+    assert changed != first and read == 1
+    for unreadable in ("", "[]", "{}", '{"python": 3, "files": 4}'):
+        kept.write_text(unreadable)
+        assert digest_in_a_new_process() == (changed, 1)

@@ -34,7 +34,9 @@ def execute(notebook: str | Path, executed: str | Path, page: str | Path, **para
     known = papermill.inspect_notebook(str(notebook))
     given = {name: value if isinstance(value, list) else str(value) for name, value in parameters.items()}
     given = {name: value for name, value in given.items() if name in known}
-    node = papermill.execute_notebook(str(notebook), None, given, kernel_name="python3", progress_bar=False, kernel_manager_class=_Kernels)
+    node = papermill.execute_notebook(
+        str(notebook), None, given, kernel_name="python3", progress_bar=False, kernel_manager_class=_Kernels
+    )
     node.metadata["title"] = node.metadata["edgepress"]["title"]
     body, _ = nbconvert.HTMLExporter(exclude_input=True, exclude_output_prompt=True).from_notebook_node(node)
     write_atomically(executed, nbformat.writes(node))
