@@ -111,8 +111,8 @@ class CellConfig(Settings):
     draws: Count = Field(5, description="repetitions of each stochastic method")
     splits: Distinct[Literal["train", "val", "test"]] = Field(
         ["val", "test"],
-        description="parts of the data on which compressed networks are measured; things are chosen on val and reported "
-        "on test. Full precision is measured on train, too",
+        description="parts of the data on which compressed networks are measured; things are chosen on val and "
+        "reported on test. Full precision is measured on all three",
     )
     fold_bn: bool = Field(
         True,

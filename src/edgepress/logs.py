@@ -22,8 +22,8 @@ _STOPPED = "slurmstepd: error: "  # in SLURM's log of a job that was cancelled, 
 def job(path: str | Path, *plain: type[Exception]) -> Iterator[None]:
     """Send what is printed to the log at ``path``, and end the process with 1 where an error ends the job, or its run.
 
-    The log closes with what the job took (``taken``) and ``done``; or with a traceback, unless the error is one of the ``plain`` types whose message
-    says it all, and one line, ``failed: …``, that the summary of the run quotes (``failure``).
+    The log closes with what the job took (``taken``) and ``done``; or with a traceback, unless the error is one of the
+    ``plain`` types whose message says it all, and one line, ``failed: …``, that the summary of the run quotes.
     """
     runs.end_with_run()
     with (
@@ -47,7 +47,8 @@ def _usage() -> str:
     own, children = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     seconds = sum(usage.ru_utime + usage.ru_stime for usage in (own, children))
     in_a_megabyte = 2**20 if sys.platform == "darwin" else 2**10
-    return f"took {seconds:.2f} s of CPU and {max(own.ru_maxrss, children.ru_maxrss) / in_a_megabyte:.0f} MB of memory at most"
+    megabytes = max(own.ru_maxrss, children.ru_maxrss) / in_a_megabyte
+    return f"took {seconds:.2f} s of CPU and {megabytes:.0f} MB of memory at most"
 
 
 def taken(path: str | Path) -> tuple[str, str]:

@@ -159,7 +159,7 @@ TIMINGS = ("dataset", "network", "seed", "job", "seconds", "cpu_seconds", "max_r
 
 
 def timings(jobs: Iterable[Mapping[str, Any]]) -> str:
-    """What each job took: wall seconds from Snakemake's benchmark files, CPU seconds and peak memory in MB from logs."""
+    """What each job took: wall seconds (Snakemake's benchmark file), CPU seconds and peak memory in MB (its log)."""
     rows: list[dict[str, Any]] = []
     for job in jobs:
         identity = {name: job[name] for name in ("dataset", "network", "seed", "job")}

@@ -185,7 +185,7 @@ _REMEMBERED = _Remembered()
 
 
 def remember(path: str | Path) -> None:
-    """Keep the hashes of code and data in the file ``path`` for the next process, which then reads only what changed."""
+    """Keep hashes of code and data in the file ``path``, so that the next process reads only what changed."""
     _REMEMBERED.load(Path(path))
     atexit.register(_REMEMBERED.save, Path(path).absolute())
 

@@ -85,7 +85,10 @@ def _hand_over(request: dict[str, Any], modules: tuple[str, ...]) -> None:
         message = json.dumps(request).encode("utf-8")
         socket.send_fds(server, [len(message).to_bytes(_LENGTH, "big")], _STREAMS)
         server.sendall(message)
-        status = server.recv(16)
+        try:
+            status = server.recv(16)
+        except KeyboardInterrupt:
+            sys.exit(_KILLED + signal.SIGINT)  # closing the socket ends the fork
     sys.exit(int(status) if status else 1)
 
 
@@ -187,7 +190,7 @@ def _run(request: dict[str, Any], streams: list[int]) -> NoReturn:
     """Become the script, or module, of a request, and end without the interpreter's own clearing up, which takes ten
     times as long as the fork.
     """
-    global _in_fork  # noqa: PLW0603 # of the process, as sys.argv is
+    global _in_fork  # of the process, as sys.argv is
     _in_fork = True
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for given, standard in zip(streams, _STREAMS, strict=True):

@@ -12,17 +12,22 @@ from jupyter_client.manager import AsyncKernelManager
 
 from edgepress.files import write_atomically
 
-
 _IMPORTED = "edgepress.reporting.figures,edgepress.reporting.tables,ipykernel.kernelapp"  # by kernels of notebooks
 
 
 class _Kernels(AsyncKernelManager):
-    """Starts kernels as forks of a process that has imported what the figures need, if there is one."""
+    """Starts kernels as forks of a process that has imported what the figures need, if there is one.
+
+    They are spoken to through sockets that no other user can reach, and not through ports.
+    """
+
+    transport = "ipc"
 
     def format_kernel_cmd(self, extra_arguments: list[str] | None = None) -> list[str]:
         python, option, *module = super().format_kernel_cmd(extra_arguments)
         assert option == "-m"  # as ipykernel's own kernel specification has it
-        return [python, option, "edgepress.warm", _IMPORTED, *module]
+        # Without a parent it would take itself for one that was started by hand, and say how to connect to it.
+        return [python, option, "edgepress.warm", _IMPORTED, *module, f"--IPKernelApp.parent_handle={os.getpid()}"]
 
 
 def execute(notebook: str | Path, executed: str | Path, page: str | Path, **parameters: str | Path | list[str]) -> None:
@@ -34,9 +39,8 @@ def execute(notebook: str | Path, executed: str | Path, page: str | Path, **para
     known = papermill.inspect_notebook(str(notebook))
     given = {name: value if isinstance(value, list) else str(value) for name, value in parameters.items()}
     given = {name: value for name, value in given.items() if name in known}
-    node = papermill.execute_notebook(
-        str(notebook), None, given, kernel_name="python3", progress_bar=False, kernel_manager_class=_Kernels
-    )
+    options = {"kernel_name": "python3", "kernel_manager_class": _Kernels, "progress_bar": False}
+    node = papermill.execute_notebook(str(notebook), None, given, **options)
     node.metadata["title"] = node.metadata["edgepress"]["title"]
     body, _ = nbconvert.HTMLExporter(exclude_input=True, exclude_output_prompt=True).from_notebook_node(node)
     write_atomically(executed, nbformat.writes(node))

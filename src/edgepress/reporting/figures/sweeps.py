@@ -143,7 +143,7 @@ def of_sweep(metrics: pd.DataFrame, dataset: str, sweep: str) -> pd.DataFrame:
 
 
 def with_full_precision(rows: pd.DataFrame, chosen: pd.Series) -> pd.DataFrame:
-    """The chosen rows, and those of full precision of the same networks and splits; all of these where none is chosen."""
+    """The chosen rows and those of full precision of the same networks and splits, or all of full precision."""
     shown = rows[chosen] if chosen.any() else rows
     return rows[chosen | ((rows.method == "fp32") & rows.network.isin(shown.network) & rows.split.isin(shown.split))]
 
