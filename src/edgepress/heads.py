@@ -1,4 +1,4 @@
-"""The last layer of a network with one output, and what the network makes of that layer's values."""
+"""The last layer of a network, and what the network makes of that layer's values."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from edgepress.graph import LAYERS, NORMS
+
+_AFFINE = (*LAYERS, *NORMS, nn.LayerNorm, nn.GroupNorm)
+_Hook = Callable[[nn.Module, Any, Tensor], Tensor | None]
 
 
 @contextlib.contextmanager
@@ -27,7 +30,8 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Head:
-    """The Linear, Conv or BatchNorm layer of one channel that ``network`` calls last, as ``name``.
+    """The Linear, Conv or norm layer that ``network`` calls last, as ``name``: its output layer, but for what may follow
+    without layers of its own, a sigmoid or a factor, say.
 
     ``inputs``, shape (rows, …), are examples for which the network's response is asked.
     """
@@ -38,33 +42,27 @@ class Head:
 
     @classmethod
     def of(cls, network: nn.Module, inputs: Tensor) -> Head | None:
-        """The head of ``network``, found by running it; None where its last layer has more channels than one, no
-        weight, or is called several times.
+        """The head of ``network``, found by running it. None where its last layer is called several times or has no
+        weight, or where it has several channels, of which parameters that are in no layer compute the output.
         """
-        calls: list[tuple[str, bool]] = []
+        calls: list[tuple[str, int]] = []
 
-        def note(name: str) -> Callable[[nn.Module, Any, Any], None]:
-            def hook(layer: nn.Module, args: Any, output: Any) -> None:
-                channels = output.shape[-1 if isinstance(layer, nn.Linear) else 1] if output.dim() > 1 else 0
-                calls.append((name, channels == 1 and len(output) == len(inputs)))
+        def note(name: str) -> _Hook:
+            def hook(layer: nn.Module, args: Any, output: Tensor) -> None:
+                calls.append((name, output.shape[-1 if isinstance(layer, nn.Linear | nn.LayerNorm) else 1]))
 
             return hook
 
-        layers = [(name, module) for name, module in network.named_modules() if isinstance(module, LAYERS + NORMS)]
-        handles = [layer.register_forward_hook(note(name)) for name, layer in layers]
-        try:
-            with torch.no_grad(), evaluating(network):
-                network(inputs)
-        finally:
-            for handle in handles:
-                handle.remove()
-        if not calls:
+        _run(network, inputs, {n: note(n) for n, layer in network.named_modules() if isinstance(layer, _AFFINE)})
+        name, channels = calls[-1] if calls else ("", 0)
+        if [called for called, _ in calls].count(name) != 1:
             return None
-        name, one_channel = calls[-1]
         found = cls(network, name, inputs)
-        has_weight = any(key.endswith(("weight", "weight.original")) for key, _ in found.layer.named_parameters())
-        once = [called for called, _ in calls].count(name) == 1
-        return found if one_channel and has_weight and once else None
+        if not any(key.endswith(("weight", "weight.original")) for key, _ in found.layer.named_parameters()):
+            return None
+        with torch.enable_grad():
+            on_its_own = not found._run_with(torch.zeros(())).requires_grad
+        return found if channels == 1 or on_its_own else None
 
     @property
     def layer(self) -> nn.Module:
@@ -73,15 +71,37 @@ class Head:
 
     def response(self, values: Tensor) -> Tensor:
         """The network's outputs, float64 of shape (rows,), where the layer gives ``values``, (rows,) or one for all."""
-
-        def replace(layer: nn.Module, args: Any, output: Tensor) -> Tensor:
-            rows = values.to(output).expand(len(output)).reshape(-1, *[1] * (output.dim() - 1))
-            return rows.expand_as(output)
-
-        handle = self.layer.register_forward_hook(replace)
-        try:
-            with torch.no_grad(), evaluating(self.network):
-                outputs: Tensor = self.network(self.inputs)
-        finally:
-            handle.remove()
+        with torch.no_grad():
+            outputs = self._run_with(values)
         return outputs.reshape(len(self.inputs), -1)[:, 0].to("cpu", torch.float64)
+
+    def mean_input(self) -> Tensor:
+        """What each weight of a Linear or Conv layer is multiplied by on average, of the weight's shape."""
+        means: list[Tensor] = []
+
+        def note(layer: nn.Module, args: Any, output: Tensor) -> None:
+            weight = layer.get_parameter("weight")
+            means.extend(torch.autograd.grad(output.mean() * len(weight), weight))
+
+        with torch.enable_grad():
+            _run(self.network, self.inputs, {self.name: note})
+        return means[0]
+
+    def _run_with(self, values: Tensor) -> Tensor:
+        def replace(layer: nn.Module, args: Any, output: Tensor) -> Tensor:
+            each = values.to(output).expand(len(self.inputs)).reshape(-1, *[1] * (output.dim() - 1))
+            return each.detach().expand_as(output).clone()
+
+        return _run(self.network, self.inputs, {self.name: replace})
+
+
+def _run(network: nn.Module, inputs: Tensor, hooks: dict[str, _Hook]) -> Tensor:
+    """The outputs of ``network`` in evaluation mode, each ``hook`` on the layer of its name."""
+    handles = [network.get_submodule(name).register_forward_hook(hook) for name, hook in hooks.items()]
+    try:
+        with evaluating(network):
+            outputs: Tensor = network(inputs)
+            return outputs
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -25,7 +25,7 @@ class TargetScale:
     """How the values of a network's last layer relate to a regression's target, which has ``mean`` and ``std``.
 
     Adam's steps have a size of their own, which suits outputs of about 1. So the loss is counted in variances of the
-    target, and the last layer, where it has one channel, takes steps that suit the target: ``centre`` is the value of
+    target, and the last layer (``Head``) takes steps that suit the target: ``centre`` is the value of
     that layer at which the network answers the target's mean, ``gain`` how much the answer changes with it there. The
     answer may be the layer's value itself (centre is the mean, gain 1) or anything computed from it, such as its
     exponential. Step for step this is what training on targets of mean 0 and deviation 1 would do, of a network that
@@ -75,19 +75,34 @@ class TargetScale:
         """The names of the last layer's tensors."""
         return [f"{self.head.name}.{part}".lstrip(".") for part in ("weight", "bias")] if self.head else []
 
+    def scale_of(self, name: str) -> float:
+        """What the weights called ``name`` are larger by than in a network with outputs of about 1."""
+        return self.weight_scale if name in self.tensors else 1.0
+
     @torch.no_grad()
     def begin(self, loaded: Collection[str]) -> None:
-        """Let a last layer that was just drawn answer the target's mean, and vary with its deviation.
+        """Let a last layer that was just drawn answer the target's mean, and vary with its deviation; prints where that
+        cannot be.
 
         One of which a tensor is ``loaded``, or stays as it is in training, answers in the target's unit already.
         """
-        if self.head is None or not set(self.tensors).isdisjoint(loaded):
+        if self.head is None:
+            if not loaded and not (0.1 <= self.std <= 10 and abs(self.mean) <= 10):
+                print(f"the target is {self.mean:.3g} ± {self.std:.3g}, and nothing is known of the layer that gives the "
+                      f"outputs; where this does not learn, let a Linear layer with one output be the last")  # fmt: skip
             return
         layer = self.head.layer
-        if all(parameter.requires_grad for parameter in layer.parameters(recurse=False)):
-            layer.get_parameter("weight").mul_(self.weight_scale)
-            if getattr(layer, "bias", None) is not None:
-                layer.get_parameter("bias").mul_(self._spread).add_(self.centre)
+        if not set(self.tensors).isdisjoint(loaded) or not all(p.requires_grad for p in layer.parameters()):
+            return
+        weight, bias = layer.get_parameter("weight"), getattr(layer, "bias", None)
+        weight.mul_(self._spread)
+        if bias is not None:
+            bias.mul_(self._spread).add_(self.centre)
+        else:
+            inputs = self.head.mean_input()  # along which the weights give the centre
+            lacking = self.centre - (weight * inputs).flatten(1).sum(dim=1)
+            shares = lacking / inputs.flatten(1).square().sum(dim=1).clamp_min(torch.finfo(weight.dtype).tiny)
+            weight.add_(shares.reshape(-1, *[1] * (weight.dim() - 1)) * inputs)
 
     def groups(self, network: nn.Module, lr: float, decay: float) -> list[dict[str, Any]]:
         """The parameters with their learning rates and weight decays; modules whose ``decays`` is False have none."""
