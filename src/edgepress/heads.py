@@ -30,8 +30,8 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Head:
-    """The Linear, Conv or norm layer that ``network`` calls last, as ``name``: its output layer, but for what may follow
-    without layers of its own, a sigmoid or a factor, say.
+    """The Linear, Conv or norm layer that ``network`` calls last, as ``name``: its output layer. What follows has no
+    layer of its own: a sigmoid or a factor, say.
 
     ``inputs``, shape (rows, …), are examples for which the network's response is asked.
     """

@@ -16,7 +16,7 @@ _FAR = 50.0  # where a sigmoid is 0 or 1, and a logit is far outside
 
 
 class NetworkError(ValueError):
-    """A network that does not do what its data set needs; the message is one sentence that says what and names a cure."""
+    """A network that does not do what its data set needs; the message says in one sentence what, and what to do."""
 
 
 class _OneTensor(nn.Module):
@@ -49,8 +49,8 @@ def with_plain_outputs(network: nn.Module, name: str, data: Prepared) -> nn.Modu
         with torch.no_grad(), evaluating(network):
             one, outputs = network(inputs), network(rows)
     except (RuntimeError, TypeError, IndexError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise NetworkError(f"'{name}' does not run on an example of '{data.name}', {'×'.join(map(str, data.input_shape))}: "
+        shape, reason = "×".join(map(str, data.input_shape)), " ".join(str(error).split())[:200]
+        raise NetworkError(f"'{name}' does not take the examples of '{data.name}', whose shape is {shape}: "
                            f"{type(error).__name__}: {reason}") from error  # fmt: skip
     classification = data.task == "classification"
     counts = [data.outputs, 1] if classification and data.outputs == 2 else [data.outputs]
@@ -130,7 +130,9 @@ def in_single_precision(network: nn.Module) -> nn.Module:
     tensors = {**dict(network.named_parameters()), **dict(network.named_buffers())}
     others = [name for name, tensor in tensors.items() if tensor.is_floating_point() and tensor.dtype != torch.float32]
     if others:
-        print(f"{len(others)} tensors are not float32 ({others[0]} is {tensors[others[0]].dtype}); all are taken as such")
+        print(
+            f"{len(others)} tensors are not float32 ({others[0]} is {tensors[others[0]].dtype}); all are taken as such"
+        )
         network.float()
         for module in network.modules():
             if not list(module.children()) and list(module.parameters(recurse=False)):

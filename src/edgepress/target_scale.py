@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -81,18 +82,19 @@ class TargetScale:
 
     @torch.no_grad()
     def begin(self, loaded: Collection[str]) -> None:
-        """Let a last layer that was just drawn answer the target's mean, and vary with its deviation; prints where that
-        cannot be.
+        """Let a last layer that was just drawn answer the target's mean, and vary with its deviation.
 
-        One of which a tensor is ``loaded``, or stays as it is in training, answers in the target's unit already.
+        One of which a tensor is ``loaded``, or stays as it is in training, answers in the target's unit already. Prints
+        where no layer can be brought to it.
         """
         if self.head is None:
             if not loaded and not (0.1 <= self.std <= 10 and abs(self.mean) <= 10):
-                print(f"the target is {self.mean:.3g} ± {self.std:.3g}, and nothing is known of the layer that gives the "
-                      f"outputs; where this does not learn, let a Linear layer with one output be the last")  # fmt: skip
+                print(f"the target is {self.mean:.3g} ± {self.std:.3g}, and no layer of the network could be brought "
+                      f"to its unit; if it does not learn, let its last layer be a Linear with 1 output")  # fmt: skip
             return
         layer = self.head.layer
-        if not set(self.tensors).isdisjoint(loaded) or not all(p.requires_grad for p in layer.parameters()):
+        fresh = set(self.tensors).isdisjoint(loaded) and all(p.requires_grad for p in layer.parameters())
+        if not fresh or is_parametrized(layer, "weight"):
             return
         weight, bias = layer.get_parameter("weight"), getattr(layer, "bias", None)
         weight.mul_(self._spread)
@@ -139,7 +141,7 @@ def _steps(lr: float, scale: float) -> dict[str, float]:
 
 
 def _inverse(answer: Callable[[float], float], mean: float, std: float) -> tuple[float, float] | None:
-    """The value at which ``answer`` is ``mean``, to a tenth of ``std``, and its slope there; None where there is none."""
+    """The value at which ``answer`` is ``mean``, to a tenth of ``std``, and its slope there, where there is one."""
     at_0 = answer(0.0)
     slope = answer(1.0) - at_0
     if slope and math.isfinite(slope):
@@ -162,7 +164,7 @@ def _crossing(answer: Callable[[float], float], mean: float) -> float | None:
     """The value nearest to 0 at which ``answer`` crosses ``mean``, by bisection."""
     answers = [(value, answer(value)) for value in sorted(_TRIED)]
     above = [(value, found > mean) for value, found in answers if not math.isnan(found)]
-    pairs = [(a, b) for a, b in zip(above, above[1:], strict=False) if a[1] != b[1]]
+    pairs = [(a, b) for a, b in itertools.pairwise(above) if a[1] != b[1]]
     if not pairs:
         return None
     (low, low_above), (high, _) = min(pairs, key=lambda pair: abs(pair[0][0] + pair[1][0]))

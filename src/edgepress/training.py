@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from edgepress import networks
 from edgepress.checkpoints import Checkpoints, TrainingState
 from edgepress.datasets import Prepared, sample
-from edgepress.evaluation import class_logits, evaluate, quality
+from edgepress.evaluation import amounts, class_logits, evaluate, quality
 from edgepress.graph import NORMS
 from edgepress.outputs import NetworkError
 from edgepress.target_scale import TargetScale
@@ -68,9 +68,7 @@ def choose_device(name: str) -> torch.device:
     return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
 
 
-def begun(
-    name: str, data: Prepared, seed: int, weights: str | None, frozen: bool
-) -> tuple[nn.Module, list[str]]:
+def begun(name: str, data: Prepared, seed: int, weights: str | None, frozen: bool) -> tuple[nn.Module, list[str]]:
     """The network called ``name`` as its training begins, on the CPU, and the names of its tensors that were loaded.
 
     Tensors of the file ``weights`` that fit are put in and, where ``frozen``, stay as they are in training. Prints what
@@ -132,9 +130,9 @@ def retrain(
 def settle_norms(network: nn.Module, inputs: Tensor, batch_size: int, seed: int) -> None:
     """Give BatchNorms the statistics of ``network`` as it is evaluated, on rows of ``inputs`` drawn by ``seed``.
 
-    A batch of rows as they lie in a file would do only where that is not sorted: a batch of one class varies less than
-    the data. Those gathered in training are of weights that have changed since or, behind a parametrization, of others than are
-    stored. (Nagel et al. 2022, arXiv 2203.11086.)
+    Rows in the order of a file would not do, which may be sorted: a batch of one class varies less than the data.
+    Statistics gathered in training are of weights that have changed since or, behind a parametrization, of others than
+    are stored. (Nagel et al. 2022, arXiv 2203.11086.)
     """
     network.eval()
     norms = [module for module in network.modules() if isinstance(module, NORMS) and not _is_frozen(module)]
@@ -318,7 +316,7 @@ def augmented(images: Tensor, how: str, generator: torch.Generator) -> Tensor:
 
 def _loss(outputs: Tensor, targets: Tensor, label_smoothing: float) -> Tensor:
     if targets.is_floating_point():
-        return F.mse_loss(outputs[:, 0], targets)
+        return F.mse_loss(amounts(outputs), targets)
     return F.cross_entropy(class_logits(outputs), targets, label_smoothing=label_smoothing)
 
 

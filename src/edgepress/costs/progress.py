@@ -43,9 +43,9 @@ def follow(
 ) -> list[dict[str, Any]]:
     """Train ``network`` in place, as ``training.train`` does, and give a row of ``COLUMNS`` an epoch.
 
-    ``energy`` is as ``consumption.metered`` takes it, ``loaded`` as ``train`` does. There are no checkpoints: what a training cost is known only of
-    one that was not interrupted. A recipe that the data or the network do not take, or that diverges, is one row that
-    says why.
+    ``energy`` is as ``consumption.metered`` takes it, ``loaded`` as ``train`` does. There are no checkpoints: what a
+    training cost is known only of one that was not interrupted. A recipe that the data or the network do not take, or
+    that diverges, is one row that says why.
     """
     if max(settings.resolutions) != min(settings.resolutions) and data.inputs["train"].dim() != 4:
         return [{"status": "skipped", "reason": "a table has no resolution"}]

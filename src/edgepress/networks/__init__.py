@@ -36,9 +36,10 @@ def build(name: str, data: Prepared, seed: int = 0) -> nn.Module:
 
 
 def construct(entry: registry.NetworkEntry, data: Prepared | None = None) -> nn.Module:
-    """Call the builder of a network, which then has float32 tensors and, with ``data``, returns (rows, outputs).
+    """Call the builder of a network. Its tensors are then float32 and, with ``data``, it returns (rows, outputs).
 
-    Raises ValueError where it has to know the data, and there are none; NetworkError where its outputs do not suit them.
+    Raises ValueError where it has to know the data, and there are none, and NetworkError where its outputs do not suit
+    the data.
     """
     builder = entry.load()
     parameters = inspect.signature(builder).parameters
