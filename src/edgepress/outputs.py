@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from edgepress.datasets import Prepared
 from edgepress.heads import Head, evaluating
 
 _KEYS = ("logits", "out", "output", "outputs", "prediction", "predictions")  # of a dict with several that fit
+_ROWS = 3  # that a network is tried on
 _FAR = 50.0  # where a sigmoid is 0 or 1, and a logit is far outside
 
 
@@ -20,18 +21,19 @@ class NetworkError(ValueError):
 
 
 class _OneTensor(nn.Module):
-    """In front of a network's class: its ``forward`` returns the tensor at ``place`` as (rows, ``count``).
+    """In front of a network's class: its ``forward`` returns the tensor at a place of what that returns, (rows, count).
 
-    A class and no module around it, so that the network's tensors keep their names.
+    ``places`` has the key or index in evaluation mode and in training; None is the tensor itself. This is a base class
+    and no module around the network, so that the network's tensors keep their names.
     """
 
-    place: Any = None
+    places: tuple[Any, Any]
     count: int
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Shape (rows, …) to (rows, count)."""
         outputs = super().forward(inputs)
-        place = _place(outputs, len(inputs), self.count) if self.training else self.place
+        place = self.places[self.training]
         found: Tensor = outputs if place is None else outputs[place]
         return found.reshape(-1, self.count)
 
@@ -40,37 +42,48 @@ def with_plain_outputs(network: nn.Module, name: str, data: Prepared) -> nn.Modu
     """``network``, which then returns one tensor of shape (rows, outputs), whatever it returned before.
 
     That may be (rows, outputs, 1, 1), (rows,) or, of one row, (outputs,); or a tuple, list or dict of which one tensor
-    fits alone, or has a usual name such as ``logits``. For two classes, one output is a logit. Raises NetworkError
-    where no such tensor is there, in evaluation mode; what is returned in training is looked at as it comes.
+    fits alone, or has a usual name such as ``logits``; and another of these in training. For two classes, one output is
+    a logit. Raises NetworkError where there is no such tensor.
+    """
+    one, several, training = _returned(network, name, data)
+    classes = data.outputs if data.task == "classification" else None
+    counts = [2, 1] if classes == 2 else [data.outputs]
+    for count in counts:
+        try:
+            places = (_place(several, count), _place(training, count))
+        except NetworkError as error:
+            problem = error
+            continue
+        if places != (None, None) or (several.shape, one.shape) != ((_ROWS, count), (1, count)):
+            kind = type(network)
+            network.__class__ = type(kind.__name__, (_OneTensor, kind), {"places": places, "count": count})
+        if classes and count == 1:
+            _check_logit(network, name, data)
+        return network
+    wanted, needed = f"{classes} classes" if classes else "one target", " or ".join(map(str, counts))
+    raise NetworkError(f"'{name}' {problem}, and '{data.name}' has {wanted}; let it return one tensor with {needed} "
+                       f"output{'s' * (needed != '1')} an example")  # fmt: skip
+
+
+def _returned(network: nn.Module, name: str, data: Prepared) -> tuple[Any, Any, Any]:
+    """What ``network`` returns of one example and of ``_ROWS`` in evaluation mode, and of these in training, which
+    leaves no trace in its buffers, nor in torch's generator.
     """
     inputs = next(iter(data.inputs.values()))[:1].cpu()
-    rows = inputs.expand(3, *inputs.shape[1:]).contiguous()
+    rows = inputs.expand(_ROWS, *inputs.shape[1:]).contiguous()
+    buffers = [(buffer, buffer.clone()) for buffer in network.buffers()]
     try:
-        with torch.no_grad(), evaluating(network):
-            one, outputs = network(inputs), network(rows)
+        with torch.no_grad(), evaluating(network), torch.random.fork_rng(devices=[]):
+            one, several = network(inputs), network(rows)
+            training = network.train()(rows)
     except (RuntimeError, TypeError, IndexError, ValueError) as error:
         shape, reason = "×".join(map(str, data.input_shape)), " ".join(str(error).split())[:200]
         raise NetworkError(f"'{name}' does not take the examples of '{data.name}', whose shape is {shape}: "
                            f"{type(error).__name__}: {reason}") from error  # fmt: skip
-    classification = data.task == "classification"
-    counts = [data.outputs, 1] if classification and data.outputs == 2 else [data.outputs]
-    for count in counts:
-        try:
-            place = _place(outputs, len(rows), count)
-        except NetworkError as error:
-            problem = error
-            continue
-        if classification and count == 1:
-            _check_logit(network, name, data)
-        if place is None and (outputs.shape, one.shape) == ((len(rows), count), (1, count)):
-            return network
-        kind = type(network)
-        network.__class__ = type(kind.__name__, (_OneTensor, kind), {"place": place, "count": count})
-        return network
-    needed = " or ".join(map(str, counts))
-    what = f"{data.outputs} classes" if classification else "one target"
-    raise NetworkError(f"'{name}' {problem}, and '{data.name}' has {what}; let it return one tensor with "
-                       f"{needed} output{'s' * (needed != '1')} an example") from None  # fmt: skip
+    finally:
+        for buffer, before in buffers:
+            buffer.copy_(before)
+    return one, several, training
 
 
 def _check_logit(network: nn.Module, name: str, data: Prepared) -> None:
@@ -84,42 +97,37 @@ def _check_logit(network: nn.Module, name: str, data: Prepared) -> None:
                            f"logit, without the sigmoid at its end")  # fmt: skip
 
 
-def _place(outputs: Any, rows: int, count: int) -> Any:
+def _place(outputs: Any, count: int) -> Any:
     """The key or index at which ``outputs`` holds a tensor of ``count`` numbers a row; None where it is that itself.
 
     Raises NetworkError, whose message begins with what is returned instead.
     """
     if isinstance(outputs, Tensor):
-        if not _fits(outputs, rows, count):
-            raise NetworkError(f"gives {_counted(outputs, rows)} an example")
+        if not _fits(outputs, count):
+            raise NetworkError(f"gives {_counted(outputs)} an example")
         return None
     if not isinstance(outputs, Mapping | tuple | list):
         raise NetworkError(f"returns a {type(outputs).__name__}")
-    entries = dict(_entries(outputs))
-    fitting = [key for key, value in entries.items() if _fits(value, rows, count)]
+    entries = dict(outputs) if isinstance(outputs, Mapping) else dict(enumerate(outputs))
+    fitting = [key for key, value in entries.items() if _fits(value, count)]
     named = [key for key in _KEYS if key in fitting]
     if len(fitting) != 1 and not named:
-        given = ", ".join(_counted(value, rows) for value in entries.values())
+        given = ", ".join(map(_counted, entries.values()))
         raise NetworkError(f"returns a {type(outputs).__name__} of {given} an example, of which {len(fitting)} fit")
     return named[0] if named else fitting[0]
 
 
-def _entries(outputs: Mapping[Any, Any] | tuple[Any, ...] | list[Any]) -> Iterator[tuple[Any, Any]]:
-    yield from outputs.items() if isinstance(outputs, Mapping) else enumerate(outputs)
-
-
-def _fits(value: Any, rows: int, count: int) -> bool:
+def _fits(value: Any, count: int) -> bool:
     """Whether ``value`` holds ``count`` numbers a row, along one dimension."""
-    if not isinstance(value, Tensor) or not value.is_floating_point() or value.numel() != rows * count:
+    if not isinstance(value, Tensor) or not value.is_floating_point():
         return False
-    sides = [side for side in value.shape if side != 1]
-    return sides == [side for side in (rows, count) if side != 1]
+    return [side for side in value.shape if side != 1] == [side for side in (_ROWS, count) if side != 1]
 
 
-def _counted(value: Any, rows: int) -> str:
+def _counted(value: Any) -> str:
     if not isinstance(value, Tensor):
         return f"a {type(value).__name__}"
-    each = value.shape[1:] if value.dim() and len(value) == rows else value.shape
+    each = value.shape[1:] if value.dim() and len(value) == _ROWS else value.shape
     return "×".join(map(str, each or (1,))) + (" outputs" if each.numel() != 1 else " output")
 
 
@@ -128,11 +136,10 @@ def in_single_precision(network: nn.Module) -> nn.Module:
     others. Its layers then take what comes in other precision as float32.
     """
     tensors = {**dict(network.named_parameters()), **dict(network.named_buffers())}
-    others = [name for name, tensor in tensors.items() if tensor.is_floating_point() and tensor.dtype != torch.float32]
+    others = {name: t.dtype for name, t in tensors.items() if t.is_floating_point() and t.dtype != torch.float32}
     if others:
-        print(
-            f"{len(others)} tensors are not float32 ({others[0]} is {tensors[others[0]].dtype}); all are taken as such"
-        )
+        name, kind = next(iter(others.items()))
+        print(f"{len(others)} tensors are not float32, {name} is {kind}; they are trained and stored as float32")
         network.float()
         for module in network.modules():
             if not list(module.children()) and list(module.parameters(recurse=False)):

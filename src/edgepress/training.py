@@ -145,8 +145,10 @@ def settle_norms(network: nn.Module, inputs: Tensor, batch_size: int, seed: int)
         norm.train()
     settled_on = sample(inputs, _SETTLING_ROWS, seed)
     with torch.no_grad():
-        for rows in _batches(torch.arange(len(settled_on), device=inputs.device), batch_size):
-            network(settled_on[rows])
+        for batch in settled_on.tensor_split(
+            math.ceil(len(settled_on) / batch_size)
+        ):  # of a size, as each counts alike
+            network(batch)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     network.eval()
