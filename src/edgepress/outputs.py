@@ -21,21 +21,20 @@ class NetworkError(ValueError):
 
 
 class _OneTensor(nn.Module):
-    """In front of a network's class: its ``forward`` returns the tensor at a place of what that returns, (rows, count).
+    """In front of a network's class: its ``forward`` returns one tensor of what that returns, in rows.
 
-    ``places`` has the key or index in evaluation mode and in training; None is the tensor itself. This is a base class
-    and no module around the network, so that the network's tensors keep their names.
+    ``_output_places`` has the key or index of the tensor in evaluation mode and in training, None where it is returned
+    alone; ``_output_count`` the number of outputs where its shape is not (rows, outputs). This is a base class and no
+    module around the network, so that the network's tensors keep their names.
     """
 
-    places: tuple[Any, Any]
-    count: int
+    _output_places: tuple[Any, Any]
+    _output_count: int | None
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Shape (rows, …) to (rows, count)."""
-        outputs = super().forward(inputs)
-        place = self.places[self.training]
-        found: Tensor = outputs if place is None else outputs[place]
-        return found.reshape(-1, self.count)
+        """Shape (rows, …) to (rows, outputs)."""
+        found = _at(self._output_places[self.training], super().forward(inputs))
+        return found if self._output_count is None else found.reshape(-1, self._output_count)
 
 
 def with_plain_outputs(network: nn.Module, name: str, data: Prepared) -> nn.Module:
@@ -54,9 +53,11 @@ def with_plain_outputs(network: nn.Module, name: str, data: Prepared) -> nn.Modu
         except NetworkError as error:
             problem = error
             continue
-        if places != (None, None) or (several.shape, one.shape) != ((_ROWS, count), (1, count)):
-            kind = type(network)
-            network.__class__ = type(kind.__name__, (_OneTensor, kind), {"places": places, "count": count})
+        shapes = [_at(places[0], outputs).shape for outputs in (one, several)]
+        in_rows = shapes == [(1, count), (_ROWS, count)]
+        if places != (None, None) or not in_rows:
+            kind, how = type(network), {"_output_places": places, "_output_count": None if in_rows else count}
+            network.__class__ = type(kind.__name__, (_OneTensor, kind), how)
         if classes and count == 1:
             _check_logit(network, name, data)
         return network
@@ -95,6 +96,11 @@ def _check_logit(network: nn.Module, name: str, data: Prepared) -> None:
     if bool(((found >= 0) & (found <= 1)).all()):
         raise NetworkError(f"'{name}' gives one probability for the two classes of '{data.name}'; let it return the "
                            f"logit, without the sigmoid at its end")  # fmt: skip
+
+
+def _at(place: Any, outputs: Any) -> Tensor:
+    found: Tensor = outputs if place is None else outputs[place]
+    return found
 
 
 def _place(outputs: Any, count: int) -> Any:
