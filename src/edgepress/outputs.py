@@ -60,6 +60,8 @@ def with_plain_outputs(network: nn.Module, name: str, data: Prepared) -> nn.Modu
             network.__class__ = type(kind.__name__, (_OneTensor, kind), how)
         if classes and count == 1:
             _check_logit(network, name, data)
+        elif classes and _is_distribution(_at(places[0], several)):
+            print(f"'{name}' returns probabilities, which its loss takes for logits; leave out the softmax at its end")
         return network
     wanted, needed = f"{classes} classes" if classes else "one target", " or ".join(map(str, counts))
     raise NetworkError(f"'{name}' {problem}, and '{data.name}' has {wanted}; let it return one tensor with {needed} "
@@ -101,6 +103,11 @@ def _check_logit(network: nn.Module, name: str, data: Prepared) -> None:
 def _at(place: Any, outputs: Any) -> Tensor:
     found: Tensor = outputs if place is None else outputs[place]
     return found
+
+
+def _is_distribution(outputs: Tensor) -> bool:
+    sums = outputs.reshape(_ROWS, -1).sum(dim=1)
+    return bool((outputs >= 0).all()) and torch.allclose(sums, torch.ones_like(sums))
 
 
 def _place(outputs: Any, count: int) -> Any:

@@ -167,6 +167,12 @@ def test_a_probability_is_no_logit(pairs, sigmoid):
         made(lambda y, f: sigmoid(y), pairs, outputs=1)
 
 
+def test_of_probabilities_of_classes_it_is_said_that_logits_are_wanted(classes, capsys):
+    for how, said in ((lambda y, f: y.softmax(1), 1), (lambda y, f: y.log_softmax(1), 0), (PLAIN["plain"], 0)):
+        made(how, classes)
+        assert capsys.readouterr().out.count("leave out the softmax at its end") == said
+
+
 class Double(nn.Module):
     """In double precision, as its forward says, too."""
 
