@@ -50,7 +50,9 @@ def construct(entry: registry.NetworkEntry, data: Prepared | None = None) -> nn.
     elif needed := [name for name in wanted if parameters[name].default is inspect.Parameter.empty]:
         raise ValueError(f"'{entry.name}' fits itself to data ({', '.join(needed)}), and none are given")
     network = in_single_precision(builder(**{fact: facts[fact] for fact in wanted if fact in facts}, **entry.args))
-    return network if data is None else with_plain_outputs(network, entry.name, data)
+    if data is None or not compressible(network):  # of which there is more to be said than of its outputs
+        return network
+    return with_plain_outputs(network, entry.name, data)
 
 
 def inference_state(network: nn.Module) -> dict[str, Tensor]:
