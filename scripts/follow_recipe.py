@@ -7,15 +7,17 @@ from edgepress.costs import progress
 from edgepress.datasets import Prepared
 from edgepress.files import FileError, write_atomically
 from edgepress.logs import job
+from edgepress.outputs import NetworkError
 
-with job(snakemake.log[0], FileError):
+with job(snakemake.log[0], FileError, NetworkError):
     torch.set_num_threads(snakemake.params.threads)
     registry.set_own(snakemake.params.own)
     device = training.choose_device(snakemake.params.device)
     data = Prepared.load(snakemake.input.data)
     seed = int(snakemake.wildcards.seed)
-    network = training.begun(snakemake.wildcards.network, data, seed, snakemake.params.weights, snakemake.params.frozen)
-    settings = training.Training(**snakemake.params.training)
-    rows = progress.follow(network.to(device), data.to(device), settings, seed, snakemake.config.get("energy"))
+    weights, frozen = snakemake.params.weights, snakemake.params.frozen
+    network, loaded = training.begun(snakemake.wildcards.network, data, seed, weights, frozen)
+    settings, energy = training.Training(**snakemake.params.training), snakemake.config.get("energy")
+    rows = progress.follow(network.to(device), data.to(device), settings, seed, energy, loaded)
     rows = [{**dict(snakemake.wildcards.items()), **row} for row in rows]
     write_atomically(snakemake.output[0], metrics.to_csv(rows, progress.COLUMNS))

@@ -13,6 +13,7 @@ from edgepress.costs.consumption import metered
 from edgepress.datasets import SPLITS, Prepared
 from edgepress.files import FileError, write_atomically
 from edgepress.logs import job
+from edgepress.outputs import NetworkError
 from edgepress.sweep import Bench, Trained
 
 name, seed = snakemake.wildcards.network, int(snakemake.wildcards.seed)
@@ -22,7 +23,7 @@ title = f"{snakemake.wildcards.dataset} {name} seed {seed}"
 
 with (
     tqdm(total=settings and settings.max_epochs, desc=title, unit="epoch", leave=False, disable=None) as bar,
-    job(snakemake.log[0], FileError),
+    job(snakemake.log[0], FileError, NetworkError),
     metered(snakemake.output.energy, snakemake.config.get("energy"), identity),
 ):
 
@@ -42,8 +43,8 @@ with (
         networks.load_all_from(network, weights)
         print(f"nothing is trained, the network is that of {weights}")
     else:
-        network = training.begun(name, data, seed, weights, snakemake.params.frozen)
-        history = training.train(network.to(device), data.to(device), settings, seed, show, checkpoints)
+        network, loaded = training.begun(name, data, seed, weights, snakemake.params.frozen)
+        history = training.train(network.to(device), data.to(device), settings, seed, show, checkpoints, loaded)
     model = tensor_files.to_bytes({key: value.cpu() for key, value in networks.inference_state(network).items()})
     trained = Trained(name, seed, network.cpu(), data)
     bench = Bench(trained, SPLITS, device, fold_bn=snakemake.params.fold_bn)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, Field
 
 from edgepress import checks, registry
 from edgepress.checks import (
@@ -24,7 +24,7 @@ from edgepress.checks import (
 )
 from edgepress.jobs import Job
 from edgepress.levels import FULL_PRECISION, Level
-from edgepress.recipes import RECIPES, Recipes, TrainingConfig
+from edgepress.recipes import RECIPES, Recipes, RetrainingConfig, TrainingConfig
 
 
 def _check_chains(chains: dict[str, ChainConfig]) -> dict[str, ChainConfig]:
@@ -51,14 +51,6 @@ class ChainConfig(Settings):
     bits: Distinct[Bits] | None = Field(None, description="bits a weight; None takes those of the run")
     act_bits: Distinct[Bits] | None = Field(None, description="bits an activation; None takes those of the run")
     sparsity: Distinct[Share] | None = Field(None, description="shares removed; None takes those of the run")
-
-
-_RETRAINING: dict[str, Any] = {"lr": 0.002, "max_epochs": 10}
-
-
-def _on_defaults(retraining: Any) -> Any:
-    """What a config says of `retraining`, and what it leaves out of what differs there from `training`."""
-    return {**_RETRAINING, **retraining} if isinstance(retraining, dict) else retraining
 
 
 class CellConfig(Settings):
@@ -143,9 +135,7 @@ class CellConfig(Settings):
         description="ways to train that are compared, beside all else, in quality against steps, seconds and energy: "
         "`[adam, early_stop, onecycle, progressive, bf16]`; the first is what the others are measured by",
     )
-    retraining: Annotated[TrainingConfig, BeforeValidator(_on_defaults)] = Field(
-        TrainingConfig(**_RETRAINING), description="how the methods that train again do it"
-    )
+    retraining: RetrainingConfig = Field(RetrainingConfig(), description="how the methods that train again do it")
 
     @property
     def simulated(self) -> list[str]:

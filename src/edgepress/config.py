@@ -15,7 +15,7 @@ from edgepress.cells import CellConfig, ChainConfig
 from edgepress.checks import Distinct, Networks, Seed, Settings, known, wrong
 from edgepress.config_text import ConfigError, sentence
 from edgepress.own import OwnConfig
-from edgepress.recipes import TrainingConfig
+from edgepress.recipes import RetrainingConfig, TrainingConfig
 from edgepress.sources import MIRROR_VARIABLE
 
 if TYPE_CHECKING:
@@ -100,7 +100,8 @@ class RunConfig(CellConfig, OwnConfig):
     overrides: Annotated[dict[str, OverrideConfig], AfterValidator(_check_overrides)] = Field(
         {},
         description="settings that differ for a data set, or for one network of it: "
-        "`{digits: {draws: 2}, digits/cnn: {seeds: [0]}}`; any from `seeds` to `retraining` can",
+        "`{digits: {draws: 2}, digits/cnn: {seeds: [0]}}`; any from `seeds` to `retraining` can. "
+        "Of `training` and `retraining` the settings that are named change; lists and `chains` are replaced",
     )
     replication: ReplicationConfig | None = Field(
         None, description="recompute what the study published, instead of all the above; see replication.yaml"
@@ -137,7 +138,10 @@ class RunConfig(CellConfig, OwnConfig):
         return list(self.replication.datasets if self.replication else self.networks)
 
     def cell(self, dataset: str, network: str) -> CellConfig:
-        """The settings of one network on one data set: those of the run, and on top of them what it overrides."""
+        """The settings of one network on one data set: those of the run, and on top of them what it overrides.
+
+        Of ``training`` and ``retraining`` an override changes what it names; lists and ``chains`` it replaces.
+        """
         settings = {name: getattr(self, name) for name in CellConfig.model_fields}
         for key in (dataset, f"{dataset}/{network}"):
             if key in self.overrides:
@@ -145,7 +149,7 @@ class RunConfig(CellConfig, OwnConfig):
                 for name in override.model_fields_set:
                     value = getattr(override, name)
                     if isinstance(value, TrainingConfig):
-                        before = settings[name] or CellConfig.model_fields[name].default
+                        before = settings[name] or getattr(self, name) or CellConfig.model_fields[name].default
                         value = before.model_copy(update=value.model_dump(exclude_unset=True))
                     settings[name] = value
         if settings["training"] is None and "{seed}" not in (settings["weights"] or ""):
@@ -200,7 +204,7 @@ def _settings_at(place: Sequence[str | int]) -> Mapping[str, Any]:
     """The settings that there are at a place of the config."""
     inner: dict[str, type[BaseModel]] = {
         "training": TrainingConfig,
-        "retraining": TrainingConfig,
+        "retraining": RetrainingConfig,
         "energy": EnergyConfig,
         "figures": FiguresConfig,
         "replication": ReplicationConfig,

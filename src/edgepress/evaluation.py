@@ -26,14 +26,32 @@ def predict(network: nn.Module, inputs: Tensor) -> Tensor:
         return torch.cat([network(batch) for batch in inputs.split(size)]).to("cpu", torch.float64)
 
 
+def class_logits(outputs: Tensor) -> Tensor:
+    """The logits of all classes, shape (rows, classes). A single output is that of class 1, where 0 is that of class 0:
+    cross-entropy is then the binary cross-entropy of that logit, and class 1 the likelier one above 0.
+    """
+    outputs = outputs.reshape(len(outputs), -1)
+    return F.pad(outputs, (1, 0)) if outputs.shape[1] == 1 else outputs
+
+
+def amounts(outputs: Tensor) -> Tensor:
+    """What a regression answers, shape (rows,). Raises ValueError where there are several outputs an example."""
+    outputs = outputs.reshape(len(outputs), -1)
+    if outputs.shape[1] != 1:
+        raise ValueError(f"the network gives {outputs.shape[1]} outputs an example for one target; let it give 1")
+    return outputs[:, 0]
+
+
 def score(outputs: Tensor, targets: Tensor) -> dict[str, float]:
-    """The quality of ``outputs`` (rows, outputs) for ``targets`` (rows,): classes where these are integers.
+    """The quality of ``outputs`` (rows, outputs) for ``targets`` (rows,): classes where these are integers. Two classes
+    may have one output, a logit.
 
     Classification gives loss (mean cross-entropy, nats), accuracy and, from 20 classes up, top5, both 0–1;
     regression gives loss and mse (mean squared error), mae and r2.
     """
     targets = targets.to("cpu")
     if not targets.is_floating_point():
+        outputs = class_logits(outputs)
         quality = {
             "loss": float(F.cross_entropy(outputs, targets)),
             "accuracy": float((outputs.argmax(dim=1) == targets).double().mean()),
@@ -43,7 +61,7 @@ def score(outputs: Tensor, targets: Tensor) -> dict[str, float]:
             quality["top5"] = float((likeliest == targets[:, None]).any(dim=1).double().mean())
         return quality
     targets = targets.to(torch.float64)
-    error = outputs[:, 0] - targets
+    error = amounts(outputs) - targets
     mse, variance = float(error.square().mean()), float(targets.var(correction=0))
     return {
         "loss": mse,

@@ -20,7 +20,7 @@ _SELECTIONS = (
     *(nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d),
     *(nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d),
     *(F.dropout, F.max_pool2d, torch.max_pool2d, torch.flatten, torch.reshape),
-    *("flatten", "reshape", "view", "contiguous", "permute", "transpose"),
+    *("flatten", "reshape", "view", "contiguous", "permute", "transpose", "float", "double"),
 )
 
 

@@ -49,6 +49,13 @@ class TrainingConfig(Settings):
     )
 
 
+class RetrainingConfig(TrainingConfig):
+    """How methods that train a trained network again do it."""
+
+    lr: float = Field(0.002, gt=0, le=1, description="Adam's learning rate where it is highest")
+    max_epochs: Count = Field(10, description="passes over the training rows at most")
+
+
 _ADAM = {
     "lr": 0.001,
     "batch_size": 16,

@@ -5,20 +5,21 @@ from __future__ import annotations
 import contextlib
 import copy
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils.parametrize import is_parametrized
 
 from edgepress import networks
 from edgepress.checkpoints import Checkpoints, TrainingState
-from edgepress.datasets import Prepared, evenly_spread
-from edgepress.evaluation import evaluate, quality
+from edgepress.datasets import Prepared, sample
+from edgepress.evaluation import amounts, class_logits, evaluate, quality
 from edgepress.graph import NORMS
+from edgepress.outputs import NetworkError
+from edgepress.target_scale import TargetScale
 
 _SETTLING_ROWS = 2048
 _LEAST_CYCLE = 3  # steps: a third of them would be one, which has no way up
@@ -67,16 +68,20 @@ def choose_device(name: str) -> torch.device:
     return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
 
 
-def begun(name: str, data: Prepared, seed: int, weights: str | None, frozen: bool) -> nn.Module:
-    """The network called ``name`` as its training begins, on the CPU; says what of it is new.
+def begun(name: str, data: Prepared, seed: int, weights: str | None, frozen: bool) -> tuple[nn.Module, list[str]]:
+    """The network called ``name`` as its training begins, on the CPU, and the names of its tensors that were loaded.
 
-    Tensors of the file ``weights`` that fit are put in and, where ``frozen``, stay as they are in training.
+    Tensors of the file ``weights`` that fit are put in and, where ``frozen``, stay as they are in training. Prints what
+    is new. Raises NetworkError where nothing is left to train.
     """
     network = networks.build(name, data, seed)
     loaded = networks.begin_from(network, weights) if weights else []
     print(f"{len(loaded)} tensors are those of {weights}" if weights else "all weights are trained from scratch")
     freeze(network, loaded if frozen else [])
-    return network
+    if not any(parameter.requires_grad for parameter in network.parameters()):
+        raise NetworkError(f"{weights} holds all of '{name}', and `frozen` keeps it as it is, so nothing is "
+                                    f"left to train; set `training: null` to take it so")  # fmt: skip
+    return network, loaded
 
 
 def train(
@@ -86,16 +91,19 @@ def train(
     seed: int,
     on_epoch: Callable[[dict[str, Any]], None] = lambda row: None,
     checkpoints: Checkpoints | None = None,
+    loaded: Collection[str] = (),
 ) -> list[dict[str, Any]]:
     """Train ``network`` in place on the train split of ``data``; both are on the same device.
 
-    Parameters that require no gradient stay as they are. ``seed`` decides the order of the examples and dropout.
+    The last layer of a fresh network for regression is first brought to the target's unit (``TargetScale``). Tensors
+    whose names are ``loaded`` have it already: they come from a trained network, and begin as they are. Parameters that
+    require no gradient stay as they are. ``seed`` decides the order of the examples and dropout.
     Returns the history, a row an epoch: epoch, lr, train_loss, val_loss (cross-entropy in nats, or mean squared error
     in the target's squared unit), val_quality (accuracy, or R²); ``on_epoch`` gets each row as it comes. With
     ``checkpoints``, the same training that was killed goes on where it was. Raises ArithmeticError where the loss is no
     longer finite, and ValueError where the network takes no images of a resolution asked for.
     """
-    _TargetScale.of(data, network).apply_to_outputs()
+    TargetScale.of(data, network).begin(loaded)
     return _descend(network, data, settings, seed, on_epoch, math.inf, checkpoints)
 
 
@@ -114,16 +122,17 @@ def retrain(
     before each evaluation (``settle_norms``). ``generators`` are those that the network itself draws from. Otherwise
     like ``train``.
     """
-    settle_norms(network, data.inputs["train"], settings.batch_size)
+    settle_norms(network, data.inputs["train"], settings.batch_size, seed)
     best_loss = evaluate(network, data, "val")["loss"]
     return _descend(network, data, settings, seed, on_epoch, best_loss, checkpoints, generators, settle=True)
 
 
-def settle_norms(network: nn.Module, inputs: Tensor, batch_size: int) -> None:
-    """Give BatchNorms the statistics of ``network`` as it is evaluated, on inputs spread evenly over ``inputs``.
+def settle_norms(network: nn.Module, inputs: Tensor, batch_size: int, seed: int) -> None:
+    """Give BatchNorms the statistics of ``network`` as it is evaluated, on rows of ``inputs`` drawn by ``seed``.
 
-    Those gathered in training are of weights that have changed since or, behind a parametrization, of others than are
-    stored. (Nagel et al. 2022, arXiv 2203.11086.)
+    Rows in the order of a file would not do, which may be sorted: a batch of one class varies less than the data.
+    Statistics gathered in training are of weights that have changed since or, behind a parametrization, of others than
+    are stored. (Nagel et al. 2022, arXiv 2203.11086.)
     """
     network.eval()
     norms = [module for module in network.modules() if isinstance(module, NORMS) and not _is_frozen(module)]
@@ -134,10 +143,12 @@ def settle_norms(network: nn.Module, inputs: Tensor, batch_size: int) -> None:
         norm.reset_running_stats()
         norm.momentum = None  # the mean of all batches
         norm.train()
-    settled_on = evenly_spread(inputs, _SETTLING_ROWS)
+    settled_on = sample(inputs, _SETTLING_ROWS, seed)
     with torch.no_grad():
-        for rows in _batches(torch.arange(len(settled_on), device=inputs.device), batch_size):
-            network(settled_on[rows])
+        for batch in settled_on.tensor_split(
+            math.ceil(len(settled_on) / batch_size)
+        ):  # of a size, as each counts alike
+            network(batch)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     network.eval()
@@ -158,9 +169,9 @@ def _descend(
     checkpoint = None
     if checkpoints is not None:
         checkpoint = checkpoints.of(network, data.only("train", "val"), settings, seed, best_loss, generators)
+    scale = TargetScale.of(data, network)
     torch.manual_seed(seed)
     order = torch.Generator().manual_seed(seed)
-    scale = _TargetScale.of(data, network)
     if data.inputs["train"].dim() == 4:
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # not in torch's types
     optimizer = torch.optim.AdamW(scale.groups(network, settings.lr, settings.weight_decay))
@@ -175,7 +186,7 @@ def _descend(
         lr = schedule.get_last_lr()[0]
         train_loss = _epoch(state, data, settings, scale, order)
         if settle:
-            settle_norms(network, data.inputs["train"], settings.batch_size)
+            settle_norms(network, data.inputs["train"], settings.batch_size, seed)
         val = evaluate(network, data, "val")
         epoch, val_loss = len(state.history) + 1, val["loss"]
         known = (epoch, lr, train_loss, val_loss, quality(val))
@@ -202,7 +213,7 @@ def _generators_of(device: torch.device) -> list[torch.Generator]:
 
 
 def _epoch(
-    state: TrainingState, data: Prepared, settings: Training, scale: _TargetScale, order: torch.Generator
+    state: TrainingState, data: Prepared, settings: Training, scale: TargetScale, order: torch.Generator
 ) -> float:
     """Take the steps of one epoch; the mean loss of its examples, before their steps."""
     inputs, targets = data.inputs["train"], data.targets["train"]
@@ -307,8 +318,8 @@ def augmented(images: Tensor, how: str, generator: torch.Generator) -> Tensor:
 
 def _loss(outputs: Tensor, targets: Tensor, label_smoothing: float) -> Tensor:
     if targets.is_floating_point():
-        return F.mse_loss(outputs[:, 0], targets)
-    return F.cross_entropy(outputs, targets, label_smoothing=label_smoothing)
+        return F.mse_loss(amounts(outputs), targets)
+    return F.cross_entropy(class_logits(outputs), targets, label_smoothing=label_smoothing)
 
 
 def _batches(rows: Tensor, size: int) -> list[Tensor]:
@@ -322,60 +333,3 @@ def _batches(rows: Tensor, size: int) -> list[Tensor]:
 def steps_an_epoch(rows: int, batch_size: int) -> int:
     """The steps in which a training passes over ``rows`` examples."""
     return len(_batches(torch.arange(rows), batch_size))
-
-
-@dataclass(frozen=True)
-class _TargetScale:
-    """What makes the training of a regression the same in every unit of the target.
-
-    Adam's steps have a size of their own, that suits outputs of about 1. So the output layer starts with the target's
-    mean and deviation, takes steps that are larger by the deviation, and the loss is counted in variances: step for
-    step what training on targets of mean 0 and deviation 1 would do, of a network that answers in the target's unit.
-    For classification, and where the network does not end in a Linear layer with a bias, nothing changes.
-    """
-
-    layer: nn.Linear | None = None
-    mean: float = 0.0
-    std: float = 1.0
-
-    @classmethod
-    def of(cls, data: Prepared, network: nn.Module) -> _TargetScale:
-        targets = data.targets["train"]
-        layer = networks.layer_of(network, networks.output_weight(network)) if networks.compressible(network) else None
-        if not targets.is_floating_point() or not isinstance(layer, nn.Linear) or layer.bias is None:
-            return cls()
-        return cls(layer, float(targets.mean()), float(targets.std()) or 1.0)
-
-    @property
-    def variance(self) -> float:
-        return self.std**2
-
-    @torch.no_grad()
-    def apply_to_outputs(self) -> None:
-        if self.layer is not None:
-            self.layer.weight.mul_(self.std)
-            self.layer.bias.mul_(self.std).add_(self.mean)
-
-    def groups(self, network: nn.Module, lr: float, decay: float) -> list[dict[str, Any]]:
-        """The parameters with their learning rates and weight decays; modules whose ``decays`` is False have none."""
-        still = {
-            id(parameter)
-            for module in network.modules()
-            if not getattr(module, "decays", True)
-            for parameter in module.parameters(recurse=False)
-        }
-        weight: list[nn.Parameter] = []
-        bias: list[nn.Parameter] = []
-        if self.layer is not None:
-            name = "parametrizations.weight.original" if is_parametrized(self.layer) else "weight"
-            weight, bias = [self.layer.get_parameter(name)], [self.layer.get_parameter("bias")]
-        apart = still | {id(parameter) for parameter in weight + bias}
-        parameters = list(network.parameters())
-        groups: list[dict[str, Any]] = [
-            {"params": [parameter for parameter in parameters if id(parameter) not in apart]},
-            {"params": [parameter for parameter in parameters if id(parameter) in still], "weight_decay": 0.0},
-            # Decay takes lr · weight_decay off: as much here as elsewhere, and nothing off the target's mean.
-            {"params": weight, "lr": lr * self.std, "weight_decay": decay / self.std},
-            {"params": bias, "lr": lr * self.std, "weight_decay": 0.0},
-        ]
-        return [{"lr": lr, "weight_decay": decay, **group} for group in groups if group["params"]]

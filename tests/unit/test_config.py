@@ -218,6 +218,30 @@ def test_a_part_of_retraining_leaves_its_other_defaults():
         assert (found.lr, found.max_epochs) == expected
 
 
+def test_an_override_changes_what_it_names_and_leaves_the_rest_of_the_run():
+    run = {"lr": 0.01, "max_epochs": 3, "batch_size": 7}
+    for part in ("training", "retraining"):
+        overrides = {"digits": {part: {"patience": 2}}, "digits/cnn": {part: {"max_epochs": 1}}}
+        asked = config.parse({part: run, "overrides": overrides})
+        found = getattr(asked.cell("digits", "cnn"), part)
+        assert (found.lr, found.batch_size, found.max_epochs, found.patience) == (0.01, 7, 1, 2)
+        found = getattr(asked.cell("digits", "dnn_simple"), part)
+        assert (found.lr, found.batch_size, found.max_epochs, found.patience) == (0.01, 7, 3, 2)
+        assert getattr(asked.cell("breast_cancer", "dnn_simple"), part).patience == 10
+
+
+def test_a_training_that_one_place_leaves_out_is_that_of_the_run_where_another_has_it():
+    asked = config.parse({
+        "training": {"lr": 0.1},
+        "overrides": {
+            "digits": {"training": None, "weights": "of_the_user.safetensors"},
+            "digits/cnn": {"training": {"max_epochs": 2}},
+        },
+    })  # fmt: skip
+    assert asked.cell("digits", "dnn_simple").training is None
+    assert (asked.cell("digits", "cnn").training.lr, asked.cell("digits", "cnn").training.max_epochs) == (0.1, 2)
+
+
 def test_methods_without_a_level_offer_nothing():
     asked = config.parse({"methods": ["nearest_uniform", "lsq"], "retraining_bits": []}).cell("digits", "cnn")
     assert asked.offers == {"bits", "nearest"}

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from edgepress.datasets import SPLITS, Prepared, evenly_spread, min_max_scaler, scale, split_and_scale, standard_scaler
+from edgepress.datasets import SPLITS, Prepared, min_max_scaler, sample, scale, split_and_scale, standard_scaler
 
 
 def numbered(rows=100):
@@ -80,12 +80,23 @@ def test_only_gives_no_other_split(classes):
 
 
 @pytest.mark.parametrize("count", [1, 3, 256, 257, 511, 767, 1000, 54_000])
-def test_rows_are_spread_over_all(count):
-    rows = evenly_spread(torch.arange(count), 256)
-    apart = rows.diff()
-    assert len(rows) == min(count, 256) and rows[0] == 0
-    assert count <= 256 or int(rows[-1]) + int(apart.max()) >= count - 1
-    assert count == 1 or int(apart.max()) - int(apart.min()) <= 1
+def test_one_row_is_drawn_from_each_of_equal_stretches(count):
+    rows, same, other = (sample(torch.arange(count), 256, seed) for seed in (1, 1, 2))
+    assert torch.equal(rows, same) and len(rows) == min(count, 256)
+    assert count < 3 or not torch.equal(rows, other)
+    assert torch.equal(rows.sort().values * 256 // count, torch.arange(256)) or count <= 256 or count % 256
+    assert rows.unique().numel() == len(rows)
+    if count <= 256:
+        assert torch.equal(rows.sort().values, torch.arange(count))
+
+
+@pytest.mark.parametrize("order", ["sorted", "in turns"])
+def test_every_class_has_its_share_however_the_rows_lie(order):
+    rows = torch.arange(1024)
+    classes = rows // 256 if order == "sorted" else rows % 4  # the stride of 256 rows is 4
+    for begin in (sample(classes, 256), sample(classes, 256)[:128]):  # a batch, too, has all of them
+        shares = begin.bincount(minlength=4) / len(begin)
+        assert float((shares - 0.25).abs().max()) < 0.1
 
 
 def test_a_column_that_is_constant_but_for_rounding_is_not_scaled_up():

@@ -14,6 +14,7 @@ from edgepress.evaluation import predict
 from edgepress.files import FileError
 from edgepress.networks.resnet import ResNet50
 from edgepress.networks.vgg import VGG16
+from edgepress.outputs import NetworkError
 from edgepress.training import Training
 
 
@@ -115,6 +116,14 @@ def test_what_is_frozen_stays_with_its_statistics(tmp_path, images):
         name for name, tensor in networks.inference_state(network).items() if not torch.equal(tensor, before[name])
     }
     assert changed == {"parts.head.weight", "parts.head.bias"}
+
+
+def test_where_nothing_is_left_to_train_it_is_said(tmp_path, classes):
+    path = saved(networks.build("dnn_simple", classes), tmp_path / "w.safetensors")
+    _, loaded = training.begun("dnn_simple", classes, 0, path, frozen=False)
+    assert set(loaded) == set(networks.inference_state(networks.build("dnn_simple", classes)))
+    with pytest.raises(NetworkError, match="nothing is left to train; set `training: null`"):
+        training.begun("dnn_simple", classes, 0, path, frozen=True)
 
 
 # What torchvision calls the tensors of its published weights; the first and last of each.

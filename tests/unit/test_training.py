@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from edgepress import training
-from edgepress.datasets import Prepared
+from edgepress.datasets import Prepared, sample
 from edgepress.evaluation import evaluate, predict
 from edgepress.training import Training, retrain, train
 
@@ -88,12 +88,27 @@ def test_norms_have_the_statistics_of_the_weights_that_are_evaluated(classes):
     trained.append(frozen)
     parametrize.register_parametrization(trained[0], "weight", Doubled())
     retrain(trained, classes, QUICK, 0)
-    batches = trained.eval()[0](classes.inputs["train"]).detach().split(QUICK.batch_size)
+    batches = trained.eval()[0](sample(classes.inputs["train"], 90, seed=0)).detach().tensor_split(3)
     norm = trained[1]
     for found, statistic in ((norm.running_mean, torch.mean), (norm.running_var, torch.var)):
         torch.testing.assert_close(found, torch.stack([statistic(batch, dim=0) for batch in batches]).mean(dim=0))
     assert norm.momentum == 0.1 and not norm.training
     assert frozen.running_mean.tolist() == [0, 0, 0] and frozen.running_var.tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize("order", ["sorted", "in turns"])
+@pytest.mark.parametrize("rows", [400, 4096])
+def test_norms_have_the_statistics_of_all_rows_however_these_lie(order, rows):
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(rows) % 4
+    labels = labels.sort().values if order == "sorted" else labels
+    inputs = 3 * torch.randn(4, 6, generator=generator)[labels] + torch.randn(rows, 6, generator=generator)
+    norm = nn.BatchNorm1d(6)
+    drawn = torch.get_rng_state()
+    training.settle_norms(nn.Sequential(norm), inputs, batch_size=64, seed=0)
+    assert torch.equal(drawn, torch.get_rng_state())
+    torch.testing.assert_close(norm.running_var, inputs.var(dim=0), rtol=0.05, atol=0)
+    torch.testing.assert_close(norm.running_mean, inputs.mean(dim=0), rtol=0, atol=0.15)
 
 
 def test_the_best_epoch_on_val_is_kept(classes, amounts):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
@@ -39,12 +39,13 @@ def follow(
     settings: Training,
     seed: int,
     energy: Mapping[str, str] | None = None,
+    loaded: Collection[str] = (),
 ) -> list[dict[str, Any]]:
     """Train ``network`` in place, as ``training.train`` does, and give a row of ``COLUMNS`` an epoch.
 
-    ``energy`` is as ``consumption.metered`` takes it. There are no checkpoints: what a training cost is known only of
-    one that was not interrupted. A recipe that the data or the network do not take, or that diverges, is one row that
-    says why.
+    ``energy`` is as ``consumption.metered`` takes it, ``loaded`` as ``train`` does. There are no checkpoints: what a
+    training cost is known only of one that was not interrupted. A recipe that the data or the network do not take, or
+    that diverges, is one row that says why.
     """
     if max(settings.resolutions) != min(settings.resolutions) and data.inputs["train"].dim() != 4:
         return [{"status": "skipped", "reason": "a table has no resolution"}]
@@ -60,7 +61,7 @@ def follow(
     with measured(energy) as taken:
         began = time.perf_counter()
         try:
-            train(network, data, settings, seed, note)
+            train(network, data, settings, seed, note, loaded=loaded)
         except (ArithmeticError, ValueError) as error:
             diverged = isinstance(error, ArithmeticError)
             return [{"status": "failed" if diverged else "skipped", "reason": str(error)}]

@@ -118,10 +118,17 @@ def prepare(name: str, split_seed: int, raw: str | Path = Path("data/raw")) -> P
     return data
 
 
-def evenly_spread(inputs: Tensor, rows: int) -> Tensor:
-    """``rows`` of ``inputs``, as far apart as they can be; all of them where there are fewer."""
+def sample(inputs: Tensor, rows: int, seed: int = 0) -> Tensor:
+    """``rows`` of ``inputs`` drawn by ``seed``, in random order; all of them where there are fewer.
+
+    One row is drawn from each of ``rows`` equal stretches: rows sorted by class give their share of each class, and
+    rows in which classes take turns do not give the same class at every stride.
+    """
     rows = min(rows, len(inputs))
-    return inputs[torch.arange(rows, device=inputs.device) * len(inputs) // max(1, rows)]
+    generator = torch.Generator().manual_seed(seed)
+    begins = torch.arange(rows + 1) * len(inputs) // max(1, rows)
+    drawn = begins[:-1] + (torch.rand(rows, generator=generator, dtype=torch.float64) * begins.diff()).long()
+    return inputs[drawn[torch.randperm(rows, generator=generator)].to(inputs.device)]
 
 
 def _check_split(place: str, inputs: Tensor, targets: Tensor, outputs: int, task: str) -> None:

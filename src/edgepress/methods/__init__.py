@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from edgepress import registry
 from edgepress.checkpoints import Checkpoints
-from edgepress.datasets import Prepared, evenly_spread
+from edgepress.datasets import Prepared, sample
 from edgepress.encodings import Dense
 from edgepress.levels import Level
 from edgepress.networks import inference_state
@@ -83,8 +83,8 @@ def must_come_first(stored: Compressed, what: str) -> None:
 
 
 def calibration_inputs(data: Prepared, rows: int) -> Tensor:
-    """``rows`` inputs of the training data, evenly spread; all of them where there are fewer."""
-    return evenly_spread(data.inputs["train"], rows)
+    """``rows`` inputs of the training data, drawn at random; all of them where there are fewer."""
+    return sample(data.inputs["train"], rows)
 
 
 def create(name: str, retraining: Training | None = None, checkpoints: Checkpoints | None = None) -> Method:

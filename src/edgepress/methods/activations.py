@@ -107,7 +107,7 @@ class _Calibration(fx.Interpreter):
         value = super().run_node(n)
         if n not in self.points:
             return value
-        self.found[n.name] = grid = self.fit(value, n.op != "placeholder" and n.name in self.multiplied)
+        self.found[n.name] = grid = self.fit(value.float(), n.op != "placeholder" and n.name in self.multiplied)
         return grid.quantize(value)
 
 

@@ -28,6 +28,7 @@ from edgepress.methods.retraining import Constraint, Retraining, straight_throug
 from edgepress.methods.rounding import rounded
 from edgepress.networks import compressible, output_weight
 from edgepress.packing import Compressed
+from edgepress.target_scale import TargetScale
 
 METHODS = {
     "admm": {
@@ -152,8 +153,10 @@ class AlternatingDirections(Retraining):
         weights = {name: network.get_parameter(name) for name in compressible(network)}
         bits, shares = asked(level.bits), dict.fromkeys(weights, asked(level.sparsity))
         shares[output_weight(network)] = 0.0
+        scale = TargetScale.of(data, network)  # weights larger by a scale have gradients smaller by it
         alternating = {
-            name: _Alternating(weight, shares[name], self.codebook, bits, self.rho) for name, weight in weights.items()
+            name: _Alternating(weight, shares[name], self.codebook, bits, self.rho / scale.scale_of(name) ** 2)
+            for name, weight in weights.items()
         }
         half = self.training.max_epochs // 2
         pulled = self.retrained(network, alternating, data, generator, self.training.max_epochs - half)

@@ -18,6 +18,7 @@ from edgepress import registry, tensor_files
 from edgepress.datasets import Prepared
 from edgepress.files import FileError
 from edgepress.graph import LAYERS, Layer, UntraceableError, called_weights
+from edgepress.outputs import in_single_precision, with_plain_outputs
 
 
 def build(name: str, data: Prepared, seed: int = 0) -> nn.Module:
@@ -35,7 +36,11 @@ def build(name: str, data: Prepared, seed: int = 0) -> nn.Module:
 
 
 def construct(entry: registry.NetworkEntry, data: Prepared | None = None) -> nn.Module:
-    """Call the builder of a network. Raises ValueError where it has to know the data, and there are none."""
+    """Call the builder of a network. Its tensors are then float32 and, with ``data``, it returns (rows, outputs).
+
+    Raises ValueError where it has to know the data, and there are none, and NetworkError where its outputs do not suit
+    the data.
+    """
     builder = entry.load()
     parameters = inspect.signature(builder).parameters
     wanted = [name for name in ("input_shape", "outputs", "task") if name in parameters and name not in entry.args]
@@ -44,8 +49,10 @@ def construct(entry: registry.NetworkEntry, data: Prepared | None = None) -> nn.
         facts = {"input_shape": data.input_shape, "outputs": data.outputs, "task": data.task}
     elif needed := [name for name in wanted if parameters[name].default is inspect.Parameter.empty]:
         raise ValueError(f"'{entry.name}' fits itself to data ({', '.join(needed)}), and none are given")
-    network: nn.Module = builder(**{fact: facts[fact] for fact in wanted if fact in facts}, **entry.args)
-    return network
+    network = in_single_precision(builder(**{fact: facts[fact] for fact in wanted if fact in facts}, **entry.args))
+    if data is None or not compressible(network):  # of which there is more to be said than of its outputs
+        return network
+    return with_plain_outputs(network, entry.name, data)
 
 
 def inference_state(network: nn.Module) -> dict[str, Tensor]:
