@@ -11,6 +11,7 @@ import fcntl
 import glob
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -39,6 +40,19 @@ def write_atomically(path: str | Path, content: bytes | str) -> None:
         raise
     finally:
         os.close(handle)
+
+
+def walk(folder: str | Path) -> Iterator[Path]:
+    """All files and folders in ``folder``, those behind links, too; a link to a folder around it is not followed."""
+    for place, folders, files in os.walk(folder, followlinks=True):
+        here = Path(place)
+        folders[:] = [name for name in folders if not _leads_up(here / name)]
+        yield from (here / name for name in [*folders, *files])
+
+
+def _leads_up(path: Path) -> bool:
+    around = path.parent.resolve()
+    return path.is_symlink() and path.resolve() in (around, *around.parents)
 
 
 def hold_new(folder: Path, prefix: str = "", suffix: str = "") -> tuple[int, Path]:

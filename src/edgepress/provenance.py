@@ -19,7 +19,7 @@ from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import Any
 
-from edgepress.files import write_atomically
+from edgepress.files import walk, write_atomically
 
 _SOURCE = Path(__file__).parent.parent
 _TEMPLATES = {".j2", ".css", ".js"}  # what pages are made from
@@ -127,7 +127,7 @@ def content_digest(path: str | Path) -> str:
     if not path.is_dir():
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
-    files = sorted(file for file in path.rglob("*") if file.is_file())
+    files = sorted(file for file in walk(path) if file.is_file())
     lines = [f"{file.relative_to(path)} {content_digest(file)}\n" for file in files]
     return hashlib.sha256("".join(lines).encode("utf-8")).hexdigest()
 
