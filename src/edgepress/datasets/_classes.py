@@ -79,7 +79,7 @@ def check_splits(source: str, targets: Mapping[str, np.ndarray], names: Sequence
                      if many and not seen]  # fmt: skip
         if unlearned:
             classes_that = counted(len(unlearned), "class", "classes")
-            raise DataError(f"{source}: {split} has rows of {classes_that} that train has no row of: {some(unlearned)}; "
+            raise DataError(f"{source}: {split} has rows of {classes_that} that train has none of: {some(unlearned)}; "
                             f"add some to train, or leave them out of {split}")  # fmt: skip
     for split, rows in counts.items():
         lacking = [name for name, many, seen in zip(names, rows, counts["train"], strict=True) if seen and not many]

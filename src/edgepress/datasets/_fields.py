@@ -116,32 +116,22 @@ def classes(table: Table, target: str) -> tuple[np.ndarray, list[str]]:
     Numbers are one class however they are written, and so are true and True. Raises DataError where there is nothing
     to tell apart.
     """
-    texts = booleans_alike(table.fields[target])
-    spellings: dict[Decimal | str, list[str]] = {}
-    for text in map(str, np.unique(texts)):
-        spellings.setdefault(Decimal(text) if _is_number(text) else text, []).append(text)
-    rows = len(texts)
-    if len(spellings) < 2:
-        raise DataError(f"{table.file}: {target} is {str(texts[0])!r} in every row, so there is nothing to tell apart")
-    if len(spellings) > rows / 2:
-        raise DataError(f"{table.file}: {target} has {len(spellings):,} values in {rows:,} rows; to predict a number, "
-                        f"say `task: regression`")  # fmt: skip
-    alike = [" and ".join(several) for several in spellings.values() if len(several) > 1]
-    if alike:
-        note(
-            f"{table.file}: {target} has {counted(len(alike), 'class', 'classes')} in several spellings: {some(alike)}"
-        )
-    numeric = all(isinstance(value, Decimal) for value in spellings)
-    ordered = sorted(spellings, key=None if numeric else lambda value: spellings[value][0])
-    names = [min(spellings[value], key=len) for value in ordered]
-    say_alike_but_for_case(table, target, names)
-    numbers = {text: number for number, value in enumerate(ordered) for text in spellings[value]}
-    return np.array([numbers[text] for text in texts], dtype=np.int64), names
+    texts, rows = _values(table, target), len(table.fields[target])
+    found = [str(text) for text in np.unique(texts)]
+    if len(found) < 2:
+        raise DataError(f"{table.file}: {target} is {found[0]!r} in every row, so there is nothing to tell apart")
+    if len(found) > rows / 2:
+        raise DataError(f"{table.file}: {target} has {len(found):,} values in {rows:,} rows; to predict a number, say "
+                        f"`task: regression`")  # fmt: skip
+    if all(map(_is_number, found)):
+        found.sort(key=Decimal)
+    numbers = {text: number for number, text in enumerate(found)}
+    return np.array([numbers[text] for text in texts], dtype=np.int64), found
 
 
 def one_hot(table: Table, columns: Sequence[str], train: np.ndarray) -> list[np.ndarray]:
     """Of each column of text, one of 0 and 1 for every value in ``train``: shape (rows, values)."""
-    fields = {column: booleans_alike(table.fields[column]) for column in columns}
+    fields = {column: _values(table, column) for column in columns}
     values = {column: np.unique(texts[train]) for column, texts in fields.items()}
     many = [f"{column} ({len(found):,} values)" for column, found in values.items() if len(found) > MOST_VALUES]
     if many:
@@ -151,7 +141,6 @@ def one_hot(table: Table, columns: Sequence[str], train: np.ndarray) -> list[np.
         lengths = some((f"{column} ({len(found):,} values)" for column, found in values.items()), most=20)
         note(f"{table.file}: {counted(len(columns), 'column is', 'columns are')} read as categories: {lengths}")
     for column, found in values.items():
-        say_alike_but_for_case(table, column, list(found))
         new = ~np.isin(fields[column], found)
         if new.any():
             rows = counted(int(new.sum()), "row", "rows")
@@ -160,20 +149,31 @@ def one_hot(table: Table, columns: Sequence[str], train: np.ndarray) -> list[np.
     return [(fields[column][:, None] == found).astype(np.float64) for column, found in values.items()]
 
 
-def booleans_alike(values: np.ndarray) -> np.ndarray:
-    """The fields of a column, in lower case where all of them are true or false."""
-    lower = np.char.lower(values)
-    return lower if np.isin(lower, ("true", "false")).all() else values
+def _values(table: Table, column: str) -> np.ndarray:
+    """The fields of a column, with one spelling for each number, and in lower case where all are true or false.
+
+    Notes what has several spellings, and values that differ in case alone, and so are several.
+    """
+    texts = table.fields[column]
+    if np.isin(np.char.lower(texts), ("true", "false")).all():
+        return np.char.lower(texts)
+    found = [str(text) for text in np.unique(texts)]
+    equal = _groups(found, lambda text: Decimal(text) if _is_number(text) else text)
+    alike = _groups(found, str.casefold)
+    for groups, what in ((equal, "writes one number in several ways"), (alike, "has values that differ in case alone")):
+        if groups:
+            note(f"{table.file}: {column} {what}, {'read as one' if groups is equal else 'read as several'}: "
+                 f"{some(' and '.join(group) for group in groups)}")  # fmt: skip
+    one = {text: min(group, key=len) for group in equal for text in group}
+    return _mapped(texts, lambda text: one.get(text, text))
 
 
-def say_alike_but_for_case(table: Table, column: str, values: Sequence[str]) -> None:
-    """Note values that differ in case alone, and so are several."""
-    folded: dict[str, list[str]] = {}
-    for value in map(str, values):
-        folded.setdefault(value.casefold(), []).append(value)
-    alike = [" and ".join(several) for several in folded.values() if len(several) > 1]
-    if alike:
-        note(f"{table.file}: {column} has values that differ in case alone, and are taken for several: {some(alike)}")
+def _groups(values: Iterable[str], key: Callable[[str], object]) -> list[list[str]]:
+    """The groups of two values and more whose ``key`` is the same."""
+    groups: dict[object, list[str]] = {}
+    for value in values:
+        groups.setdefault(key(value), []).append(value)
+    return [group for group in groups.values() if len(group) > 1]
 
 
 def _looks_like_a_number(field: str) -> bool:

@@ -110,17 +110,16 @@ def say_odd_columns(source: str, columns: Sequence[str], inputs: np.ndarray, dat
     spread = scaled["train"].std(axis=0, dtype=np.float64)
     top = {split: np.abs(numbers).max(axis=0) for split, numbers in scaled.items()}
     step = np.finfo(np.float32).eps * np.maximum.reduce(list(top.values()))
-    merged, constant, far = [], [], []
-    for place in np.flatnonzero((step >= _LOST * spread) | (np.abs(inputs).max(axis=0) >= _EXACT_INTEGERS)):
+    merged, constant = [], []
+    for place in map(int, np.flatnonzero((step >= _LOST * spread) | (np.abs(inputs).max(axis=0) >= _EXACT_INTEGERS))):
         distinct = len(np.unique(inputs[:, place]))
         kept = len(np.unique(np.concatenate([numbers[:, place] for numbers in scaled.values()])))
         if kept < distinct:
             merged.append(f"{columns[place]} (keeps {kept:,} of {distinct:,})")
         elif spread[place] == 0:
             constant.append(columns[place])
-    for place in np.flatnonzero(np.maximum(top["val"], top["test"]) > _FAR * top["train"]):
-        if spread[place] > 0:
-            far.append(columns[place])
+    beyond = (np.maximum(top["val"], top["test"]) > _FAR * top["train"]) & (spread > 0)
+    far = [name for name, is_far in zip(columns, beyond, strict=True) if is_far]
     for names, what in (
         (merged, "with values that float32, in which networks compute, does not keep apart; subtract an offset first"),
         (constant, "constant in train, kept in the file's unit"),
