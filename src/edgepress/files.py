@@ -42,17 +42,15 @@ def write_atomically(path: str | Path, content: bytes | str) -> None:
         os.close(handle)
 
 
-def walk(folder: str | Path) -> Iterator[Path]:
-    """All files and folders in ``folder``, those behind links, too; a link to a folder around it is not followed."""
-    for place, folders, files in os.walk(folder, followlinks=True):
-        here = Path(place)
-        folders[:] = [name for name in folders if not _leads_up(here / name)]
-        yield from (here / name for name in [*folders, *files])
-
-
-def _leads_up(path: Path) -> bool:
-    around = path.parent.resolve()
-    return path.is_symlink() and path.resolve() in (around, *around.parents)
+def walk(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
+    """All files and folders in ``folder``, behind links, too, but for links that lead back to a folder ``above``."""
+    above |= {folder.resolve()}
+    for path in folder.iterdir():
+        is_folder = path.is_dir()
+        if not is_folder or path.resolve() not in above:
+            yield path
+            if is_folder:
+                yield from walk(path, above)
 
 
 def hold_new(folder: Path, prefix: str = "", suffix: str = "") -> tuple[int, Path]:

@@ -92,7 +92,10 @@ class CsvData(_Data):
         [], description="columns whose values are categories, though some or all of them look like numbers"
     )
     separator: str | None = Field(
-        None, min_length=1, max_length=1, description="what separates fields; null finds it: comma, semicolon, bar or tab"
+        None,
+        min_length=1,
+        max_length=1,
+        description="what separates fields; null finds comma, semicolon, bar or tab",
     )
     decimal: Literal[".", ","] | None = Field(
         None, description="the decimal mark, where numbers have commas: 1,234.5 is `.`, 1.234,5 is `,`"

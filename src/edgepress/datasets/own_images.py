@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from tqdm import tqdm
 
 from edgepress.datasets import DataError, Prepared, counted, note, some
@@ -134,10 +134,11 @@ class _Found:
 
     def _add(self, path: str, parts: list[str]) -> None:
         split = SPLIT_FOLDERS.get(parts[0].lower()) if parts else None
+        if split and (len(parts) > 2 or (len(parts) == 2 and path.endswith("/"))):
+            self.folders[split].add(parts[1])
         if path.endswith("/"):
-            if split and len(parts) == 2:
-                self.folders[split].add(parts[1])
-        elif not path.lower().endswith(_formats()[1]):
+            return
+        if not path.lower().endswith(_formats()[1]):
             self.no_images.append(path)
         elif not split or len(parts) < 3:
             self.no_class.append(path)
@@ -151,7 +152,7 @@ class _Found:
         """
         for split in ("train", "test"):
             if not self.images.get(split):
-                raise DataError(f"{self.file} has no images {split}/<class>/*, of the kinds {' '.join(_formats()[1])}")
+                raise DataError(f"{self.file} has no images {split}/<class>/*, with an ending such as .png or .jpg")
         there = {split: by_class.keys() | self.folders[split] for split, by_class in self.images.items()}
         for split, labels in there.items():
             unknown = sorted(label for label in labels - there["train"] if label in self.images[split])
@@ -172,8 +173,8 @@ class _Found:
             (self.hidden, "hidden file", "hidden files"),
         ):
             if paths:
-                known = f"; images end in {', '.join(_formats()[1])}" if paths is self.no_images else ""
-                note(f"{self.file}: left out {counted(len(paths), one, many)}: {some(paths)}{known}")
+                told = ", by the ending" if paths is self.no_images else ""
+                note(f"{self.file}: left out {counted(len(paths), one, many)}: {some(paths)}{told}")
         if self.deeper:
             images = counted(len(self.deeper), "image lies", "images lie")
             note(f"{self.file}: {images} in folders within that of the class, and count for it: {some(self.deeper)}")
@@ -240,6 +241,8 @@ class _Decoder:
                 if getattr(opened, "is_animated", False) and opened.format != "MPO":  # a photo and its previews
                     self.animated.append(path)
                 image = ImageOps.exif_transpose(_in_8_bits(opened)).convert(self.mode)
+        except UnidentifiedImageError:
+            raise DataError(f"{self.file}: {path} cannot be read as an image: it has the form of none") from None
         except (OSError, ValueError, SyntaxError, RuntimeError, NotImplementedError, Image.DecompressionBombError,
                 zipfile.BadZipFile, zlib.error) as error:  # fmt: skip
             raise DataError(f"{self.file}: {path} cannot be read as an image: {error}") from None
