@@ -111,7 +111,8 @@ def say_odd_columns(source: str, columns: Sequence[str], inputs: np.ndarray, dat
     top = {split: np.abs(numbers).max(axis=0) for split, numbers in scaled.items()}
     step = np.finfo(np.float32).eps * np.maximum.reduce(list(top.values()))
     merged, constant = [], []
-    for place in map(int, np.flatnonzero((step >= _LOST * spread) | (np.abs(inputs).max(axis=0) >= _EXACT_INTEGERS))):
+    largest = np.abs(inputs).max(axis=0).astype(np.float64)
+    for place in map(int, np.flatnonzero((step >= _LOST * spread) | (largest >= _EXACT_INTEGERS))):
         distinct = len(np.unique(inputs[:, place]))
         kept = len(np.unique(np.concatenate([numbers[:, place] for numbers in scaled.values()])))
         if kept < distinct:
