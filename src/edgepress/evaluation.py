@@ -46,15 +46,20 @@ def score(outputs: Tensor, targets: Tensor) -> dict[str, float]:
     """The quality of ``outputs`` (rows, outputs) for ``targets`` (rows,): classes where these are integers. Two classes
     may have one output, a logit.
 
-    Classification gives loss (mean cross-entropy, nats), accuracy and, from 20 classes up, top5, both 0–1;
-    regression gives loss and mse (mean squared error), mae and r2.
+    Classification gives loss (mean cross-entropy, nats), accuracy, balanced_accuracy (the mean over the classes in
+    ``targets`` of the share of their examples that is right) and, from 20 classes up, top5, all 0–1; regression gives
+    loss and mse (mean squared error), mae and r2.
     """
     targets = targets.to("cpu")
     if not targets.is_floating_point():
         outputs = class_logits(outputs)
+        right = (outputs.argmax(dim=1) == targets).double()
+        examples = targets.bincount()
+        recall = targets.bincount(weights=right) / examples
         quality = {
             "loss": float(F.cross_entropy(outputs, targets)),
-            "accuracy": float((outputs.argmax(dim=1) == targets).double().mean()),
+            "accuracy": float(right.mean()),
+            "balanced_accuracy": float(recall[examples > 0].mean()),
         }
         if outputs.shape[1] >= _TOP5_FROM:
             likeliest = outputs.topk(5, dim=1).indices

@@ -11,6 +11,7 @@ import fcntl
 import glob
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -39,6 +40,17 @@ def write_atomically(path: str | Path, content: bytes | str) -> None:
         raise
     finally:
         os.close(handle)
+
+
+def walk(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
+    """All files and folders in ``folder``, behind links, too, but for links that lead back to a folder ``above``."""
+    above |= {folder.resolve()}
+    for path in folder.iterdir():
+        is_folder = path.is_dir()
+        if not is_folder or path.resolve() not in above:
+            yield path
+            if is_folder:
+                yield from walk(path, above)
 
 
 def hold_new(folder: Path, prefix: str = "", suffix: str = "") -> tuple[int, Path]:

@@ -40,6 +40,8 @@ COLUMNS: dict[str, str] = {
     "bops": "bit operations of one inference: Σ MACs × bits a weight × bits an activation",
     "status": "`ok`, `skipped` (does not apply) or `failed`",
     "reason": "why, where the status is not `ok`",
+    "balanced_accuracy": "mean over the classes of the share of their examples classified right, 0–1; unlike "
+    "`accuracy`, it counts a rare class as much as a common one",
 }
 
 

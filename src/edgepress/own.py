@@ -88,7 +88,18 @@ class CsvData(_Data):
     target: str = Field(description="the column to predict")
     task: Literal["classification", "regression"] = Field(description="whether that is a class or a number")
     ignore: list[str] = Field([], description="columns that are no inputs: numbers of customers, names")
-    separator: str = Field(",", min_length=1, max_length=1, description="what stands between fields")
+    categories: list[str] = Field(
+        [], description="columns whose values are categories, though some or all of them look like numbers"
+    )
+    separator: str | None = Field(
+        None,
+        min_length=1,
+        max_length=1,
+        description="what separates fields; null finds comma, semicolon, bar or tab",
+    )
+    decimal: Literal[".", ","] | None = Field(
+        None, description="the decimal mark, where numbers have commas: 1,234.5 is `.`, 1.234,5 is `,`"
+    )
     missing: Literal["error", "drop"] = Field("error", description="rows with an empty field end the run, or go")
     test: PartOfRows | None = Field(None, description="share of the rows drawn for test; null is 0.2")
 
@@ -112,6 +123,12 @@ class NpzData(_Data):
     npz: FilePath = Field(description="the file")
     task: Literal["classification", "regression"] = Field(description="what `y` holds: classes from 0, or numbers")
     input: Literal["table", "image"] = Field("table", description="what a row of `x` is")
+    layout: Literal["channels_first", "channels_last"] | None = Field(
+        None, description="the order of an image's axes; null finds it where one axis alone is 1 to 4 long"
+    )
+    classes: int | None = Field(
+        None, ge=2, description="how many classes there are; null numbers those that occur from 0"
+    )
     test: PartOfRows | None = Field(None, description="share of the rows drawn for test; null is 0.2")
 
 

@@ -22,7 +22,7 @@ from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import Any
 
-from edgepress.files import write_atomically
+from edgepress.files import walk, write_atomically
 
 _SOURCE = Path(__file__).parent.parent
 _TEMPLATES = {".j2", ".css", ".js"}  # what pages are made from
@@ -142,7 +142,7 @@ def content_digest(path: str | Path) -> str:
     path = Path(path)
     if not path.is_dir():
         return str(_REMEMBERED.of(path, "content", _sha256))
-    files = sorted(file for file in path.rglob("*") if file.is_file())
+    files = sorted(file for file in walk(path) if file.is_file())
     lines = [f"{file.relative_to(path)} {content_digest(file)}\n" for file in files]
     return hashlib.sha256("".join(lines).encode("utf-8")).hexdigest()
 

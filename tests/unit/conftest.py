@@ -1,11 +1,22 @@
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import settings
 
+from edgepress import registry
 from edgepress.datasets import SPLITS, Prepared
 
 settings.register_profile("unit", derandomize=True, deadline=None, database=None, max_examples=60)
 settings.load_profile("unit")
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    """A user's folder, the working directory; what a test adds to the registry is gone afterwards."""
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path
+    registry.set_own({})
 
 
 @pytest.fixture

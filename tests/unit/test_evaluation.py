@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+from sklearn.metrics import balanced_accuracy_score
 from torch import nn
 
 from edgepress.datasets import Prepared
@@ -23,7 +24,23 @@ def test_classification_by_hand():
     outputs = torch.tensor([[2.0, 0.0], [0.0, 0.0], [1.0, 3.0]], dtype=torch.float64)
     losses = [math.log(1 + math.exp(-2)), math.log(2), math.log(1 + math.exp(2))]
     quality = score(outputs, torch.tensor([0, 1, 0]))
-    assert quality == {"loss": pytest.approx(sum(losses) / 3), "accuracy": pytest.approx(1 / 3)}
+    assert quality == {
+        "loss": pytest.approx(sum(losses) / 3),
+        "accuracy": pytest.approx(1 / 3),
+        "balanced_accuracy": pytest.approx((1 / 2 + 0) / 2),
+    }
+
+
+@pytest.mark.filterwarnings("ignore:y_pred contains classes not in y_true")
+def test_balanced_accuracy_counts_each_class_alike():
+    always_0 = score(torch.tensor([[1.0, 0.0]] * 100, dtype=torch.float64), torch.tensor([0] * 95 + [1] * 5))
+    assert (always_0["accuracy"], always_0["balanced_accuracy"]) == (0.95, 0.5)
+    generator = torch.Generator().manual_seed(0)
+    for chances in ([0.95, 0.05], [0.7, 0.2, 0.1, 0.0], [0.0, 1.0, 0.0]):  # of some classes there are no examples
+        targets = torch.multinomial(torch.tensor(chances), 200, replacement=True, generator=generator)
+        outputs = torch.rand(200, len(chances), generator=generator, dtype=torch.float64)
+        expected = balanced_accuracy_score(targets, outputs.argmax(dim=1))
+        assert score(outputs, targets)["balanced_accuracy"] == pytest.approx(expected)
 
 
 def test_regression_by_hand():

@@ -1,7 +1,5 @@
 """The user's own data: what comes of a CSV file, of images and of arrays, and what is said of bad ones."""
 
-import io
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -9,37 +7,11 @@ import pytest
 import torch
 from PIL import Image
 
-from edgepress import config, datasets, registry
-from edgepress.datasets import SPLITS, DataError, Prepared
+from edgepress import datasets
+from edgepress.datasets import SPLITS, DataError
 from edgepress.datasets.own_images import _in_8_bits
 
-TASKS = {"csv": {"target": "price", "task": "regression"}, "images": {}, "npz": {"task": "classification"}}
-
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    yield tmp_path
-    registry.set_own({})
-
-
-def prepared(kind: str, file: str, **options) -> Prepared:
-    """What the user gets who writes this data set into a config."""
-    config.parse({"own_data": {"mine": {kind: file, **TASKS[kind], **options}}, "networks": {"mine": ["dnn_simple"]}})
-    return datasets.prepare("mine", split_seed=0)
-
-
-def houses(path: Path, rows: int = 50, **changed: list[str]) -> str:
-    numbers = np.random.default_rng(0).normal(10, 3, (rows, 2)).round(3)
-    columns = {
-        "id": [f"h{row}" for row in range(rows)],
-        "area": [str(value) for value in numbers[:, 0]],
-        "town": [["Ulm", "Bonn", "Köln"][row % 3] for row in range(rows)],
-        "price": [str(value) for value in numbers[:, 1]],
-    } | changed
-    lines = [",".join(columns), *map(",".join, zip(*columns.values(), strict=True))]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return path.name
+from .small_data import arrays, houses, image, pictures, prepared, write_folder, write_zip
 
 
 def test_a_table_becomes_scaled_numbers_and_one_column_a_value_of_text(folder):
@@ -136,35 +108,6 @@ def test_a_separator_is_an_option_and_a_file_that_is_no_text_is_told(folder):
         prepared("csv", "a.csv")
 
 
-def image(shade: int, size: tuple[int, int] = (8, 8), form: str = "PNG") -> bytes:
-    out = io.BytesIO()
-    Image.new("RGB", size, (shade, 0, 255 - shade)).save(out, form)
-    return out.getvalue()
-
-
-def pictures(each: int = 10) -> dict[str, bytes]:
-    return {
-        f"{part}/{label}/{number}.png": image(shade + number)
-        for part in ("train", "test")
-        for label, shade in (("cat", 40), ("ant", 200))
-        for number in range(each)
-    }
-
-
-def write_folder(path: Path, files: dict[str, bytes]) -> str:
-    for name, content in files.items():
-        (path / name).parent.mkdir(parents=True, exist_ok=True)
-        (path / name).write_bytes(content)
-    return path.name
-
-
-def write_zip(path: Path, files: dict[str, bytes]) -> str:
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, content in files.items():
-            archive.writestr(name, content)
-    return path.name
-
-
 def test_a_folder_and_a_zip_file_of_images_are_the_same_data(folder):
     one = prepared("images", write_folder(folder / "pets", pictures()))
     two = prepared("images", write_zip(folder / "pets.zip", {f"pets/{name}": c for name, c in pictures().items()}))
@@ -224,17 +167,10 @@ def test_a_damaged_zip_file_is_told(folder):
         prepared("images", "pets.zip")
 
 
-def arrays(path: Path, **changed: np.ndarray) -> str:
-    numbers = np.random.default_rng(0)
-    given = {"x": numbers.normal(5, 2, (40, 3)), "y": np.arange(40) % 4} | changed
-    np.savez(path, **{name: array for name, array in given.items() if array is not None})
-    return path.name
-
-
 def test_arrays_are_divided_or_taken_as_they_are_divided(folder):
     data = prepared("npz", arrays(folder / "a.npz"))
     assert (data.outputs, data.input_shape, [len(data.inputs[s]) for s in SPLITS]) == (4, (3,), [24, 8, 8])
-    x, y = np.ones((20, 3)), np.zeros(20, dtype=np.uint8)
+    x, y = np.ones((20, 3)), np.repeat(np.array([0, 1], dtype=np.uint8), 10)
     x[:, 0] = np.arange(20)
     file = arrays(folder / "b.npz", x=None, y=None, x_train=x, y_train=y, x_test=x[:7] + 50, y_test=y[:7] + 1)
     data = prepared("npz", file, scaling="none")

@@ -29,22 +29,24 @@ def normalise(
     classes: int,
     split_seed: int,
     *,
-    val: Images | float = 0.1,
+    val: Images | np.ndarray | None = None,
     learn: Callable[[np.ndarray], Moments] = standard_pixels,
 ) -> Prepared:
-    """A tenth of the training images, drawn by ``split_seed``, becomes val, or another share; or val is given.
+    """The images as a data set. ``val`` is given as images, or as numbers of training images that become val; None
+    draws a tenth of them by ``split_seed``.
 
     Each channel is shifted and scaled by what ``learn`` makes of the counts of its pixel values, of shape (channels,
     256), in the images left to train on: by their mean and deviation. Raises DataError where there are no images, or
     a label is none of the ``classes``.
     """
-    count = int(val * len(train.pixels)) if isinstance(val, float) else 0
-    drawn = np.random.default_rng(split_seed).permutation(len(train.pixels))
-    parts = {
-        "train": (train, np.sort(drawn[count:])),
-        "val": (train, np.sort(drawn[:count])) if isinstance(val, float) else (val, np.arange(len(val.pixels))),
-        "test": (test, np.arange(len(test.pixels))),
-    }
+    every = np.arange(len(train.pixels))
+    if val is None:
+        val = np.random.default_rng(split_seed).permutation(every)[: len(every) // 10]
+    if isinstance(val, Images):
+        parts = {"train": (train, every), "val": (val, np.arange(len(val.pixels)))}
+    else:
+        parts = {"train": (train, np.setdiff1d(every, val)), "val": (train, np.sort(val))}
+    parts["test"] = (test, np.arange(len(test.pixels)))
     for images, _ in parts.values():
         if not len(images.pixels):
             raise DataError(f"{images.file} has no images; {AGAIN}")
@@ -79,7 +81,8 @@ def _values(images: Images, rows: np.ndarray, learn: Callable[[np.ndarray], Mome
         ]
     )
     shift, width = learn(counts)
-    return ((np.arange(256) - shift[:, None]) / np.where(width == 0, 1, width)[:, None]).astype(np.float32)
+    width = np.where(width == 0, 255, width)  # a constant channel: its pixels count from 0 to 1
+    return ((np.arange(256) - shift[:, None]) / width[:, None]).astype(np.float32)
 
 
 def _apply(values: np.ndarray, pixels: np.ndarray, rows: np.ndarray) -> torch.Tensor:

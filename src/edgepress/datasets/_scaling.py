@@ -6,8 +6,11 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from edgepress.datasets import DataError
+from edgepress.datasets import SPLITS, DataError, Prepared, counted, note, some
 
+_LOST = 1e-3  # of the standard deviation: what rounding may take from a column
+_FAR = 1000
+_EXACT_INTEGERS = 2.0**53  # from here on, float64 leaves some out
 Moments = tuple[np.ndarray, np.ndarray]  # what to subtract, and what to divide by then
 
 
@@ -20,14 +23,27 @@ def scaler(
     """
 
     def fit(train: np.ndarray) -> Moments:
-        low, high = train.min(axis=axis, keepdims=True)[0], train.max(axis=axis, keepdims=True)[0]
+        low, high = (end(axis=axis, keepdims=True)[0].astype(np.float64) for end in (train.min, train.max))
         if mean is not None and std is not None:
             return _given(mean, std, low.size, low.shape)
         if scaling == "standard":
-            return train.mean(axis=axis, keepdims=True)[0], train.std(axis=axis, keepdims=True)[0]
+            return _moments(train, axis)
         return (low, high - low) if scaling == "min_max" else (np.zeros_like(low), np.ones_like(low))
 
     return fit
+
+
+def _moments(train: np.ndarray, axis: int | tuple[int, ...]) -> Moments:
+    """Mean and standard deviation, computed from what each number is above the lowest one: those of a constant are
+    exact, and an offset that is large beside the deviation costs no digits.
+    """
+    low = train.min(axis=axis, keepdims=True).astype(np.float64)
+    # In float64, block by block: images of uint8 would be eight times their bytes at once.
+    blocks = np.array_split(train, 1 + len(train) // 1000)
+    count = train.size / low.size
+    mean = sum((block - low).sum(axis=axis, keepdims=True) for block in blocks) / count
+    variance = sum(((block - low - mean) ** 2).sum(axis=axis, keepdims=True) for block in blocks) / count
+    return (low + mean)[0], np.sqrt(variance)[0]
 
 
 def pixel_scaler(
@@ -63,3 +79,52 @@ def _given(mean: Sequence[float], std: Sequence[float], count: int, shape: tuple
     if len(mean) != count:
         raise DataError(f"`mean` and `std` have {len(mean)} numbers each, for {count} columns or channels")
     return np.reshape(mean, shape), np.reshape(std, shape)
+
+
+def in_float32(source: str, targets: np.ndarray) -> np.ndarray:
+    """The numbers of a regression as float32, in which networks compute.
+
+    Raises DataError where float32 shifts them by more than a thousandth of their standard deviation.
+    """
+    exact = targets.astype(np.float64)
+    with np.errstate(over="ignore"):
+        rounded = exact.astype(np.float32)
+    distinct, kept = len(np.unique(targets)), len(np.unique(rounded))
+    error = np.abs(rounded - exact)
+    if np.isfinite(rounded).all() and error.max() > _LOST * (exact - exact[0]).std() and distinct > 1:
+        row = int(np.argmax(error))
+        raise DataError(f"{source}: float32, in which networks compute, keeps {kept:,} of its {distinct:,} values "
+                        f"apart ({targets[row]!s} becomes {rounded[row]:.0f}); subtract an offset, such as "
+                        f"{exact.min():.17g}, from all of them")  # fmt: skip
+    return rounded
+
+
+def say_odd_columns(source: str, columns: Sequence[str], inputs: np.ndarray, data: Prepared) -> None:
+    """Note the columns whose values float32 merges, those that are constant in train, and those where val or test
+    lie far beyond train.
+
+    ``inputs`` are the numbers before scaling, of shape (rows, columns) in the order of ``columns``; in ``data`` other
+    columns may follow these.
+    """
+    scaled = {split: data.inputs[split][:, : len(columns)].numpy() for split in SPLITS}
+    spread = scaled["train"].std(axis=0, dtype=np.float64)
+    top = {split: np.abs(numbers).max(axis=0) for split, numbers in scaled.items()}
+    step = np.finfo(np.float32).eps * np.maximum.reduce(list(top.values()))
+    merged, constant = [], []
+    largest = np.abs(inputs).max(axis=0).astype(np.float64)
+    for place in map(int, np.flatnonzero((step >= _LOST * spread) | (largest >= _EXACT_INTEGERS))):
+        distinct = len(np.unique(inputs[:, place]))
+        kept = len(np.unique(np.concatenate([numbers[:, place] for numbers in scaled.values()])))
+        if kept < distinct:
+            merged.append(f"{columns[place]} (keeps {kept:,} of {distinct:,})")
+        elif spread[place] == 0:
+            constant.append(columns[place])
+    beyond = (np.maximum(top["val"], top["test"]) > _FAR * top["train"]) & (spread > 0)
+    far = [name for name, is_far in zip(columns, beyond, strict=True) if is_far]
+    for names, what in (
+        (merged, "with values that float32, in which networks compute, does not keep apart; subtract an offset first"),
+        (constant, "constant in train, kept in the file's unit"),
+        (far, f"with values in val or test more than {_FAR:,} times as far from 0, once scaled, as any in train"),
+    ):
+        if names:
+            note(f"{source}: {counted(len(names), 'column', 'columns')} {what}: {some(names)}")

@@ -31,27 +31,29 @@ class Table:
         for code, label in enumerate(labels):
             codes[text == label] = code
         if (codes < 0).any():
-            raise self._wrong(column, int(np.argmax(codes < 0)), f"not one of {', '.join(labels)}")
+            raise self.wrong(column, int(np.argmax(codes < 0)), f"not one of {', '.join(labels)}")
         return codes
 
     def is_numeric(self, column: str) -> bool:
         """Whether every field of a column is a number, finite or not."""
-        return not np.isnan([_to_float(text) for text in self.fields[column]]).any()
+        return not np.isnan([to_float(text) for text in self.fields[column]]).any()
+
+    def wrong(self, column: str, row: int, what: str, cure: str = "") -> DataError:
+        """The error of a field, ``row`` being its index."""
+        text = str(self.fields[column][row])[:40]
+        return DataError(f"{self.file}: {column} of row {row + 1} is {text!r}, {what}; {cure or self.cure}")
 
     def _number(self, column: str) -> np.ndarray:
-        values = np.array([_to_float(text) for text in self.fields[column]])
+        values = np.array([to_float(text) for text in self.fields[column]])
         if not np.isfinite(values).all():
-            raise self._wrong(column, int(np.argmin(np.isfinite(values))), "not a number")
+            raise self.wrong(column, int(np.argmin(np.isfinite(values))), "not a number")
         return values
 
-    def _wrong(self, column: str, row: int, what: str) -> DataError:
-        text = str(self.fields[column][row])[:40]
-        return DataError(f"{self.file}: {column} of row {row + 1} is {text!r}, {what}; {self.cure}")
 
-
-def _to_float(text: str) -> float:
+def to_float(text: str) -> float:
+    """The number that a field is, NaN where it is none. Python would read ``1_300``, an identifier perhaps, as 1300."""
     try:
-        return float(text)
+        return np.nan if "_" in text else float(text)
     except ValueError:
         return np.nan
 

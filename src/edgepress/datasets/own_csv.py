@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
-from collections.abc import Sequence
+import io
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from edgepress.datasets import MEND, DataError, Prepared, divide, scale
-from edgepress.datasets._scaling import scaler
+from edgepress.datasets import MEND, DataError, Prepared, _fields, divide, scale
+from edgepress.datasets._classes import check_splits, divide_by_class, say_numbers
+from edgepress.datasets._scaling import in_float32, say_odd_columns, scaler
 from edgepress.datasets._tables import Table
 
-EMPTY = ("", "?", "na", "n/a", "nan", "null", "none")  # fields without a value, in lower case
-MOST_VALUES = 50  # of a column of text: one of names or identifiers has more, and would become as many inputs
+SEPARATORS = ",;|\t"
 
 
 def prepare(
@@ -26,7 +28,9 @@ def prepare(
     target: str,
     task: str,
     ignore: Sequence[str] = (),
-    separator: str = ",",
+    categories: Sequence[str] = (),
+    separator: str | None = None,
+    decimal: str | None = None,
     missing: str = "error",
     val: float | None = None,
     test: float | None = None,
@@ -38,21 +42,22 @@ def prepare(
 
     Classes are the sorted values of the target. Raises DataError where the file does not hold what is asked for.
     """
-    table = _read(Path(file), separator)
-    for column in (target, *ignore):
+    table = _read(Path(file), separator, target)
+    for column in (target, *ignore, *categories):
         if column not in table.fields:
             raise DataError(f"{file} has no column '{column}'; it has {', '.join(table.fields)}")
     used = {column: values for column, values in table.fields.items() if column not in ignore}
-    table = _without_gaps(replace(table, fields=used), missing)
-    targets = table.numbers(target)[:, 0].astype(np.float32) if task == "regression" else _classes(table, target)
-    rows = len(targets)
-    parts = divide(rows, split_seed, val or 0.2, test or 0.2)
-    if not all(map(len, parts.values())):
-        raise DataError(f"{file} has {rows} rows, too few to divide into train, val and test")
+    text = [*categories, target] if task == "classification" else categories
+    table = _fields.with_decimal_mark(replace(table, fields=used), decimal, text)
+    table = _fields.without_gaps(table, missing, text)
+    targets, parts = _targets_and_splits(table, target, task, split_seed, val or 0.2, test or 0.2)
     columns = [column for column in table.fields if column != target]
-    numbers = [column for column in columns if table.is_numeric(column)]
+    for column in columns:
+        if column not in categories:
+            _fields.refuse_doubtful_numbers(table, column, "name the column under `categories` where they are text")
+    numbers = [column for column in columns if column not in categories and table.is_numeric(column)]
     inputs = [table.numbers(*numbers)] if numbers else []
-    inputs += _one_hot(table, [column for column in columns if column not in numbers], parts["train"])
+    inputs += _fields.one_hot(table, [column for column in columns if column not in numbers], parts["train"])
     if not inputs:
         raise DataError(f"{file} has no column but '{target}' and what is ignored")
     fit = scaler(scaling, mean, std, axis=0)
@@ -63,14 +68,43 @@ def prepare(
             shift[: len(numbers)], width[: len(numbers)] = fit(train[:, : len(numbers)])
         return shift, width
 
-    return scale(name, np.concatenate(inputs, axis=1), targets, parts, fit_numbers, cure=MEND)
+    data = scale(name, np.concatenate(inputs, axis=1), targets, parts, fit_numbers, cure=MEND)
+    if numbers:
+        _fields.say_long_numbers(table, numbers)
+        say_odd_columns(file, numbers, inputs[0], data)
+    return data
 
 
-def _read(file: Path, separator: str) -> Table:
+def _targets_and_splits(
+    table: Table, target: str, task: str, split_seed: int, val: float, test: float
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    source, rows = f"{table.file}: {target}", len(table.fields[target])
+    if task == "regression":
+        _fields.refuse_doubtful_numbers(table, target, "say `task: classification` where they are classes")
+        targets, names = in_float32(source, table.numbers(target)[:, 0]), list[str]()
+        parts = divide(rows, split_seed, val, test)
+    else:
+        targets, names = _fields.classes(table, target)
+        parts = divide_by_class(source, targets, names, split_seed, val, test)
+    if not all(map(len, parts.values())):
+        raise DataError(f"{table.file} has {rows} rows, too few to divide into train, val and test")
+    if names:
+        say_numbers(source, names)
+        check_splits(source, {split: targets[part] for split, part in parts.items()}, names)
+    return targets, parts
+
+
+def _read(file: Path, separator: str | None, target: str) -> Table:
     try:
-        with file.open(newline="", encoding="utf-8-sig") as text:
-            lines = [[field.strip() for field in row] for row in csv.reader(text, delimiter=separator) if row]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        content = file.read_bytes()
+        # Excel's "Unicode text" is UTF-16, which begins with a mark.
+        utf_16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        text = content.decode("utf-16" if utf_16 else "utf-8-sig")
+        separator = separator or _separator(text, target)
+        lines = [[field.strip() for field in row] for row in _rows(text, separator) if row]
+    except UnicodeDecodeError as error:
+        raise DataError(f"{file} cannot be read as a table of text: {error}; save it in UTF-8") from None
+    except (OSError, csv.Error) as error:
         raise DataError(f"{file} cannot be read as a table of text: {error}") from None
     columns, rows = (lines[0], lines[1:]) if lines else ([], [])
     if not rows:
@@ -88,36 +122,13 @@ def _read(file: Path, separator: str) -> Table:
     return Table(file, {column: np.array(values) for column, values in fields}, cure=MEND)
 
 
-def _without_gaps(table: Table, missing: str) -> Table:
-    gaps = {column: np.isin(np.char.lower(values), EMPTY) for column, values in table.fields.items()}
-    rows = np.any(list(gaps.values()), axis=0)
-    if missing == "error" and rows.any():
-        where = ", ".join(f"{column} in {int(gap.sum()):,}" for column, gap in gaps.items() if gap.any())
-        raise DataError(f"{table.file}: {int(rows.sum()):,} of {len(rows):,} rows have empty fields, row "
-                        f"{int(np.argmax(rows)) + 1} is the first ({where}); fill them in, leave these rows out by "
-                        f"`missing: drop`, or the columns by `ignore`")  # fmt: skip
-    if rows.all():
-        raise DataError(f"{table.file} has no row without an empty field")
-    return replace(table, fields={column: values[~rows] for column, values in table.fields.items()})
+def _rows(text: str, separator: str) -> Iterator[list[str]]:
+    return csv.reader(io.StringIO(text, newline=""), delimiter=separator)
 
 
-def _classes(table: Table, target: str) -> np.ndarray:
-    values = np.unique(table.fields[target])
-    if len(values) < 2:
-        raise DataError(f"{table.file}: {target} is {str(values[0])!r} in every row, so there is nothing to tell apart")
-    if len(values) > len(table.fields[target]) / 2:
-        raise DataError(f"{table.file}: {target} has {len(values):,} values in {len(table.fields[target]):,} rows; to "
-                        f"predict a number, say `task: regression`")  # fmt: skip
-    if table.is_numeric(target):
-        values = np.array(sorted(values, key=float))
-    return table.codes(target, list(values))
-
-
-def _one_hot(table: Table, columns: Sequence[str], train: np.ndarray) -> list[np.ndarray]:
-    """Of each column of text, one of 0 and 1 for every value in ``train``: shape (rows, values)."""
-    values = {column: np.unique(table.fields[column][train]) for column in columns}
-    many = [f"{column} ({len(found):,} values)" for column, found in values.items() if len(found) > MOST_VALUES]
-    if many:
-        raise DataError(f"{table.file} has text with more than {MOST_VALUES} values in {', '.join(many)}; make numbers "
-                        f"of it, or name it under `ignore`")  # fmt: skip
-    return [(table.fields[column][:, None] == found).astype(np.float64) for column, found in values.items()]
+def _separator(text: str, target: str) -> str:
+    """The separator by which the target is one of the columns; a comma where none makes it one."""
+    for separator in SEPARATORS:
+        if target in [field.strip() for field in next(_rows(text, separator), [])]:
+            return separator
+    return ","

@@ -7,18 +7,31 @@ import io
 import sys
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from tqdm import tqdm
 
-from edgepress.datasets import DataError, Prepared
+from edgepress.datasets import DataError, Prepared, counted, note, some
+from edgepress.datasets._classes import check_splits, divide_by_class, say_numbers
 from edgepress.datasets._images import Images, normalise
 from edgepress.datasets._scaling import pixel_scaler
+from edgepress.files import walk
 
-ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+# What the folder of a split may be called, in any case.
+SPLIT_FOLDERS = {
+    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
+    "test": "test", "testing": "test",
+}  # fmt: skip
+# What systems and tools leave beside data; what begins with a dot is hidden, too.
+HIDDEN = {"__MACOSX", "__pycache__", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found"}
+# Formats that Pillow only recognises, or has another program draw.
+NOT_DECODED = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
 
 
 def prepare(
@@ -37,13 +50,14 @@ def prepare(
     """Images of shape (channels, height, width); classes are the sorted names of the folders in ``train``.
 
     With ``size``, an image is scaled until it covers a square of that side, whose middle is kept. Raises DataError
-    where a file is no image, or where they differ in size and ``size`` is not given.
+    where a file is no image, where they differ in size and ``size`` is not given, or where train lacks a class.
     """
     with _opened(Path(file)) as (paths, read):
-        parts = _by_class(file, paths)
-        classes = sorted(parts["train"])
+        found = _Found.among(file, paths)
+        classes = found.classes()
+        found.say()
         bar = tqdm(
-            total=sum(len(paths) for part in parts.values() for paths in part.values()),
+            total=sum(len(paths) for part in found.images.values() for paths in part.values()),
             desc=name,
             unit="image",
             leave=False,
@@ -52,41 +66,140 @@ def prepare(
         )
         decoder = _Decoder(file, read, size, "L" if channels == 1 else "RGB", bar.update)
         with bar:
-            images = {part: decoder.images(by_class, classes) for part, by_class in parts.items()}
+            images = {part: decoder.images(by_class, classes) for part, by_class in found.images.items()}
+    if decoder.animated:
+        images_with = counted(len(decoder.animated), "image has", "images have")
+        note(f"{file}: {images_with} several frames, of which the first is read: {some(decoder.animated)}")
+    check_splits(file, {part: some_images.labels for part, some_images in images.items()}, classes)
+    say_numbers(file, classes)
+    labels = images["train"].labels
+    given = images.get("val") or divide_by_class(file, labels, classes, split_seed, val or 0.1, test=0)["val"]
     learn = pixel_scaler(scaling, mean, std)
-    given = images.get("val", val or 0.1)
     return normalise(name, images["train"], images["test"], len(classes), split_seed, val=given, learn=learn)
 
 
 @contextlib.contextmanager
 def _opened(source: Path) -> Iterator[tuple[list[str], Callable[[str], bytes]]]:
-    """The paths of all files in a folder or zip file, within it, and what reads one."""
+    """The paths of all files and, with a slash at their end, folders in a folder or zip file, and what reads a file."""
     if source.is_dir():
-        files = (path for path in source.rglob("*") if path.is_file())
-        yield [path.relative_to(source).as_posix() for path in files], lambda path: (source / path).read_bytes()
+        yield (
+            [path.relative_to(source).as_posix() + "/" * path.is_dir() for path in walk(source)],
+            (lambda path: (source / path).read_bytes()),
+        )
         return
     try:
         archive = zipfile.ZipFile(source)
     except (OSError, zipfile.BadZipFile) as error:
         raise DataError(f"{source} is neither a folder nor a zip file: {error}") from None
     with archive:
-        yield archive.namelist(), archive.read
+        members = {name.replace("\\", "/"): name for name in archive.namelist()}  # as some on Windows write them
+        yield list(members), lambda path: archive.read(members[path])
 
 
-def _by_class(file: str, paths: Sequence[str]) -> dict[str, dict[str, list[str]]]:
-    """Part → class → paths of its images, sorted. One folder around ``train`` and ``test`` may be there."""
-    parts: dict[str, dict[str, list[str]]] = {"train": {}, "val": {}, "test": {}}
-    for path in sorted(paths):
-        *around, part, label, image = ["", *path.split("/")] if path.count("/") >= 2 else ["", "", "", ""]
-        if len(around) <= 2 and part in parts and image.lower().endswith(ENDINGS) and not image.startswith("."):
-            parts[part].setdefault(label, []).append(path)
-    for part in ("train", "test"):
-        if not parts[part]:
-            raise DataError(f"{file} has no images {part}/<class>/*, of the kinds {' '.join(ENDINGS)}")
-    for part in ("val", "test"):
-        for label in parts[part].keys() - parts["train"].keys():
-            raise DataError(f"{file} has {part}/{label}, but no train/{label}")
-    return {part: by_class for part, by_class in parts.items() if by_class}
+@cache
+def _formats() -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The formats that are read, and the endings of their files."""
+    Image.init()
+    formats = tuple(name for name in Image.OPEN if name not in NOT_DECODED)
+    endings = Image.registered_extensions()
+    return formats, tuple(sorted(ending for ending, name in endings.items() if name in formats))
+
+
+@dataclass
+class _Found:
+    """The files of a data set, sorted: its images, and what is left out."""
+
+    file: str
+    images: dict[str, dict[str, list[str]]] = field(default_factory=dict)  # split → class → paths
+    folders: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))  # split → names of its folders
+    deeper: list[str] = field(default_factory=list)  # images in folders within that of their class
+    no_images: list[str] = field(default_factory=list)
+    no_class: list[str] = field(default_factory=list)  # images that are in no class of a split
+    hidden: list[str] = field(default_factory=list)
+
+    @classmethod
+    def among(cls, file: str, paths: Iterable[str]) -> _Found:
+        """Sort ``paths`` as ``_opened`` gives them. Raises DataError where the splits are not to be told."""
+        found, seen = cls(file), []
+        for path in sorted(paths):
+            parts = path.rstrip("/").split("/")
+            if any(part.startswith(".") or part in HIDDEN for part in parts):
+                found.hidden += [path] * (not path.endswith("/"))
+            else:
+                seen.append((path, parts))
+        root = _root(file, [parts if path.endswith("/") else parts[:-1] for path, parts in seen])
+        for path, parts in seen:
+            found._add(path, parts[len(root) :] if parts[: len(root)] == root else [])
+        return found
+
+    def _add(self, path: str, parts: list[str]) -> None:
+        split = SPLIT_FOLDERS.get(parts[0].lower()) if parts else None
+        if split and (len(parts) > 2 or (len(parts) == 2 and path.endswith("/"))):
+            self.folders[split].add(parts[1])
+        if path.endswith("/"):
+            return
+        if not path.lower().endswith(_formats()[1]):
+            self.no_images.append(path)
+        elif not split or len(parts) < 3:
+            self.no_class.append(path)
+        else:
+            self.images.setdefault(split, {}).setdefault(parts[1], []).append(path)
+            self.deeper += [path] * (len(parts) > 3)
+
+    def classes(self) -> list[str]:
+        """The sorted names of the classes. Raises DataError where there are no images of train or test, where a class
+        of train has none, or where val or test have a class that train has not.
+        """
+        for split in ("train", "test"):
+            if not self.images.get(split):
+                raise DataError(f"{self.file} has no images {split}/<class>/*, with an ending such as .png or .jpg")
+        there = {split: by_class.keys() | self.folders[split] for split, by_class in self.images.items()}
+        for split, labels in there.items():
+            unknown = sorted(label for label in labels - there["train"] if label in self.images[split])
+            if unknown:
+                raise DataError(f"{self.file} has {split}/{unknown[0]}, but no train/{unknown[0]}; what is tested "
+                                f"must be trained on: add images to train, or remove that folder")  # fmt: skip
+        empty = sorted(there["train"] - self.images["train"].keys())
+        if empty:
+            raise DataError(f"{self.file} has no images in {some(f'train/{label}' for label in empty)}; add images, "
+                            f"or remove {'that folder' if len(empty) == 1 else 'these folders'}")  # fmt: skip
+        return sorted(self.images["train"])
+
+    def say(self) -> None:
+        """Note what is left out, and how many, and what is read that one may not expect."""
+        for paths, one, many in (
+            (self.no_images, "file that is no image", "files that are no images"),
+            (self.no_class, "image in no <split>/<class> folder", "images in no <split>/<class> folder"),
+            (self.hidden, "hidden file", "hidden files"),
+        ):
+            if paths:
+                told = ", by the ending" if paths is self.no_images else ""
+                note(f"{self.file}: left out {counted(len(paths), one, many)}: {some(paths)}{told}")
+        if self.deeper:
+            images = counted(len(self.deeper), "image lies", "images lie")
+            note(f"{self.file}: {images} in folders within that of the class, and count for it: {some(self.deeper)}")
+
+
+def _root(file: str, folders: Iterable[Sequence[str]]) -> list[str]:
+    """The folder that train and test lie in, as parts of its path.
+
+    Raises DataError where there are several, or where one split has folders of two names.
+    """
+    inside: dict[tuple[str, ...], dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    for parts in folders:
+        for depth, part in enumerate(parts):
+            if part.lower() in SPLIT_FOLDERS:
+                inside[tuple(parts[:depth])][SPLIT_FOLDERS[part.lower()]].add(part)
+    whole = [root for root, splits in inside.items() if {"train", "test"} <= splits.keys()] or list(inside)
+    outermost = [root for root in whole if len(root) == min(map(len, whole))]
+    if len(outermost) > 1:
+        raise DataError(f"{file} holds {len(outermost):,} data sets: {some('/'.join(root) for root in outermost)}; "
+                        f"name the folder of one")  # fmt: skip
+    root = outermost[0] if outermost else ()
+    for split, names in inside[root].items():
+        if len(names) > 1:
+            raise DataError(f"{file} has {' and '.join(sorted(names))}, which both are {split}; make them one folder")
+    return list(root)
 
 
 class _Decoder:
@@ -106,22 +219,30 @@ class _Decoder:
         self.shape: tuple[int, int] | None = None
         self.mode = mode
         self.on_image = on_image
+        self.animated: list[str] = []
 
     def images(self, by_class: dict[str, list[str]], classes: Sequence[str]) -> Images:
         labels = [classes.index(label) for label, paths in by_class.items() for _ in paths]
         paths = [path for paths in by_class.values() for path in paths]
-        first = self._pixels(paths[0])
-        pixels = np.empty((len(paths), *first.shape), dtype=np.uint8)
+        pixels: np.ndarray | None = None
         for row, path in enumerate(paths):
-            pixels[row] = self._pixels(path)
+            image = self._pixels(path)
+            if pixels is None:
+                pixels = np.empty((len(paths), *image.shape), dtype=np.uint8)
+            pixels[row] = image
             self.on_image()
+        assert pixels is not None  # a split without images is none of those found
         return Images(Path(self.file), pixels, np.array(labels))
 
     def _pixels(self, path: str) -> np.ndarray:
         """One image, uint8 of shape (channels, height, width)."""
         try:
-            with Image.open(io.BytesIO(self.read(path))) as opened:
+            with Image.open(io.BytesIO(self.read(path)), formats=_formats()[0]) as opened:
+                if getattr(opened, "is_animated", False) and opened.format != "MPO":  # a photo and its previews
+                    self.animated.append(path)
                 image = ImageOps.exif_transpose(_in_8_bits(opened)).convert(self.mode)
+        except UnidentifiedImageError:
+            raise DataError(f"{self.file}: {path} cannot be read as an image: it has the form of none") from None
         except (OSError, ValueError, SyntaxError, RuntimeError, NotImplementedError, Image.DecompressionBombError,
                 zipfile.BadZipFile, zlib.error) as error:  # fmt: skip
             raise DataError(f"{self.file}: {path} cannot be read as an image: {error}") from None

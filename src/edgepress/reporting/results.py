@@ -74,6 +74,7 @@ class Quality:
 
 
 ACCURACY = Quality("accuracy", "accuracy", "%", 100.0, False)
+BALANCED = Quality("balanced_accuracy", "balanced accuracy", "%", 100.0, False)
 MSE = Quality("mse", "MSE", "", 1.0, True)
 CROSS_ENTROPY = Quality("loss", "cross-entropy", "nats", 1.0, True)
 TOP5 = Quality("top5", "top-5 accuracy", "%", 100.0, False)
