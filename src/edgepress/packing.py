@@ -16,7 +16,8 @@ import contextlib
 import json
 import reprlib
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import astuple
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -82,7 +83,7 @@ class Compressed:
         parts: list[bytes] = []
         layout: Any = [[name, list(e.shape), e.write(parts)] for name, e in self.tensors.items()]
         if self.activations:
-            grids = {name: [grid.bits, grid.step, grid.zero_point] for name, grid in self.activations.items()}
+            grids = {name: _without_none(astuple(grid)) for name, grid in self.activations.items()}
             layout = {"tensors": layout, "activations": grids}
         return _container(layout, b"".join(parts))
 
@@ -105,6 +106,10 @@ class Compressed:
         except OSError as error:
             raise PackedFileError(f"{path} cannot be read ({error.strerror}); name a packed file") from None
         return cls.from_bytes(data, str(path))
+
+
+def _without_none(values: Iterable[Any]) -> list[Any]:
+    return [value for value in values if value is not None]
 
 
 def _unpack(layout: Any, payload: bytes) -> Compressed:
