@@ -171,11 +171,15 @@ class _LearnedSteps(Constraint):
 
 
 class LearnedGrid(_LearnedSteps):
-    """One step for all weights of a layer."""
+    """One step for all weights of a layer, from that of least squared error.
+
+    The paper starts at 2·mean|w|/√(2^(b−1) − 1). That is near the least error at 2 bits, but 4 to 5 times too coarse at
+    8, further than the step moves in a short training.
+    """
 
     def __init__(self, weights: Tensor, bits: int) -> None:
-        start = 2 * weights.detach().abs().mean() / ((1 << bits - 1) - 1) ** 0.5
-        super().__init__(bits, start.clamp_min(LEAST_STEP))
+        steps = least_error_steps(weights.detach().reshape(1, -1), bits)
+        super().__init__(bits, steps.clamp_min(LEAST_STEP).reshape(()))
 
     def encoded(self, weights: Tensor) -> Quantized:
         codebook = Symmetric(self.bits, self.log_step.detach().cpu().exp().reshape(1))
@@ -183,7 +187,7 @@ class LearnedGrid(_LearnedSteps):
 
 
 class LearnedChannels(_LearnedSteps):
-    """A step an output channel, from that of least squared error."""
+    """A step an output channel, each from that of least squared error."""
 
     def __init__(self, weights: Tensor, bits: int) -> None:
         steps = least_error_steps(weights.detach().flatten(1), bits).clamp_min(LEAST_STEP)
