@@ -2,7 +2,16 @@ import numpy as np
 import pytest
 import torch
 
-from edgepress.datasets import SPLITS, Prepared, evenly_spread, min_max_scaler, scale, split_and_scale, standard_scaler
+from edgepress.datasets import (
+    SPLITS,
+    Prepared,
+    drawn_rows,
+    evenly_spread,
+    min_max_scaler,
+    scale,
+    split_and_scale,
+    standard_scaler,
+)
 
 
 def numbered(rows=100):
@@ -86,6 +95,17 @@ def test_rows_are_spread_over_all(count):
     assert len(rows) == min(count, 256) and rows[0] == 0
     assert count <= 256 or int(rows[-1]) + int(apart.max()) >= count - 1
     assert count == 1 or int(apart.max()) - int(apart.min()) <= 1
+
+
+def test_rows_are_drawn_from_all_classes_however_these_alternate():
+    for count in (1, 511, 512, 513, 800, 1024, 2048, 54_000):
+        rows = drawn_rows(count, 512)
+        assert len(rows.unique()) == len(rows) == min(count, 512) and 0 <= int(rows[0]) <= int(rows[-1]) < count
+        assert torch.equal(rows, drawn_rows(count, 512)) and torch.equal(rows, rows.sort().values)
+        for classes in (2, 4, 10) if count > 1000 else ():
+            shares = torch.bincount(rows % classes, minlength=classes) / 512
+            assert float((shares - 1 / classes).abs().max()) < 0.1
+    assert not torch.equal(drawn_rows(2048, 512, seed=1), drawn_rows(2048, 512, seed=2))
 
 
 def test_a_column_that_is_constant_but_for_rounding_is_not_scaled_up():

@@ -118,6 +118,15 @@ def prepare(name: str, split_seed: int, raw: str | Path = Path("data/raw")) -> P
     return data
 
 
+def drawn_rows(count: int, rows: int, seed: int = 0) -> Tensor:
+    """The numbers of ``rows`` of ``count`` rows, drawn at random by ``seed``, ascending; of all where there are fewer.
+
+    Random rather than evenly spaced: a stride takes one class alone where classes alternate in the file. int64.
+    """
+    drawn = np.random.default_rng(seed).permutation(count)[:rows]
+    return torch.from_numpy(np.sort(drawn))
+
+
 def evenly_spread(inputs: Tensor, rows: int) -> Tensor:
     """``rows`` of ``inputs``, as far apart as they can be; all of them where there are fewer."""
     rows = min(rows, len(inputs))

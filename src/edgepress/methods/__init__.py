@@ -21,12 +21,14 @@ from torch import Tensor, nn
 
 from edgepress import registry
 from edgepress.checkpoints import Checkpoints
-from edgepress.datasets import Prepared, evenly_spread
+from edgepress.datasets import Prepared, drawn_rows
 from edgepress.encodings import Dense
 from edgepress.levels import Level
 from edgepress.networks import inference_state
 from edgepress.packing import Compressed
 from edgepress.training import Training
+
+CALIBRATION_ROWS = 512  # of the training data, for every method and peer
 
 
 class Method(ABC):
@@ -82,9 +84,12 @@ def must_come_first(stored: Compressed, what: str) -> None:
         raise ValueError(f"{what} must come before others that compress weights")
 
 
-def calibration_inputs(data: Prepared, rows: int) -> Tensor:
-    """``rows`` inputs of the training data, evenly spread; all of them where there are fewer."""
-    return evenly_spread(data.inputs["train"], rows)
+def calibration_inputs(data: Prepared) -> Tensor:
+    """The inputs that every method and every peer calibrates on: the same ``CALIBRATION_ROWS`` rows of the training
+    data, drawn at random, without labels; all of them where there are fewer.
+    """
+    inputs = data.inputs["train"]
+    return inputs[drawn_rows(len(inputs), CALIBRATION_ROWS).to(inputs.device)]
 
 
 def create(name: str, retraining: Training | None = None, checkpoints: Checkpoints | None = None) -> Method:

@@ -168,14 +168,12 @@ class _Calibration(fx.Interpreter):
 class QuantizedActivations(Method):
     """Hold every value between layers as an integer: per tensor, unsigned after a ReLU, otherwise affine.
 
-    ``rows`` rows of the training data, evenly spread, say in what range the values lie. What layers multiply has the
-    bits of the level; the network's input, and what goes into a sum alone, keep at least 8, and its output is not
-    quantized. (Jacob et al. 2018, arXiv 1712.05877; Nagel et al. 2021, arXiv
-    2106.08295.)
+    The calibration data say in what range the values lie. What layers multiply has the bits of the level; the network's
+    input, and what goes into a sum alone, keep at least 8, and its output is not quantized. Masks have no range and
+    stay (``masked_from``). (Jacob et al. 2018, arXiv 1712.05877; Nagel et al. 2021, arXiv 2106.08295.)
     """
 
     ranges: str
-    rows: int = 256
 
     def skip(self, network: nn.Module, data: Prepared, level: Level) -> str | None:
         try:
@@ -188,4 +186,4 @@ class QuantizedActivations(Method):
         self, stored: Compressed, network: nn.Module, data: Prepared, level: Level, generator: torch.Generator
     ) -> Compressed:
         calibration = _Calibration(network, RANGES[self.ranges], asked(level.act_bits))
-        return stored.with_activations(calibration.grids(calibration_inputs(data, self.rows)))
+        return stored.with_activations(calibration.grids(calibration_inputs(data)))

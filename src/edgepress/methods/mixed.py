@@ -86,10 +86,8 @@ def _rounded(weights: Tensor, bits: int) -> Tensor:
 class MixedPrecision(Method):
     """Layers whose rounding moves the network's output most get more bits, within the level's bits on average.
 
-    From half to twice the level's bits are tried on each layer, on ``rows`` rows of the training data, without labels.
+    From half to twice the level's bits are tried on each layer, on the calibration data.
     """
-
-    rows: int = 256
 
     def skip(self, network: nn.Module, data: Prepared, level: Level) -> str | None:
         if asked(level.bits) < 2:
@@ -100,7 +98,7 @@ class MixedPrecision(Method):
         self, stored: Compressed, network: nn.Module, data: Prepared, level: Level, generator: torch.Generator
     ) -> Compressed:
         must_come_first(stored, "a method that reconstructs layers")
-        inputs = calibration_inputs(data, self.rows)
+        inputs = calibration_inputs(data)
         mean = asked(level.bits)
         choices = [bits for bits in _CHOICES if mean / 2 <= bits <= 2 * mean]
         sizes = {name: network.get_parameter(name).numel() for name in compressible(network)}

@@ -247,13 +247,12 @@ class Reconstruction(Method):
     """Round the weights of Linear and Conv layers to multiples of a step, and correct the biases.
 
     There is a step a channel, or a step a tensor by ``granularity``; it is the one of least squared error.
-    ``rows`` rows of the training data, evenly spread, are what it is calibrated on. ``compact`` stores what is not a
-    weight in 8 bits, too, steps as they are chosen and biases at the end, and codes by Huffman's code.
+    ``compact`` stores what is not a weight in 8 bits, too, steps as they are chosen and biases at the end, and codes by
+    Huffman's code, each where that makes the file smaller.
     """
 
     rounding: Literal["nearest", "gptq", "adaround"]
     granularity: Granularity = "channel"
-    rows: int = 256
     compact: bool = False
 
     def skip(self, network: nn.Module, data: Prepared, level: Level) -> str | None:
@@ -266,7 +265,7 @@ class Reconstruction(Method):
     ) -> Compressed:
         must_come_first(stored, "a method that reconstructs layers")
         bits = dict.fromkeys(compressible(network), asked(level.bits))
-        inputs = calibration_inputs(data, self.rows)
+        inputs = calibration_inputs(data)
         stored = reconstruct(stored, network, inputs, bits, ROUNDERS[self.rounding], self.granularity)
         return _compact(stored, network) if self.compact else stored
 
