@@ -17,7 +17,7 @@ from edgepress.packing import Compressed
 from edgepress.sweep import Bench, Trained, generator_for
 from edgepress.training import Training, train
 
-AWARE = [name for name, entry in registry.methods().items() if entry.family == "qat"]
+AWARE = [name for name, entry in registry.methods().items() if entry.family == "qat" and entry.sweeps]
 BRIEFLY = Training(lr=0.01, batch_size=16, max_epochs=4, patience=4)
 
 
@@ -86,6 +86,23 @@ def test_what_is_stored_is_quantized_and_no_worse_on_val_than_at_the_start(name,
     before = learned.get(name, name.removeprefix("qat_").replace("stochastic", "nearest"))
     plain = methods.create(before).compress(network, data, level, generator_for(name))
     assert loss_on_val(network, aware, data) <= loss_on_val(network, plain, data) * (1 + 1e-6)
+
+
+def test_the_control_trains_as_long_as_the_others_in_float32(classes, capsys):
+    network, epochs = trained_on(classes), {}
+    bench = Bench(Trained("toy", 0, network, classes), ["val", "test"], torch.device("cpu"), BRIEFLY)
+    for name, level in (("qat_control", "w32"), ("lsq", "w4")):
+        (result,) = bench.sweep(name, [level], draws=1)
+        epochs[name] = capsys.readouterr().out.count("'epoch'")
+        row = result.rows[0]
+        assert (row["family"], row["status"], row["bits"]) == ("qat", "ok", 32 if level == "w32" else 4)
+        if name == "qat_control":
+            stored = Compressed.from_bytes(result.packed)
+            assert all(isinstance(tensor, Dense) for tensor in stored.tensors.values())
+            assert row["loss"] <= evaluate(network, classes, "val")["loss"]
+            assert row["bops"] == row["macs"] * 32 * 32
+            assert not torch.equal(stored.state_dict()["0.weight"], inference_state(network)["0.weight"])
+    assert epochs["qat_control"] == epochs["lsq"] == BRIEFLY.max_epochs
 
 
 def test_biases_train_along_and_the_network_is_left_alone(classes):

@@ -25,6 +25,14 @@ from edgepress.networks import compressible
 from edgepress.packing import Compressed
 
 METHODS = {
+    "qat_control": {
+        "object": "TrainedOn",
+        "about": "trained on in float32 for as long: what training alone gives, without quantizing; the control",
+        "family": "qat",
+        "sweep": "",
+        "level": "w32",
+        "retrains": True,
+    },
     "qat_midrise": {
         "object": "RoundingAware",
         "about": "trained on with weights at the middles of 2^b steps, as by midrise",
@@ -196,6 +204,21 @@ class LearnedChannels(_LearnedSteps):
     def encoded(self, weights: Tensor) -> PerChannel:
         steps = self.log_step.detach().cpu().exp().reshape(-1, 1)
         return PerChannel.of(weights, [Symmetric(self.bits, step) for step in steps])
+
+
+@dataclass(frozen=True)
+class TrainedOn(Retraining):
+    """Train the network on as the others of its family do, with weights in float32.
+
+    The others train for more epochs than the network that they are compared with. What they gain beyond this control is
+    due to training with quantized weights, not to training longer.
+    """
+
+    def apply(
+        self, stored: Compressed, network: nn.Module, data: Prepared, level: Level, generator: torch.Generator
+    ) -> Compressed:
+        must_come_first(stored, "a method that trains the network again")
+        return self.retrained(network, {}, data, generator)
 
 
 @dataclass(frozen=True)
