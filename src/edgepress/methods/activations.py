@@ -140,7 +140,7 @@ class _Calibration(fx.Interpreter):
     def _fit(self, node: fx.Node, values: Tensor) -> ActivationGrid:
         multiplied = node.op != "placeholder" and node.name in self.multiplied
         fills = self._fills(node)
-        values = torch.cat([values.flatten(), *fills])
+        values = torch.cat([values.flatten(), *fills]) if fills else values
         try:
             masks = masked_from(values, finite=not multiplied or bool(fills))
         except ArithmeticError as error:
