@@ -45,7 +45,7 @@ def pruning() -> Figure:
 def surgeon() -> Figure:
     """What it costs the layer's output to remove a weight, beside the size of the weight."""
     layer = network().get_submodule(networks.compressible(network())[0].removesuffix(".weight"))
-    inputs = calibration_inputs(digits(), 512).flatten(1)
+    inputs = calibration_inputs(digits()).flatten(1)
     costs = relative_costs(layer.weight.detach()[None], hessian(layer, inputs))[0].flatten()
     sizes = layer.weight.detach().abs().flatten()
     half = len(costs) // 2

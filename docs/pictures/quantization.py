@@ -118,7 +118,7 @@ def reconstruction() -> Figure:
 @picture
 def mixed_bits() -> Figure:
     """How much each layer's rounding moves the output, and the bits that it gets."""
-    inputs = calibration_inputs(digits(), 256)
+    inputs = calibration_inputs(digits())
     errors = mixed.output_errors(network(), inputs, (2, 3, 4, 5, 6, 7, 8))
     sizes = {name: network().get_parameter(name).numel() for name in errors}
     bits = mixed.allocate(sizes, errors, 4 * sum(sizes.values()))
@@ -139,7 +139,7 @@ def mixed_bits() -> Figure:
 def activations() -> Figure:
     """Grids of 4 bits on the values that a layer puts out."""
     with torch.no_grad():
-        values = network().net[:2](calibration_inputs(digits(), 256).flatten(1)).flatten()
+        values = network().net[:2](calibration_inputs(digits()).flatten(1)).flatten()
     figure, axes = plt.subplots(3, sharex=True, figsize=(6.2, 3.2), layout="constrained")
     for (name, fit), ax in zip(ranges.RANGES.items(), axes, strict=True):
         grid = fit(values, 4)
@@ -156,7 +156,7 @@ def activations() -> Figure:
 @picture
 def ranges_of_channels() -> Figure:
     """The ranges of the channels that a layer puts out, before and after they are brought to like ones."""
-    inputs = calibration_inputs(digits(), 256).flatten(1)
+    inputs = calibration_inputs(digits()).flatten(1)
     alike = copy.deepcopy(network())
     alike.load_state_dict(equalized(network(), inputs), strict=False)
     figure, axes = panels(2, 2.2, sharey=True)

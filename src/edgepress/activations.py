@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -19,18 +19,23 @@ class ActivationGrid:
     """Values (code − zero_point)·step for codes from 0 to 2^bits − 1; 0 is one of them.
 
     Unsigned after a ReLU, where ``zero_point`` is 0; affine where values are negative, too. ``step`` is a float32
-    number, as its shortest decimal. Raises ValueError where bits, step or zero point are out of range.
+    number, as its shortest decimal. Values whose magnitude is ``masked_from`` or more are masks, such as the −inf or
+    −1e9 that attention adds where it must not look: they pass unchanged, because on the grid they would be its lowest
+    level, which masks nothing. Raises ValueError where bits, step, zero point or ``masked_from`` are out of range.
     """
 
     bits: int
     step: float
     zero_point: int
+    masked_from: float | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.bits <= MAX_BITS:
             raise ValueError(f"activations of {self.bits} bits are not between 1 and {MAX_BITS}")
         if not np.finfo(np.float32).tiny <= self.step < np.inf or not 0 <= self.zero_point <= self.highest:
             raise ValueError(f"no grid of {self.bits} bits has step {self.step} and zero point {self.zero_point}")
+        if self.masked_from is not None and not 0 < self.masked_from < np.inf:
+            raise ValueError(f"masks cannot begin at {self.masked_from}")
 
     @classmethod
     def between(cls, low: float, high: float, bits: int) -> ActivationGrid:
@@ -42,7 +47,11 @@ class ActivationGrid:
 
     def with_step(self, step: float | Tensor) -> ActivationGrid:
         """The same codes, with their values that far apart."""
-        return ActivationGrid(self.bits, _shortest(step), self.zero_point)
+        return replace(self, step=_shortest(step))
+
+    def is_mask(self, values: Tensor) -> Tensor | None:
+        """Which of ``values``, of any shape, are masks; None where the grid has none."""
+        return None if self.masked_from is None else values.abs() >= self.masked_from
 
     @property
     def highest(self) -> int:
@@ -50,12 +59,14 @@ class ActivationGrid:
         return (1 << self.bits) - 1
 
     def quantize(self, values: Tensor) -> Tensor:
-        """``values``, float32 of any shape, on the nearest level; beyond the ends, on the last one.
+        """``values``, float32 of any shape, on the nearest level; beyond the ends, on the last one. Masks stay.
 
         Bit for bit what torch.fake_quantize_per_tensor_affine gives, whose CPU kernel takes 40 times as long.
         """
         codes = (values * float(1 / np.float32(self.step))).round_()
-        return codes.clamp_(-self.zero_point, self.highest - self.zero_point).mul_(self.step)
+        quantized = codes.clamp_(-self.zero_point, self.highest - self.zero_point).mul_(self.step)
+        masks = self.is_mask(values)
+        return quantized if masks is None else torch.where(masks, values, quantized)
 
 
 def _shortest(step: float | np.float32 | Tensor) -> float:

@@ -31,7 +31,7 @@ def _check_chains(chains: dict[str, ChainConfig]) -> dict[str, ChainConfig]:
     for name, chain in chains.items():
         checks.new_name("chain", name, registry.methods() | registry.peers() | {"fp32": None})
         sweeps = set().union(*(registry.methods()[step].sweeps for step in chain.steps))
-        if not sweeps:
+        if not sweeps and not any(registry.methods()[step].level for step in chain.steps):
             raise wrong(f"none of the steps of '{name}' has levels; add one that quantizes or prunes")
         for swept in ("bits", "act_bits", "sparsity"):
             if getattr(chain, swept) is not None and swept not in sweeps:
@@ -170,6 +170,9 @@ class CellConfig(Settings):
         if self.retrains(method):
             bits = bits if self.retraining_bits is None else self.retraining_bits
             sparsity = sparsity if self.retraining_sparsity is None else self.retraining_sparsity
+        if not sweeps:
+            own = [registry.methods()[step].level for step in self.steps(method)]
+            return list(filter(None, own))[:1] if bits else []
         bits = (chain and chain.bits) or bits
         act_bits = (chain and chain.act_bits) or self.act_bits
         sparsity = (chain and chain.sparsity) or sparsity

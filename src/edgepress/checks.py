@@ -76,7 +76,7 @@ def _known_steps(names: list[str]) -> list[str]:
 
 def _known_methods(names: list[str]) -> list[str]:
     for name in _known_steps(names):
-        if not registry.methods()[name].sweeps:
+        if not registry.methods()[name].sweeps and not registry.methods()[name].level:
             raise wrong(f"'{name}' has no levels of its own; make it a step of one of the 'chains', after one that has")
     return names
 

@@ -7,7 +7,7 @@ gives the level back. The definitions are the study's, in their sound form (leve
 ``uniform``, ``uniform_iqr``, ``histogram``, ``midrise``, ``normal``, ``kde``, ``lloyd_max`` and ``symmetric`` fit one.
 Each takes finite weights, a float tensor of any shape, and 1 to 16 bits; its levels are in the weights' unit. Each
 raises ValueError where there is no weight, one is NaN or infinite, or the bits are not 1 to 16. The first five are the
-study's definitions.
+study's definitions, but for the step of ``midrise``.
 
 Positions are computed in float32: on a grid of 12 bits and more, a weight within some hundredths of a step of the
 middle between two levels may go to the other one, which is as near to within a few units in its last place.
@@ -255,13 +255,14 @@ def histogram(weights: Tensor, bits: int) -> Grid:
 
 
 def midrise(weights: Tensor, bits: int) -> Grid:
-    """Mid-rise levels Δ(k + ½) with Δ = (max − min)/2^b, the 2^b of them that start at the smallest weight's.
+    """Mid-rise levels Δ(k + ½), k = −2^(b−1) … 2^(b−1) − 1, with Δ = 2·max|w|/2^b: symmetric, and no weight is clipped.
 
-    Rounding to the nearest of them is q = Δ(⌊w/Δ⌋ + ½), clamped to 2^b levels. A constant tensor is kept.
+    Rounding to the nearest of them is q = Δ(⌊w/Δ⌋ + ½), at most Δ/2 away. A constant tensor is kept. (The study's Δ,
+    (max − min)/2^b, needs another level at one end, or clips there, unless the extremes are multiples of it.)
     """
     low, high = _extremes(weights)
-    step = (high - low) / _level_count(bits)
-    return Grid.of(bits, low if step == 0 else step * (low // step + 0.5), step)
+    step = 2 * max(-low, high) / _level_count(bits)
+    return Grid.of(bits, low, 0.0) if low == high else Grid.of(bits, step / 2 - max(-low, high), step)
 
 
 def normal(weights: Tensor, bits: int) -> Normal:

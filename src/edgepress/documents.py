@@ -40,7 +40,7 @@ STARTER = {
             "chains": {
                 "gptq_weights": {"steps": ["gptq"], "bits": [8, 4, 3, 2]},
                 "gptq_activations": {"steps": ["activations_mse", "gptq"], "bits": [8, 4]},
-                "mixed_weights": {"steps": ["mixed"], "bits": [4, 3, 2]},
+                "mixed_weights": {"steps": ["mixed"], "bits": [5, 4]},
             }
         },
         "mv_synthetic": {"training": {"max_epochs": 20}},  # it has ten times the rows of the others

@@ -62,6 +62,9 @@ def integer_layers(architecture: nn.Module, stored: Compressed) -> dict[str, Int
 
     Raises NoIntegerFormError where weights are no multiples of a step in 8 bits at most, or inputs are float.
     """
+    for point, grid in stored.activations.items():
+        if grid.masked_from is not None:
+            raise NoIntegerFormError(f"'{point}' holds masks, for which 8 bits have no code")
     traced = trace(architecture)
     sources = layer_inputs(traced, [node for node in traced.graph.nodes if node.name in stored.activations])
     layers = {}

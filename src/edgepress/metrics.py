@@ -33,7 +33,8 @@ COLUMNS: dict[str, str] = {
     "r2": "coefficient of determination R², 1 is perfect",
     "bytes": "size of the network's file: codes, codebooks, masks, what stays float32, and the header; for a peer that "
     "of its files",
-    "bits_per_weight": "8 × bytes / number of parameters",
+    "bits_per_weight": "8 × bytes / number of parameters of the network as its float32 file stores it: BatchNorms "
+    "folded, a shared one once; those that a method removes count, so all methods divide by the same",
     "compression_ratio": "bytes of the float32 file / bytes",
     "sparsity": "share of the weights of Linear and Conv layers that are 0, or gone with their channels, 0–1",
     "macs": "multiply-accumulates of one inference",

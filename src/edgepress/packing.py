@@ -16,7 +16,8 @@ import contextlib
 import json
 import reprlib
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import astuple
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,26 @@ class Compressed:
         """The same network with its activations on ``grids``."""
         return Compressed(self.tensors, grids)
 
+    def smallest_with(self, others: Mapping[str, Encoding]) -> Compressed:
+        """The same network with tensors in the encodings ``others``, each where that makes the file smaller.
+
+        Fewer bytes of a tensor may cost more in the layout, which is deflated as a whole. So each is decided by the
+        file, one tensor after the other. It is never larger than without.
+        """
+        here, there = ({name: _written(each) for name, each in some.items()} for some in (self.tensors, others))
+
+        def size(taken: set[str]) -> int:
+            chosen = {name: there[name] if name in taken else here[name] for name in here}
+            layout = [[name, list(self.tensors[name].shape), form] for name, (form, _) in chosen.items()]
+            return len(_container(self._layout(layout), b"")) + sum(length for _, length in chosen.values())
+
+        files = [self]
+        for taken in (set(others), {name for name in others if there[name][1] < here[name][1]}):
+            for name in others:
+                taken = min(taken, taken ^ {name}, key=size)
+            files.append(self.with_tensors({name: others[name] for name in taken}))
+        return min(files, key=lambda file: len(file.to_bytes()))
+
     def state_dict(self) -> dict[str, Tensor]:
         """The network's tensors as float32, rebuilt from what is stored."""
         return {name: encoding.decode() for name, encoding in self.tensors.items()}
@@ -80,11 +101,15 @@ class Compressed:
     def to_bytes(self) -> bytes:
         """The packed file. Its length is the size of the network on a device."""
         parts: list[bytes] = []
-        layout: Any = [[name, list(e.shape), e.write(parts)] for name, e in self.tensors.items()]
-        if self.activations:
-            grids = {name: [grid.bits, grid.step, grid.zero_point] for name, grid in self.activations.items()}
-            layout = {"tensors": layout, "activations": grids}
-        return _container(layout, b"".join(parts))
+        layout = [[name, list(e.shape), e.write(parts)] for name, e in self.tensors.items()]
+        return _container(self._layout(layout), b"".join(parts))
+
+    def _layout(self, tensors: list[Any]) -> Any:
+        """The layout of the file, with those of its tensors."""
+        if not self.activations:
+            return tensors
+        grids = {name: _without_none(astuple(grid)) for name, grid in self.activations.items()}
+        return {"tensors": tensors, "activations": grids}
 
     @classmethod
     def from_bytes(cls, data: bytes, source: str = "the packed file") -> Compressed:
@@ -105,6 +130,16 @@ class Compressed:
         except OSError as error:
             raise PackedFileError(f"{path} cannot be read ({error.strerror}); name a packed file") from None
         return cls.from_bytes(data, str(path))
+
+
+def _written(encoding: Encoding) -> tuple[Any, int]:
+    """What the layout has of a tensor, and its bytes in the payload."""
+    parts: list[bytes] = []
+    return encoding.write(parts), sum(map(len, parts))
+
+
+def _without_none(values: Iterable[Any]) -> list[Any]:
+    return [value for value in values if value is not None]
 
 
 def _unpack(layout: Any, payload: bytes) -> Compressed:

@@ -69,7 +69,7 @@ class NetworkEntry(Entry):
 @dataclass(frozen=True)
 class MethodEntry(Entry):
     """A way to compress. Methods of one family share a job; ``sweep`` names the config list, or lists, of their levels.
-    One that has none (``sweep`` is empty) is a step of chains, whose other steps have levels.
+    One that has none (``sweep`` is empty) has the one ``level``, or is a step of chains whose other steps have levels.
 
     One that ``retrains`` trains the network again, with labels: a job a level, and no fair comparison with methods
     that do not. It gets the network as it was trained or, ``folded``, as it is shipped. It must be the ``first`` step
@@ -79,6 +79,7 @@ class MethodEntry(Entry):
 
     family: str = field(kw_only=True)
     sweep: Literal["", "bits", "act_bits", "sparsity", "bits+act_bits", "bits+sparsity"] = field(kw_only=True)
+    level: str = field(default="", kw_only=True)
     stochastic: bool = field(default=False, kw_only=True)
     examples: bool = field(default=False, kw_only=True)
     retrains: bool = field(default=False, kw_only=True)

@@ -166,7 +166,7 @@ class Bench:
         macs = layer_macs(layers, self.trained.data.input_shape)
         return {
             "bytes": size,
-            "bits_per_weight": 8 * size / parameter_count(self.trained.network),
+            "bits_per_weight": 8 * size / parameter_count(self.shipped),
             "compression_ratio": self.fp32_bytes / size,
             "macs": sum(macs.values()),
             "bops": bit_operations(macs, weight_bits, act_bits),

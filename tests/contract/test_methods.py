@@ -32,7 +32,7 @@ SETTINGS = RunConfig(bits=[16, 10, 8, 5, 4, 3, 2, 1], retraining_bits=[16, 4, 2]
 LEVELS = {
     name: [Level.parse(level) for level in SETTINGS.levels(name)]
     for name, entry in sorted(registry.methods().items())
-    if entry.sweeps  # the others are steps of chains, tried after a method that has levels
+    if entry.sweeps or entry.level  # the others are steps of chains, tried after a method that has levels
 }
 MAKE_UP = (
     EqualizedActivations,

@@ -64,7 +64,7 @@ def test_what_is_measured_is_the_narrow_network(image_data):
     weights = sum(narrow.get_parameter(name).numel() for name in networks.compressible(narrow))
     assert row["sparsity"] == pytest.approx(1 - weights / bench.weights) and 0.7 < row["sparsity"] < 0.8
     assert row["bytes"] < whole["bytes"] * 0.3
-    assert row["bits_per_weight"] == pytest.approx(8 * row["bytes"] / networks.parameter_count(network))
+    assert row["bits_per_weight"] == pytest.approx(8 * row["bytes"] / networks.parameter_count(bench.shipped))
 
 
 def test_codes_and_activations_of_a_narrow_network(image_data):

@@ -72,24 +72,24 @@ def test_midrise_by_hand():
     codebook = codebooks.midrise(weights, 2)  # Δ = 1/2
     assert codebook.levels.tolist() == [-0.75, -0.25, 0.25, 0.75]
     decoded = codebook.decode(codebook.encode(weights)).tolist()
-    assert decoded == [-0.75, -0.75, -0.25, -0.25, 0.25, 0.25, 0.75, 0.75]  # the last one would be 1.25, unclamped
-
-
-def test_midrise_levels_are_odd_multiples_of_half_a_step_even_where_the_smallest_weight_is_none():
-    codebook = codebooks.midrise(torch.tensor([0.125, 4.125]), 2)  # Δ = 1; 4.125 would be 4.5, a fifth level
-    assert codebook.levels.tolist() == [0.5, 1.5, 2.5, 3.5]
-    assert codebook.encode(torch.tensor([0.125, 2.0, 4.125])).tolist() == [0, 2, 3]
+    assert decoded == [-0.75, -0.75, -0.25, -0.25, 0.25, 0.25, 0.75, 0.75]  # the last one is an end of its cell
 
 
 @pytest.mark.parametrize("bits", [1, 2, 3, 5, 8])
-def test_midrise_is_its_formula_clamped(bits):
-    weights = random_weights(2000, bits).double()
-    step = float(weights.max() - weights.min()) / 2**bits
-    index = (weights / step).floor()
-    expected = step * (index.clamp(max=float(index.min()) + 2**bits - 1) + 0.5)
-    codebook = codebooks.midrise(weights, bits)
-    assert torch.allclose(codebook.decode(codebook.encode(weights)).double(), expected, rtol=0, atol=1e-6)
-    assert codebook.encode(weights).unique().numel() <= 2**bits
+def test_midrise_is_its_formula_and_clips_no_weight(bits):
+    for weights in (
+        random_weights(2000, bits).double(),
+        torch.tensor([-1.01, 0.2, 2.99]),
+        torch.tensor([0.125, 4.125]),
+    ):
+        codebook = codebooks.midrise(weights, bits)
+        step = 2 * float(weights.abs().max()) / 2**bits
+        assert codebook.levels.tolist() == pytest.approx((-codebook.levels).flip(0).tolist())  # symmetric
+        inside = weights[weights.abs() < (1 - 1e-6) * weights.abs().max()]
+        expected = step * ((inside / step).floor() + 0.5)
+        assert torch.allclose(codebook.decode(codebook.encode(inside)).double(), expected.double(), rtol=0, atol=1e-6)
+        rounded = codebook.decode(codebook.encode(weights))
+        assert float((rounded - weights).abs().max()) <= step / 2 * (1 + 1e-5)
 
 
 @pytest.mark.parametrize("bits", [2, 3, 4, 8, 16])
@@ -115,7 +115,7 @@ def test_one_bit_is_two_levels():
     weights = torch.tensor([-1.0, 0.0, 0.0, 3.0])
     assert codebooks.uniform(weights, 1).levels.tolist() == [-1, 3]
     assert codebooks.histogram(weights, 1).levels.tolist() == [0, 2]
-    assert codebooks.midrise(weights, 1).levels.tolist() == [-1, 1]
+    assert codebooks.midrise(weights, 1).levels.tolist() == [-1.5, 1.5]
     assert codebooks.normal(weights, 1).levels.tolist() == [-1, 3]
     assert codebooks.uniform(weights, 1).encode(weights).tolist() == [0, 0, 0, 1]
 

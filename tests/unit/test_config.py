@@ -37,6 +37,16 @@ def test_what_is_right_overrides_the_default(raw):
         assert parsed[key] == (value | asked if key == "training" else asked)
 
 
+def test_a_method_with_one_level_has_it_alone_and_in_a_chain():
+    chains = {"trained_on": {"steps": ["qat_control"]}, "then": {"steps": ["qat_control", "gptq"], "bits": [4, 2]}}
+    asked = config.parse({"methods": ["qat_control", "lsq"], "chains": chains, "retraining_bits": [3]})
+    jobs = {job.name: job.levels for job in asked.jobs()}
+    assert jobs["qat_w32"] == {"qat_control": ["w32"], "trained_on": ["w32"]}
+    assert jobs["qat_w3"] == {"lsq": ["w3"]}
+    assert asked.levels("then") == ["w4", "w2"]
+    assert config.parse({"methods": ["qat_control", "random"], "retraining_bits": []}).levels("qat_control") == []
+
+
 def test_levels_follow_what_the_method_sweeps():
     asked = config.parse({"bits": [8, 3], "sparsity": [0.5, 0.975]})
     assert asked.levels("stochastic_normal") == ["w8", "w3"]

@@ -162,3 +162,15 @@ def test_a_norm_without_statistics_of_its_own_stays():
 def test_a_norm_of_places_behind_a_linear_layer_stays():
     network = nn.Sequential(nn.Linear(3, 5), nn.BatchNorm1d(4)).eval()
     assert len(norms(fold_batch_norm(network))) == 1
+
+
+def test_bits_a_weight_are_of_the_parameters_that_are_stored(images):
+    """BatchNorms are folded: full precision has 32 bits a parameter, and those of the header."""
+    network = with_statistics(networks.build("cnn", images), images.inputs["train"], seed=4)
+    bench = Bench(Trained("cnn", 0, network, images), ["test"], torch.device("cpu"))
+    (result,) = bench.sweep("nearest_uniform", ["w4"], draws=1)
+    stored = sum(tensor.numel() for tensor in Compressed.from_bytes(result.packed).state_dict().values())
+    assert stored < networks.parameter_count(network)
+    for row in (bench.baseline()[0], result.rows[0]):
+        assert row["bits_per_weight"] == pytest.approx(8 * row["bytes"] / stored)
+        assert row["bits_per_weight"] > row["bits"]

@@ -57,6 +57,20 @@ def test_bits_are_the_level_s_on_average_at_most_and_differ(network, classes):
     assert tensors[1].bits < tensors[0].bits and tensors[1].bits < tensors[2].bits
 
 
+def test_where_all_layers_get_the_same_bits_it_says_that_it_would_be_gptq(network, classes):
+    method, skipped = create("mixed"), {}
+    alike = nn.Sequential(nn.Linear(4, 3)).eval()  # a single layer has all bits there are
+    for made in (network, alike):
+        for bits in (16, 8, 5, 4, 3, 2):
+            level = Level(bits=bits)
+            reason = skipped[made, bits] = method.skip(made, classes, level)
+            ours, plain = (create(name).compress(made, classes, level, generator_for(0)) for name in ("mixed", "gptq"))
+            assert (reason is None) == (ours.to_bytes() != plain.to_bytes()), bits
+    assert skipped[network, 2] == "no layer can have fewer than 2 bits, so none can have more: it would be gptq"
+    assert skipped[alike, 4] == "the best choice is 4 bits for every layer: it would be gptq"
+    assert skipped[network, 4] is None
+
+
 def test_it_comes_before_what_compresses_weights(network, classes):
     pruned = create("magnitude").compress(network, classes, Level(sparsity=0.5), generator_for(0))
     with pytest.raises(ValueError, match="must come before others"):

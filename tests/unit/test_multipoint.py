@@ -186,7 +186,7 @@ def test_the_power_is_that_of_the_layer_s_own_outputs():
 @pytest.mark.parametrize("bits", [2, 3, 4, 6])
 @pytest.mark.parametrize("tolerance", [0.1, 0.003])
 def test_the_error_of_the_output_is_tolerated_or_there_are_no_more_points(bits, tolerance, network, images):
-    compressed = compress(Points(points=3, tolerance=tolerance, rows=100), network, images, bits)
+    compressed = compress(Points(points=3, tolerance=tolerance), network, images, bits)
     state = inference_state(network)
     for name in compressible(network):
         encoding = compressed.tensors[name]
@@ -203,7 +203,7 @@ def test_the_error_of_the_output_is_tolerated_or_there_are_no_more_points(bits, 
 
 
 def test_a_channel_has_no_point_that_it_does_not_need(network, images):
-    most, fewer = (compress(Points(n, tolerance=0.003, rows=100), network, images, 2) for n in (4, 1))
+    most, fewer = (compress(Points(n, tolerance=0.003), network, images, 2) for n in (4, 1))
     assert any((most.tensors[name].counts > 1).any() for name in compressible(network))
     for name in compressible(network):
         if (most.tensors[name].counts == 1).all():

@@ -70,7 +70,7 @@ def test_a_peer_calibrates_on_training_data_alone(bench, plugin, tmp_path):
     list(peers.sweep(bench, "halves", tmp_path))
     given = registry.peers()["halves"].load().given
     assert len(given) == 2
-    assert all(torch.equal(inputs, bench.trained.data.inputs["train"]) for inputs in given)  # all 90, of 256 at most
+    assert all(torch.equal(inputs, bench.trained.data.inputs["train"]) for inputs in given)  # all 90, of 512 at most
 
 
 def test_a_library_that_fails_is_a_row_with_its_reason(bench, plugin, tmp_path):

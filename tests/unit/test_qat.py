@@ -11,12 +11,13 @@ from edgepress.encodings import Dense, PerChannel, Quantized
 from edgepress.evaluation import evaluate
 from edgepress.levels import Level
 from edgepress.methods.qat import LearnedGrid, _Rounded
+from edgepress.methods.rounding import rounded
 from edgepress.networks import inference_state, load_inference_state
 from edgepress.packing import Compressed
 from edgepress.sweep import Bench, Trained, generator_for
 from edgepress.training import Training, train
 
-AWARE = [name for name, entry in registry.methods().items() if entry.family == "qat"]
+AWARE = [name for name, entry in registry.methods().items() if entry.family == "qat" and entry.sweeps]
 BRIEFLY = Training(lr=0.01, batch_size=16, max_epochs=4, patience=4)
 
 
@@ -62,9 +63,14 @@ def test_the_learned_step_has_the_gradient_of_the_paper():
     assert weights.grad.tolist() == [0, 1, 1, 1, 0]
 
 
-def test_the_learned_step_starts_as_in_the_paper():
-    weights = torch.tensor([0.5, -1.5])
-    assert float(LearnedGrid(weights, 4).log_step.detach().exp()) == pytest.approx(2 * 1.0 / math.sqrt(7))
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_the_learned_step_starts_at_the_least_error_and_uses_its_levels(bits):
+    weights = torch.randn(64, 100, generator=torch.Generator().manual_seed(0))
+    grid = LearnedGrid(weights, bits)
+    start, codes = grid.encoded(weights), grid.encoded(weights).codes.unique()
+    plain = rounded(weights, "symmetric", bits)
+    assert torch.allclose(start.decode(), plain.decode(), rtol=1e-5, atol=1e-6)
+    assert codes.numel() > 0.75 * 2**bits
     assert bool(LearnedGrid(torch.zeros(3), 4)(torch.zeros(3)).eq(0).all())
 
 
@@ -76,10 +82,27 @@ def test_what_is_stored_is_quantized_and_no_worse_on_val_than_at_the_start(name,
     aware = methods.create(name, BRIEFLY).compress(network, data, level, generator_for(name))
     for weight in ("0.weight", "2.weight"):
         assert isinstance(aware.tensors[weight], Quantized | PerChannel) and aware.tensors[weight].bits == 3
-    learned = {"lsq": "nearest_uniform", "lsq_channel": "nearest_symmetric_channel"}
+    learned = {"lsq": "nearest_symmetric", "lsq_channel": "nearest_symmetric_channel"}
     before = learned.get(name, name.removeprefix("qat_").replace("stochastic", "nearest"))
     plain = methods.create(before).compress(network, data, level, generator_for(name))
     assert loss_on_val(network, aware, data) <= loss_on_val(network, plain, data) * (1 + 1e-6)
+
+
+def test_the_control_trains_as_long_as_the_others_in_float32(classes, capsys):
+    network, epochs = trained_on(classes), {}
+    bench = Bench(Trained("toy", 0, network, classes), ["val", "test"], torch.device("cpu"), BRIEFLY)
+    for name, level in (("qat_control", "w32"), ("lsq", "w4")):
+        (result,) = bench.sweep(name, [level], draws=1)
+        epochs[name] = capsys.readouterr().out.count("'epoch'")
+        row = result.rows[0]
+        assert (row["family"], row["status"], row["bits"]) == ("qat", "ok", 32 if level == "w32" else 4)
+        if name == "qat_control":
+            stored = Compressed.from_bytes(result.packed)
+            assert all(isinstance(tensor, Dense) for tensor in stored.tensors.values())
+            assert row["loss"] <= evaluate(network, classes, "val")["loss"]
+            assert row["bops"] == row["macs"] * 32 * 32
+            assert not torch.equal(stored.state_dict()["0.weight"], inference_state(network)["0.weight"])
+    assert epochs["qat_control"] == epochs["lsq"] == BRIEFLY.max_epochs
 
 
 def test_biases_train_along_and_the_network_is_left_alone(classes):

@@ -90,7 +90,7 @@ def _facts(entry: Entry) -> Iterator[tuple[str, str]]:
         relatives = [name for name, method in registry.methods().items() if method.family == entry.family]
         yield "family", f"{entry.family}: {', '.join(relatives)}"
         levels = " × ".join(f"{_LEVELS[sweep][0]}, `{sweep}` of a config" for sweep in entry.sweeps)
-        yield "levels", levels or "those of the methods before it in a chain"
+        yield "levels", levels or entry.level or "those of the methods before it in a chain"
         yield "stochastic", "yes, a config draws it `draws` times" if entry.stochastic else "no"
         yield "trains again", "yes, as `retraining` of a config says" if entry.retrains else "no"
         if not entry.retrains:

@@ -73,19 +73,12 @@ class Huffman(Encoding):
         return cls(encoding)
 
 
-def shortest(encoding: Encoding) -> Encoding:
-    """The encoding with its codes by Huffman's, where it has codes and that is smaller; otherwise as it is."""
+def coded(encoding: Encoding) -> Encoding:
+    """The encoding with its codes by Huffman's; as it is where it has none, or they are too wide."""
     try:
-        coded = Huffman(encoding)
+        return Huffman(encoding)
     except ValueError:
         return encoding
-    return min(encoding, coded, key=_size)
-
-
-def _size(encoding: Encoding) -> int:
-    parts: list[bytes] = []
-    encoding.write(parts)
-    return sum(map(len, parts))
 
 
 def _codes(encoding: Encoding) -> tuple[np.ndarray, int]:

@@ -28,6 +28,8 @@ from edgepress.networks import inference_state
 from edgepress.packing import Compressed
 from edgepress.training import Training
 
+CALIBRATION_ROWS = 512  # of the training data, for every method and peer
+
 
 class Method(ABC):
     """A named way to compress a trained network."""
@@ -82,9 +84,11 @@ def must_come_first(stored: Compressed, what: str) -> None:
         raise ValueError(f"{what} must come before others that compress weights")
 
 
-def calibration_inputs(data: Prepared, rows: int) -> Tensor:
-    """``rows`` inputs of the training data, drawn at random; all of them where there are fewer."""
-    return sample(data.inputs["train"], rows)
+def calibration_inputs(data: Prepared) -> Tensor:
+    """The inputs that every method and every peer calibrates on: the same ``CALIBRATION_ROWS`` rows of the training
+    data, drawn at random, without labels; all of them where there are fewer.
+    """
+    return sample(data.inputs["train"], CALIBRATION_ROWS)
 
 
 def create(name: str, retraining: Training | None = None, checkpoints: Checkpoints | None = None) -> Method:

@@ -7,14 +7,14 @@ at the inputs of layers sees them quantized.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, fx, nn
 
 from edgepress.activations import ActivationGrid
 from edgepress.datasets import Prepared
-from edgepress.graph import UntraceableError, activation_points, layer_inputs, trace
+from edgepress.graph import UntraceableError, activation_points, layer_inputs, operation, trace
 from edgepress.levels import Level, asked
 from edgepress.methods import Method, calibration_inputs
 from edgepress.packing import Compressed
@@ -48,6 +48,10 @@ METHODS = {
 _OTHER_BITS = 8  # at least, of the network's input, as cameras deliver it, and of what is only added
 _BINS = 1 << 14
 _CANDIDATES = 100
+_APART = 10  # times as large as all other values, and
+_VANISHING = 50.0  # away from them, is a mask: a softmax gives exp(−50) of a place, which is nothing in float32
+_MASK_VALUES = 8  # at most, told apart as coarsely as the other values are wide
+_FILLS = ("masked_fill", "masked_fill_", torch.masked_fill, "where", torch.where)
 
 
 def minmax(values: Tensor, bits: int) -> ActivationGrid:
@@ -83,6 +87,27 @@ def _histogram(values: Tensor) -> tuple[Tensor, Tensor]:
     return low + width * (torch.arange(_BINS) + 0.5), torch.histc(values, _BINS, low, high)
 
 
+def masked_from(values: Tensor, finite: bool = True) -> float | None:
+    """The magnitude from which ``values``, of any shape, are masks, or None where none is.
+
+    Masks stand for "nothing here", as before a softmax: infinities, and, where ``finite``, a few numbers that lie far
+    beyond all others, −1e9 or the lowest float, say; scores that they were added to may spread them a little. Raises
+    ArithmeticError where a value is NaN.
+    """
+    if bool(values.isnan().any()):
+        raise ArithmeticError("values are NaN")
+    infinite = bool(values.isinf().any())
+    magnitudes = values[values.isfinite()].abs() if infinite else values.abs()
+    if finite and magnitudes.numel() and float(magnitudes.max()) >= _VANISHING:
+        magnitudes = magnitudes.double().unique()
+        below, above = magnitudes[:-1], magnitudes[1:]
+        gaps = (above - below >= (_APART * below).clamp(min=_VANISHING)) & (below > 0)
+        for place in gaps.nonzero().flatten().tolist():
+            if (above[place:] / below[place]).round().unique().numel() <= _MASK_VALUES:
+                return float((below[place] + above[place]) / 2)
+    return torch.finfo(torch.float32).max if infinite else None
+
+
 RANGES: dict[str, Callable[[Tensor, int], ActivationGrid]] = {"minmax": minmax, "percentile": percentile, "mse": mse}
 
 
@@ -90,10 +115,11 @@ class _Calibration(fx.Interpreter):
     """Runs a network and puts each activation on a grid as soon as it is computed, so that what comes after is
     calibrated on what it will get."""
 
-    def __init__(self, network: nn.Module, fit: Callable[[Tensor, bool], ActivationGrid]) -> None:
+    def __init__(self, network: nn.Module, ranges: Callable[[Tensor, int], ActivationGrid], bits: int) -> None:
         self.traced = trace(network)
         super().__init__(self.traced)
-        self.fit = fit
+        self.extra_traceback = False  # an error here says itself where it is from
+        self.ranges, self.bits = ranges, bits
 
     @torch.no_grad()
     def grids(self, inputs: Tensor) -> dict[str, ActivationGrid]:
@@ -107,22 +133,47 @@ class _Calibration(fx.Interpreter):
         value = super().run_node(n)
         if n not in self.points:
             return value
-        self.found[n.name] = grid = self.fit(value.float(), n.op != "placeholder" and n.name in self.multiplied)
+        assert isinstance(value, Tensor)  # as points are
+        self.found[n.name] = grid = self._fit(n, value.float())
         return grid.quantize(value)
+
+    def _fit(self, node: fx.Node, values: Tensor) -> ActivationGrid:
+        multiplied = node.op != "placeholder" and node.name in self.multiplied
+        fills = self._fills(node)
+        values = torch.cat([values.flatten(), *fills]) if fills else values
+        try:
+            masks = masked_from(values, finite=not multiplied or bool(fills))
+        except ArithmeticError as error:
+            raise ArithmeticError(f"of '{node.name}', an activation, {error} on the calibration data") from None
+        if masks is not None:
+            filled = [self.found[each.name] for each in node.all_input_nodes if fills and each.name in self.found]
+            if len(filled) == 1:  # all but the masks lie on that grid already
+                return replace(filled[0], masked_from=masks)
+            values = values[values.abs() < masks]
+        bits = self.bits if multiplied else max(self.bits, _OTHER_BITS)
+        return replace(self.ranges(values if values.numel() else torch.zeros(1), bits), masked_from=masks)
+
+    def _fills(self, node: fx.Node) -> list[Tensor]:
+        """The numbers that a node puts in some places, whether or not the calibration data have such places."""
+        if not node.op.startswith("call") or operation(node, self.traced) not in _FILLS:
+            return []
+        args, options = self.fetch_args_kwargs_from_env(node)
+        given = [
+            torch.as_tensor(value) for value in (*args, *options.values()) if isinstance(value, float | int | Tensor)
+        ]
+        return [value.reshape(1).float() for value in given if value.numel() == 1 and value.dtype != torch.bool]
 
 
 @dataclass(frozen=True)
 class QuantizedActivations(Method):
     """Hold every value between layers as an integer: per tensor, unsigned after a ReLU, otherwise affine.
 
-    ``rows`` rows of the training data, evenly spread, say in what range the values lie. What layers multiply has the
-    bits of the level; the network's input, and what goes into a sum alone, keep at least 8, and its output is not
-    quantized. (Jacob et al. 2018, arXiv 1712.05877; Nagel et al. 2021, arXiv
-    2106.08295.)
+    The calibration data say in what range the values lie. What layers multiply has the bits of the level; the network's
+    input, and what goes into a sum alone, keep at least 8, and its output is not quantized. Masks have no range and
+    stay (``masked_from``). (Jacob et al. 2018, arXiv 1712.05877; Nagel et al. 2021, arXiv 2106.08295.)
     """
 
     ranges: str
-    rows: int = 256
 
     def skip(self, network: nn.Module, data: Prepared, level: Level) -> str | None:
         try:
@@ -134,9 +185,5 @@ class QuantizedActivations(Method):
     def apply(
         self, stored: Compressed, network: nn.Module, data: Prepared, level: Level, generator: torch.Generator
     ) -> Compressed:
-        bits = asked(level.act_bits)
-
-        def fit(values: Tensor, multiplied: bool) -> ActivationGrid:
-            return RANGES[self.ranges](values, bits if multiplied else max(bits, _OTHER_BITS))
-
-        return stored.with_activations(_Calibration(network, fit).grids(calibration_inputs(data, self.rows)))
+        calibration = _Calibration(network, RANGES[self.ranges], asked(level.act_bits))
+        return stored.with_activations(calibration.grids(calibration_inputs(data)))

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from edgepress.datasets import Prepared
-from edgepress.encodings.huffman import shortest
+from edgepress.encodings.huffman import coded
 from edgepress.levels import Level
 from edgepress.methods import Method
 from edgepress.packing import Compressed
@@ -25,9 +25,11 @@ METHODS = {
 
 @dataclass(frozen=True)
 class EntropyCoding(Method):
-    """Store the codes of earlier steps by Huffman's code, where that is smaller (Han et al. 2016, arXiv 1510.00149)."""
+    """Store the codes of earlier steps by Huffman's code, where that makes the file smaller (Han et al. 2016, arXiv
+    1510.00149).
+    """
 
     def apply(
         self, stored: Compressed, network: nn.Module, data: Prepared, level: Level, generator: torch.Generator
     ) -> Compressed:
-        return stored.with_tensors({name: shortest(encoding) for name, encoding in stored.tensors.items()})
+        return stored.smallest_with({name: coded(encoding) for name, encoding in stored.tensors.items()})

@@ -125,6 +125,6 @@ class EqualizedActivations(QuantizedActivations):
         self, stored: Compressed, network: nn.Module, data: Prepared, level: Level, generator: torch.Generator
     ) -> Compressed:
         must_come_first(stored, "a method that scales channels")
-        tensors = equalized(network, calibration_inputs(data, self.rows))
+        tensors = equalized(network, calibration_inputs(data))
         stored = stored.with_tensors({name: Dense(tensor) for name, tensor in tensors.items()})
         return super().apply(stored, stored.rebuild(network), data, level, generator)

@@ -46,8 +46,10 @@ class _LearnedActivation(nn.Module):
     def forward(self, values: Tensor) -> Tensor:
         if not self.training:  # as in the file
             return self.start.with_step(self.log_step.exp()).quantize(values)
-        zero = self.start.zero_point
-        return on_learned_grid(values.float(), self.log_step, -zero, self.start.highest - zero)
+        zero, masks = self.start.zero_point, self.start.is_mask(values)
+        kept = values if masks is None else values.masked_fill(masks, 0)
+        shown = on_learned_grid(kept.float(), self.log_step, -zero, self.start.highest - zero)
+        return shown if masks is None else torch.where(masks, values, shown)
 
 
 @dataclass(frozen=True)

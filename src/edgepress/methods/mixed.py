@@ -86,23 +86,31 @@ def _rounded(weights: Tensor, bits: int) -> Tensor:
 class MixedPrecision(Method):
     """Layers whose rounding moves the network's output most get more bits, within the level's bits on average.
 
-    From half to twice the level's bits are tried on each layer, on ``rows`` rows of the training data, without labels.
+    From half to twice the level's bits are tried on each layer, on the calibration data.
     """
 
-    rows: int = 256
-
     def skip(self, network: nn.Module, data: Prepared, level: Level) -> str | None:
-        if asked(level.bits) < 2:
+        mean = asked(level.bits)
+        if mean < 2:
             return "at 1 bit a symmetric grid has no positive level, so there is nothing to choose"
-        return needs_plain_layers(network)
+        if reason := needs_plain_layers(network):
+            return reason
+        if mean == min(_CHOICES):
+            return f"no layer can have fewer than {mean} bits, so none can have more: it would be gptq"
+        if set(self._bits(network, calibration_inputs(data), mean).values()) == {mean}:
+            return f"the best choice is {mean} bits for every layer: it would be gptq"
+        return None
 
     def apply(
         self, stored: Compressed, network: nn.Module, data: Prepared, level: Level, generator: torch.Generator
     ) -> Compressed:
         must_come_first(stored, "a method that reconstructs layers")
-        inputs = calibration_inputs(data, self.rows)
-        mean = asked(level.bits)
+        inputs = calibration_inputs(data)
+        bits = self._bits(network, inputs, asked(level.bits))
+        return reconstruct(stored, network, inputs, bits, ROUNDERS["gptq"], "channel")
+
+    def _bits(self, network: nn.Module, inputs: Tensor, mean: int) -> dict[str, int]:
+        """The bits of each layer, ``mean`` at most on average over all weights."""
         choices = [bits for bits in _CHOICES if mean / 2 <= bits <= 2 * mean]
         sizes = {name: network.get_parameter(name).numel() for name in compressible(network)}
-        bits = allocate(sizes, output_errors(network, inputs, choices), mean * sum(sizes.values()))
-        return reconstruct(stored, network, inputs, bits, ROUNDERS["gptq"], "channel")
+        return allocate(sizes, output_errors(network, inputs, choices), mean * sum(sizes.values()))

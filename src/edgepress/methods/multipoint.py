@@ -154,15 +154,14 @@ class Points(Method):
     """Store the weights of Linear and Conv layers as sums of points; biases and norms stay float32.
 
     Without a ``tolerance`` every channel gets the same number of ``points``. With one, a channel gets another point,
-    ``points`` at most, while its output, on ``rows`` rows of the training data evenly spread, is wrong by more than
-    ``tolerance`` times the mean power of the layer's outputs: so the layer's error is under that share of its power,
-    and a channel that matters little gets few points. The inputs of a layer are those of the network as it was; a
-    layer that it does not use stays as it is stored.
+    ``points`` at most, while its output on the calibration data is wrong by more than ``tolerance`` times the mean
+    power of the layer's outputs: so the layer's error is under that share of its power, and a channel that matters
+    little gets few points. The inputs of a layer are those of the network as it was; a layer that it does not use stays
+    as it is stored.
     """
 
     points: int
     tolerance: float | None = None
-    rows: int = 256
     candidates: int = 64  # scales tried up to the largest weight, and again as many, but one, up to twice that
 
     def skip(self, network: nn.Module, data: Prepared, level: Level) -> str | None:
@@ -187,5 +186,5 @@ class Points(Method):
             for name in compressible(network):
                 add(name)
         else:
-            visit_layers(network, calibration_inputs(data, self.rows), add_for_output)
+            visit_layers(network, calibration_inputs(data), add_for_output)
         return stored.with_tensors(tensors)

@@ -182,15 +182,14 @@ def global_shares(network: nn.Module, names: Sequence[str], inputs: Tensor, spar
 class OptimalBrainSurgeon(Method):
     """Remove weights of hidden Linear and Conv layers at the least cost to each layer's output.
 
-    A layer sees the inputs that the layers before it, pruned already, give it on ``rows`` rows of the training data,
-    evenly spread; then its bias, where it has one, takes up what its outputs are off on average. One that the network
-    does not use stays as it is. With the ``scope`` ``network``, layers give more or less than the share that goes from
-    all; with the ``pattern`` ``2:4``, the groups and layers are those of ``magnitude_2_4``.
+    A layer sees the inputs that the layers before it, pruned already, give it on the calibration data; then its bias,
+    where it has one, takes up what its outputs are off on average. One that the network does not use stays as it is.
+    With the ``scope`` ``network``, layers give more or less than the share that goes from all; with the ``pattern``
+    ``2:4``, the groups and layers are those of ``magnitude_2_4``.
     """
 
     pattern: Literal["any", "2:4"]
     scope: Literal["layer", "network"] = "layer"
-    rows: int = 512
 
     def skip(self, network: nn.Module, data: Prepared, level: Level) -> str | None:
         try:
@@ -204,7 +203,7 @@ class OptimalBrainSurgeon(Method):
     ) -> Compressed:
         must_come_first(stored, "a method that changes the weights it keeps")
         names = in_groups(network) if self.pattern == "2:4" else hidden(network)
-        inputs = calibration_inputs(data, self.rows)
+        inputs = calibration_inputs(data)
         sparsity = asked(level.sparsity)
         shares = dict.fromkeys(names, sparsity)
         if self.scope == "network" and names:

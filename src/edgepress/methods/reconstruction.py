@@ -21,7 +21,7 @@ from edgepress.codebooks import Symmetric, code_type, least_error_steps
 from edgepress.datasets import Prepared
 from edgepress.encodings import Dense, Encoding, PerChannel, Quantized
 from edgepress.encodings.channels import in_eight_bits
-from edgepress.encodings.huffman import shortest
+from edgepress.encodings.huffman import coded
 from edgepress.graph import Layer
 from edgepress.levels import Level, asked
 from edgepress.methods import Method, calibration_inputs, must_come_first
@@ -247,13 +247,12 @@ class Reconstruction(Method):
     """Round the weights of Linear and Conv layers to multiples of a step, and correct the biases.
 
     There is a step a channel, or a step a tensor by ``granularity``; it is the one of least squared error.
-    ``rows`` rows of the training data, evenly spread, are what it is calibrated on. ``compact`` stores what is not a
-    weight in 8 bits, too, steps as they are chosen and biases at the end, and codes by Huffman's code.
+    ``compact`` stores what is not a weight in 8 bits, too, steps as they are chosen and biases at the end, and codes by
+    Huffman's code, each where that makes the file smaller.
     """
 
     rounding: Literal["nearest", "gptq", "adaround"]
     granularity: Granularity = "channel"
-    rows: int = 256
     compact: bool = False
 
     def skip(self, network: nn.Module, data: Prepared, level: Level) -> str | None:
@@ -266,20 +265,20 @@ class Reconstruction(Method):
     ) -> Compressed:
         must_come_first(stored, "a method that reconstructs layers")
         bits = dict.fromkeys(compressible(network), asked(level.bits))
-        inputs = calibration_inputs(data, self.rows)
+        inputs = calibration_inputs(data)
         stored = reconstruct(stored, network, inputs, bits, ROUNDERS[self.rounding], self.granularity)
         return _compact(stored, network) if self.compact else stored
 
 
 def _compact(stored: Compressed, network: nn.Module) -> Compressed:
-    """Parameters that are float32 in 8 bits, on even levels a tensor, and codes by Huffman's code where that is
-    smaller; what is no parameter, an index say, stays.
+    """Parameters that are float32 in 8 bits, on even levels a tensor, and codes by Huffman's code, each where that
+    makes the file smaller; what is no parameter, an index say, stays.
     """
 
-    def smaller(encoding: Encoding) -> Encoding:
+    def other(encoding: Encoding) -> Encoding:
         if not isinstance(encoding, Dense):
-            return shortest(encoding)
+            return coded(encoding)
         return rounded(encoding.decode(), "uniform", 8) if prod(encoding.shape) else encoding
 
     names = [name for name, _ in network.named_parameters(remove_duplicate=False)]
-    return stored.with_tensors({name: smaller(stored.tensors[name]) for name in names})
+    return stored.smallest_with({name: other(stored.tensors[name]) for name in names})

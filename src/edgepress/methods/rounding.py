@@ -19,7 +19,7 @@ from edgepress.packing import Compressed
 METHODS = {
     "midrise": {
         "object": "Rounding",
-        "about": "mid-rise uniform quantizer Δ(⌊w/Δ⌋ + ½), clamped to 2^b levels",
+        "about": "symmetric mid-rise quantizer Δ(⌊w/Δ⌋ + ½) of 2^b levels, Δ = 2 max|w| / 2^b",
         "family": "nearest",
         "sweep": "bits",
         "args": {"codebook": "midrise"},

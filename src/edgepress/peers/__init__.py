@@ -31,7 +31,6 @@ from edgepress.sweep import Bench, identify
 
 # brevitas asks for an older setuptools than torch does, but does not use it: --no-deps installs the lock as it is.
 INSTALL = "pip install --no-deps --requirement envs/requirements-peers.lock"
-CALIBRATION_ROWS = 256  # as for our methods
 
 
 class Peer(ABC):
@@ -93,7 +92,7 @@ def why_missing(entry: PeerEntry) -> str:
 
 def _rows(bench: Bench, peer: Peer, identity: dict[str, Any], level: Level, folder: Path) -> list[dict[str, Any]]:
     folder.mkdir(parents=True)
-    inputs = calibration_inputs(bench.trained.data.only("train"), CALIBRATION_ROWS)
+    inputs = calibration_inputs(bench.trained.data.only("train"))
     peer.compress(copy.deepcopy(bench.shipped), inputs, level, folder)
     network = peer.load(folder, bench.shipped)
     layers = bench.shipped if isinstance(network, Runtime) else network

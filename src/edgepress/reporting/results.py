@@ -17,6 +17,7 @@ CELL = ["dataset", "network", "method", "family", "level", "bits", "act_bits", "
 SIZES = ["bytes", "bits_per_weight", "compression_ratio", "sparsity", "macs", "bops"]
 NAMES = ("dataset", "network", "method", "family", "level", "peer", "recipe", "status")  # columns that hold text
 SEVERAL_CODES = "multipoint"  # the family that stores several codes a weight: its bits are not those of the others
+CONTROL_OF_TRAINING = "qat_control"  # trained again for as long as the others, in float32
 CONFIDENCE = 0.95
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from edgepress.reporting.results import one_code_a_weight, over_seeds, quality_of, retrained
+from edgepress.reporting.results import CONTROL_OF_TRAINING, one_code_a_weight, over_seeds, quality_of, retrained
 from edgepress.reporting.selection import val_beside_test
 
 _LEVEL = ["network", "level"]
@@ -13,7 +13,8 @@ _LEVEL = ["network", "level"]
 def trained_again(metrics: pd.DataFrame) -> pd.DataFrame:
     """A row a method that trains again and level: bytes, quality on test with its interval, and the change from full
     precision. ``against`` is the best on val of those at the same level that do not train again and have one code a
-    weight, and ``after_training`` its quality on test; both are empty where there is none.
+    weight, and ``after_training`` its quality on test; both are empty where there is none. ``control`` is the quality
+    on test of the network that was trained again in float32, empty where the run has none.
     """
     tables = [_of_dataset(rows, str(dataset)) for dataset, rows in metrics.groupby("dataset", sort=False)]
     return pd.concat(tables, ignore_index=True)
@@ -22,6 +23,7 @@ def trained_again(metrics: pd.DataFrame) -> pd.DataFrame:
 def _of_dataset(rows: pd.DataFrame, dataset: str) -> pd.DataFrame:
     quality, means = quality_of(rows), over_seeds(rows)
     test = means[(means.split == "test") & retrained(means)].sort_values(["network", "level", "method"])
+    control = test[test.method == CONTROL_OF_TRAINING].set_index("network").quality.astype(float)
     others = val_beside_test(means[~retrained(means) & one_code_a_weight(means)])
     ranked = others.assign(gain=quality.gain(others.val)).sort_values("gain", ascending=False, kind="stable")
     best = ranked.groupby(_LEVEL).head(1).set_index(_LEVEL)[["method", "quality"]]
@@ -29,5 +31,6 @@ def _of_dataset(rows: pd.DataFrame, dataset: str) -> pd.DataFrame:
     columns = {"dataset": dataset, **test[["network", "level", "method", "bytes"]], "measure": quality.axis_label}
     for end in ("", "_low", "_high"):
         columns |= {f"test{end}": quality.scale * test[f"quality{end}"], f"change{end}": test[f"change{end}"]}
-    columns |= {"against": test.against, "after_training": quality.scale * test.after_training, "seeds": test.seeds}
+    columns |= {"against": test.against, "after_training": quality.scale * test.after_training}
+    columns |= {"control": quality.scale * test.network.map(control), "seeds": test.seeds}
     return pd.DataFrame(columns)

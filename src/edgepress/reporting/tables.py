@@ -216,7 +216,7 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
         shown["compression_ratio"] = shown.compression_ratio.map("{:.1f} ×".format)
     if "bits_per_weight" in shown:
         shown["bits_per_weight"] = shown.bits_per_weight.map("{:.2f}".format)
-    for name in ("after_training", "target", "test_quality", "steps", "seconds", "kwh"):
+    for name in ("after_training", "control", "target", "test_quality", "steps", "seconds", "kwh"):
         if name in shown:
             shown[name] = ["" if pd.isna(value) else f"{value:,.4g}" for value in shown[name]]
     if "bits" in shown:

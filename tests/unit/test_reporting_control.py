@@ -1,0 +1,25 @@
+import matplotlib as mpl
+import pandas as pd
+import pytest
+
+from edgepress.reporting import figures, findings, retraining
+
+from .test_reporting import about, rows
+
+mpl.use("Agg")
+
+
+def test_training_again_stands_beside_training_on_in_float32():
+    methods = {"lsq": about(1), "nearest_uniform": about(3)}
+    without = rows(methods)
+    control = without[without.method == "fp32"].assign(method="qat_control", family="qat")
+    control[["accuracy", "quality"]] += 0.02
+    both = pd.concat([without, control])
+    table = retraining.trained_again(both)
+    measured = table[table.method == "qat_control"].iloc[0]
+    assert measured.level == "w32" and (table.control == measured.test).all()
+    assert measured.change == pytest.approx(2)
+    assert retraining.trained_again(without).control.isna().all()
+    ours, theirs = (next(f for f in findings.all_findings(t) if f.name == "training_again") for t in (both, without))
+    assert ours.sentence == theirs.sentence
+    assert len(figures.qat(both, both.dataset.iloc[0]).axes) == len(figures.qat(without, both.dataset.iloc[0]).axes)
