@@ -64,8 +64,9 @@ class _Run:
 
 @dataclass(frozen=True)
 class _Measured:
-    """A cell's results: ``seeds`` has quality and bytes of each seed, its draws averaged; ``draws`` has quality and R²
-    of each seed and draw.
+    """A cell's results: ``seeds`` has quality and bytes of each seed, its draws averaged; ``draws`` has, of each seed
+    and draw, accuracy or the logarithm of the error, and R² from 0 up: below, a network is worse than the mean of the
+    targets, and by how much says nothing.
     """
 
     quality: Quality
@@ -87,10 +88,9 @@ def compare(before: str | Path, after: str | Path, split: str = "test") -> Compa
     first, second = (_run(text[columns], table, split) for text, table in zip(texts, tables, strict=True))
     steps = _steps(tables, split)
     rows = []
-    with np.errstate(divide="ignore"):  # the logarithm of no error
-        for cell in dict.fromkeys([*first.texts, *second.texts]):
-            step = steps.get(cell[0], np.nan)
-            rows.append(dict(zip(IDENTITY, cell, strict=True)) | _judged(cell, first, second, step))
+    for cell in dict.fromkeys([*first.texts, *second.texts]):
+        step = steps.get(cell[0], np.nan)
+        rows.append(dict(zip(IDENTITY, cell, strict=True)) | _judged(cell, first, second, step))
     cells = pd.DataFrame(rows).reindex(columns=[*IDENTITY, "verdict", "large", "measure", *_NUMBERS])
     if cells.verdict.isin([ONLY_BEFORE, ONLY_AFTER, NO_RESULT]).all():
         raise ValueError(f"{before} and {after} have no cell with results on {split} in common")
@@ -117,13 +117,16 @@ def _chances(cells: pd.DataFrame) -> np.ndarray:
 
 
 def _run(text: pd.DataFrame, metrics: pd.DataFrame, split: str) -> _Run:
-    of_cells = text.groupby(IDENTITY, sort=False)
-    rows = {_cell(key): list(rows.itertuples(index=False, name=None)) for key, rows in of_cells}
+    lines = list(text.itertuples(index=False, name=None))
+    places = text.groupby(IDENTITY, sort=False).indices
+    rows = {_cell(key): [lines[place] for place in places[key]] for key in places}
     seeds = {_cell(key): set(values.astype(int)) for key, values in text.groupby(["dataset", "network"]).seed}
     measured = {}
     for _, of_set in metrics[metrics.split == split].groupby("dataset", sort=False):
         quality = results.quality_of(of_set)
         draws = of_set.set_index(["seed", "draw"]).reindex(columns=["quality", "r2", *IDENTITY])
+        draws["quality"] = _on_scale(quality, draws.quality)
+        draws["r2"] = draws.r2.astype(float).clip(lower=0)
         of_draws = {_cell(key): table for key, table in draws.groupby(IDENTITY, sort=False)}
         for key, table in results.per_seed(of_set).groupby(IDENTITY, sort=False):
             of_seeds = table.set_index("seed")[["quality", "bytes"]]
@@ -131,7 +134,7 @@ def _run(text: pd.DataFrame, metrics: pd.DataFrame, split: str) -> _Run:
     return _Run(rows, measured, seeds)
 
 
-def _cell(key: tuple[object, ...]) -> tuple[str, ...]:
+def _cell(key: Any) -> tuple[str, ...]:
     return tuple(map(str, key))
 
 
@@ -147,15 +150,16 @@ def _judged(cell: tuple[str, ...], run_before: _Run, run_after: _Run, step: floa
     quality = before.quality
     row: dict[str, object] = {
         "measure": quality.label,
-        "quality_before": quality.mean(before.seeds.quality),
-        "quality_after": quality.mean(after.seeds.quality),
+        "quality_before": _mean(quality, before.seeds.quality),
+        "quality_after": _mean(quality, after.seeds.quality),
         "bytes_before": before.seeds.bytes.mean(),
         "bytes_after": after.seeds.bytes.mean(),
         "seeds": min(len(before.seeds), len(after.seeds)),
-        "large": _is_large(before, after),
+        "large": False,
     }
     if run_before.texts[cell] == run_after.texts[cell]:
         return row | {"verdict": IDENTICAL, "change": 0.0, "low": 0.0, "high": 0.0}
+    row["large"] = _is_large(before, after)
     was, now = (_on_scale(quality, measured.seeds.quality) for measured in (before, after))
     change, low, high, p_quality = _change(was, now, 0.0 if quality.is_error else step)
     _, bytes_low, bytes_high, p_bytes = _change(before.seeds.bytes, after.seeds.bytes, 0.0)
@@ -167,26 +171,23 @@ def _judged(cell: tuple[str, ...], run_before: _Run, run_after: _Run, step: floa
     return row | {"verdict": UNSURE if np.isnan(p_quality) or np.isnan(p_bytes) else WITHIN}
 
 
+def _mean(quality: Quality, values: pd.Series) -> float:
+    mean = float(_on_scale(quality, values).mean())
+    return float(np.exp(mean)) if quality.is_error else mean
+
+
 def _on_scale(quality: Quality, values: pd.Series) -> pd.Series:
-    """Accuracies as they are, errors by their logarithm."""
-    return np.log(values) if quality.is_error else values
+    """Accuracies as they are, errors by their logarithm, that of none a very small one."""
+    return np.log(values.clip(lower=np.finfo(float).tiny)) if quality.is_error else values
 
 
 def _is_large(before: _Measured, after: _Measured) -> bool:
-    """Whether a seed or draw that both runs have changed by what is never noise, or the mean where they have others.
-
-    R² counts from 0 up: below, a network is worse than the mean of the targets, and how much says nothing.
-    """
-    quality = before.quality
-    scores = [
-        (_on_scale(quality, measured.draws.quality), measured.draws.r2.clip(lower=0)) for measured in (before, after)
-    ]
-    least = (float(np.log(LARGE_RATIO)) if quality.is_error else LARGE), LARGE
-    for was, now, limit in zip(*scores, least, strict=True):
-        moved = now - was if set(was.index) == set(now.index) else pd.Series([now.mean() - was.mean()])
-        if (moved.abs() >= limit - _ROUNDING).any():
-            return True
-    return False
+    """Whether a seed or draw that both runs have changed by what is never noise, or the mean where they have others."""
+    was, now = (measured.draws[["quality", "r2"]].sort_index() for measured in (before, after))
+    paired = was.index.equals(now.index)
+    moved = np.abs(now.to_numpy() - was.to_numpy() if paired else (now.mean() - was.mean()).to_numpy()[None])
+    least = np.array([np.log(LARGE_RATIO) if before.quality.is_error else LARGE, LARGE])
+    return bool((moved >= least - _ROUNDING).any())
 
 
 def _change(before: pd.Series, after: pd.Series, step: float) -> tuple[float, float, float, float]:
