@@ -43,6 +43,8 @@ COLUMNS: dict[str, str] = {
     "reason": "why, where the status is not `ok`",
     "balanced_accuracy": "mean over the classes of the share of their examples classified right, 0–1; unlike "
     "`accuracy`, it counts a rare class as much as a common one",
+    "steps": "methods that the method consists of, in order, joined by `+`: those of a chain, or its own name",
+    "examples": "number of examples of the split",
 }
 
 

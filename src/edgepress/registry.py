@@ -75,12 +75,16 @@ class MethodEntry(Entry):
     that do not. It gets the network as it was trained or, ``folded``, as it is shipped. It must be the ``first`` step
     of a chain, and so must others that change the weights they keep. One without training may look at ``examples`` of
     the training data, never at their labels.
+
+    One that rounds weights to a codebook names it in ``args``, as ``codebook``. It rounds to the nearest level, with
+    ``stochastic`` in ``args`` to either neighbour by chance, or as ``rounding`` says; the report compares by that.
     """
 
     family: str = field(kw_only=True)
     sweep: Literal["", "bits", "act_bits", "sparsity", "bits+act_bits", "bits+sparsity"] = field(kw_only=True)
     level: str = field(default="", kw_only=True)
     stochastic: bool = field(default=False, kw_only=True)
+    rounding: Literal["", "dithered"] = field(default="", kw_only=True)
     examples: bool = field(default=False, kw_only=True)
     retrains: bool = field(default=False, kw_only=True)
     folded: bool = field(default=False, kw_only=True)

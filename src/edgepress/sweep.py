@@ -85,6 +85,7 @@ class Bench:
         identity = {
             "method": "fp32",
             "family": "fp32",
+            "steps": "fp32",
             "level": f"w{FLOAT_BITS}",
             "bits": FLOAT_BITS,
             "draw": 0,
@@ -108,7 +109,7 @@ class Bench:
         visible = self.trained.data.only("train", "val")
         for name in levels:
             level = Level.parse(name)
-            identity = identify(method, family, level)
+            identity = identify(method, family, level, [entry.name for entry in entries])
             reason = next(filter(None, (step.skip(self.shipped, visible, level) for step in chain)), None)
             if reason is not None:
                 yield self._without_network(identity, "skipped", reason)
@@ -191,13 +192,13 @@ class Bench:
 
     def _row(self, identity: Mapping[str, Any], split: str, **measured: Any) -> dict[str, Any]:
         cell = {"dataset": self.data.name, "network": self.trained.network_name, "seed": self.trained.seed}
-        return {**cell, **identity, "split": split, **measured}
+        return {**cell, **identity, "split": split, "examples": len(self.data.targets[split]), **measured}
 
 
-def identify(method: str, family: str, level: Level) -> dict[str, Any]:
-    """The columns of a row that say what was done to the network."""
+def identify(method: str, family: str, level: Level, steps: Sequence[str] = ()) -> dict[str, Any]:
+    """The columns of a row that say what was done to the network; ``steps`` are those of a chain."""
     point = {"bits": level.bits, "act_bits": level.act_bits, "sparsity_target": level.sparsity}
-    return {"method": method, "family": family, "level": str(level), **point}
+    return {"method": method, "family": family, "steps": "+".join(steps or [method]), "level": str(level), **point}
 
 
 def float32_bytes(network: nn.Module) -> int:

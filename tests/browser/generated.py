@@ -16,6 +16,7 @@ from edgepress.packing import Compressed
 from edgepress.reporting import Notebook
 
 SEEDS = (0, 1)
+STEPS = {"round_activations": "activations_mse+nearest_symmetric_channel"}  # of chains
 PLACES = {"digits": ("net", "small"), "amounts": ("net",)}
 # Of each method its family, how much of the quality its levels lose, and the levels.
 METHODS = {
@@ -40,7 +41,14 @@ def rows():
                 size = round((4000 if network == "net" else 1000) * (0.1 + 0.9 * kept))
                 yield {
                     **{"dataset": dataset, "network": network, "seed": seed, "method": method, "family": family},
-                    **{"level": level, "bits": level.bits, "act_bits": level.act_bits, "draw": 0, "split": split},
+                    **{
+                        "steps": STEPS.get(method, method),
+                        "level": level,
+                        "bits": level.bits,
+                        "act_bits": level.act_bits,
+                        "draw": 0,
+                        "split": split,
+                    },
                     **{"sparsity_target": level.sparsity, "sparsity": level.sparsity or 0, "status": "ok"},
                     **({"accuracy": 0.95 - lost / 100, "loss": 0.1 + lost / 10} if dataset == "digits" else {}),
                     **({"mse": np.exp(lost), "loss": np.exp(lost), "mae": lost + 1} if dataset == "amounts" else {}),

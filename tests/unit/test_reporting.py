@@ -40,14 +40,26 @@ def rows(lost, dataset="toy", network="net", error=False, splits=("train", "val"
             accuracy, mse = 0.8 + NOISE[seed] - value / 100, np.exp(value / 10 + 10 * NOISE[seed])
             level = level_of(method, place)
             table.append(
-                {"seed": seed, "method": method, "family": family(method), "level": str(level), "bits": level.bits}
+                {
+                    "seed": seed,
+                    "method": method,
+                    "family": family(method),
+                    "steps": consists_of(method),
+                    "level": str(level),
+                    "bits": level.bits,
+                }
                 | {"sparsity_target": level.sparsity, "split": split, "loss": mse if error else 1 - accuracy}
                 | {"accuracy": np.nan if error else accuracy, "mse": mse if error else np.nan}
                 | {"bytes": 100 + 10 * (level.bits or 20), "bits_per_weight": level.bits or 32}
             )
     frame = pd.DataFrame(table).astype({"bits": float, "sparsity_target": float})
     constant = {"compression_ratio": 2.0, "sparsity": 0.0, "macs": 100, "bops": 102400, "act_bits": np.nan, "draw": 0}
+    constant["examples"] = 10**12  # so many that the test set adds nothing to intervals
     return frame.assign(dataset=dataset, network=network, quality=frame.accuracy.fillna(frame.mse), **constant)
+
+
+def consists_of(method: str) -> str:
+    return method.replace("_prune20", "+magnitude")
 
 
 def level_of(method: str, place: int) -> Level:
@@ -94,7 +106,11 @@ def verdicts(metrics: pd.DataFrame) -> dict[str, str]:
 
 @pytest.mark.parametrize(
     ("lost", "spread", "verdict"),
-    [(1, 0.1, "holds"), (3, 0.1, "does not hold"), (2.1, 1.0, "cannot be told from 3 seeds")],
+    [
+        (1, 0.1, "holds: 1 of 1"),
+        (3, 0.1, "does not hold: 1 of 1 against it"),
+        (2.1, 1.0, "cannot be told from 3 seeds: 0 of 1 for it, 0 against it"),
+    ],
 )
 def test_the_best_method_is_told_by_the_interval_of_paired_differences(lost, spread, verdict):
     finding = findings.best_method(
@@ -107,7 +123,7 @@ def test_the_best_method_is_told_by_the_interval_of_paired_differences(lost, spr
     assert (case.difference, case.difference_low, case.difference_high) == pytest.approx(
         (np.mean(differences), *interval)
     )
-    if verdict == "holds":
+    if verdict.startswith("holds"):
         assert findings.difference(finding.evidence.iloc[0]) in finding.sentence
 
 
@@ -126,7 +142,7 @@ def test_rivals_are_chosen_on_val():
     }
     finding = findings.best_method(findings.scores(rows(lost)))
     assert finding.evidence.against.tolist() == ["nearest_uniform"]
-    assert finding.verdict == "holds"
+    assert finding.verdict == "holds: 1 of 1"
 
 
 def test_neither_training_again_nor_several_codes_compete_with_rounding():
@@ -136,9 +152,9 @@ def test_neither_training_again_nor_several_codes_compete_with_rounding():
 
 def test_a_prior_is_the_worst_only_beside_the_worst_other():
     worst = {"nearest_normal": about(9), "nearest_uniform": about(1), "nearest_histogram": about(5)}
-    assert findings.worst_prior(findings.scores(rows(worst))).verdict == "holds"
+    assert findings.worst_prior(findings.scores(rows(worst))).verdict == "holds: 1 of 1"
     better = worst | {"nearest_uniform_iqr": about(12)}
-    assert findings.worst_prior(findings.scores(rows(better))).verdict == "does not hold"
+    assert findings.worst_prior(findings.scores(rows(better))).verdict == "does not hold: 1 of 1 against it"
 
 
 def test_bits_are_enough_where_all_more_bits_are():
@@ -157,7 +173,11 @@ def test_where_no_bits_are_enough_it_says_so():
 
 @pytest.mark.parametrize(
     ("with_pruning", "verdict"),
-    [(about(1.5), "holds"), (about(4), "does not hold"), (noisy(2, 2.0), "cannot be told from 3 seeds")],
+    [
+        (about(1.5), "holds at 2–8 bits: 3 of 3"),
+        (about(4), "does not hold at 2–8 bits: 3 of 3 against it"),
+        (noisy(2, 2.0), "cannot be told from 3 seeds at 2–8 bits: 0 of 3 for it, 0 against it"),
+    ],
 )
 def test_a_loss_within_the_tolerance_is_free(with_pruning, verdict):
     metrics = rows({"nearest_uniform": lambda split, seed, place: 1, "nearest_uniform_prune20": with_pruning})
@@ -168,11 +188,11 @@ def test_a_loss_within_the_tolerance_is_free(with_pruning, verdict):
 
 
 def test_training_again_is_compared_with_the_same_rounding_or_the_best():
-    lost = {"nearest_uniform": about(3), "midrise": noisy(2, 0.1), "qat_nearest_uniform": about(1), "lsq": about(1)}
+    lost = {"nearest_uniform": about(3), "midrise": noisy(2, 0.1), "qat_nearest_uniform": about(1), "lsq": about(1.01)}
     finding = findings.training_again(findings.scores(rows(lost)))
     means = finding.evidence.groupby("method").difference.mean()
-    assert means["same rounding"] == pytest.approx(2) and means["lsq"] == pytest.approx(1, abs=0.02)
-    assert finding.verdict == "holds"
+    assert means["same rounding"] == pytest.approx(2) and means["lsq"] == pytest.approx(1, abs=0.04)
+    assert finding.verdict == "holds at 2 bits: 2 of 2; at 4–8 bits: 4 of 4"
 
 
 def test_the_control_counts_no_level_at_which_nothing_is_removed():
@@ -180,19 +200,7 @@ def test_the_control_counts_no_level_at_which_nothing_is_removed():
     kept = metrics[metrics.method.isin(["magnitude", "random"])].assign(sparsity_target=0.0, level="s0")
     finding = findings.control(findings.scores(pd.concat([metrics, kept.drop_duplicates(["method", "seed", "split"])])))
     assert finding.evidence.difference.tolist() == pytest.approx([10])
-    assert finding.verdict == "holds"
-
-
-@pytest.mark.parametrize(
-    ("cases", "verdict"),
-    [
-        (["holds"] * 2 + ["cannot be told"] * 6, "holds"),
-        (["holds"] + ["cannot be told"] * 7, "cannot be told from 3 seeds"),
-        (["holds"] * 3 + ["does not hold"] * 3, findings.DEPENDS),
-    ],
-)
-def test_cases_count_where_chance_does_not_explain_them(cases, verdict):
-    assert findings.overall(pd.Series(cases), 3) == verdict
+    assert finding.verdict == "holds: 1 of 1"
 
 
 def test_claims_whose_methods_are_absent_say_so():
@@ -226,7 +234,7 @@ def test_figures_are_drawn_where_splits_and_methods_are_missing(run, name, datas
 
 
 def test_of_many_methods_a_figure_of_sizes_names_those_on_a_front():
-    beaten = {f"nearest_{letter}": about(5) for letter in "abcdefghijklmnop"}
+    beaten = {letter: about(5) for letter in "abcdefghijklmnop"}
     many = rows({"nearest_uniform": about(1), "midrise": about(60), **beaten})
 
     def drawn(metrics):
@@ -314,7 +322,7 @@ def test_findings_are_of_levels_that_all_seeds_have():
     metrics = rows({"magnitude": about(1), "random": lambda split, seed, place: 5 + 100 * (seed == 0) * (place == 2)})
     spared = metrics[~((metrics.method == "random") & (metrics.level == "s90") & (metrics.seed == 1))]
     found = {finding.name: finding for finding in findings.all_findings(spared)}["control"]
-    assert found.verdict == findings.HOLDS and found.evidence.difference.iloc[0] == pytest.approx(4, abs=0.5)
+    assert found.verdict == "holds: 1 of 1" and found.evidence.difference.iloc[0] == pytest.approx(4, abs=0.5)
 
 
 @pytest.mark.parametrize("splits", [("val",), ("test",), ("train", "val"), ("train", "test")])

@@ -12,7 +12,7 @@ mpl.use("Agg")
 def test_training_again_stands_beside_training_on_in_float32():
     methods = {"lsq": about(1), "nearest_uniform": about(3)}
     without = rows(methods)
-    control = without[without.method == "fp32"].assign(method="qat_control", family="qat")
+    control = without[without.method == "fp32"].assign(method="qat_control", family="qat", steps="qat_control")
     control[["accuracy", "quality"]] += 0.02
     both = pd.concat([without, control])
     table = retraining.trained_again(both)

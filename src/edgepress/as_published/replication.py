@@ -140,11 +140,12 @@ def replicate(
         identity: dict[str, Any] = {"dataset": dataset, "network": cell.network, "method": cell.method}
         identity |= {"level": str(cell.level), "draw": cell.draw}
         asked = {"bits": cell.level.bits, "sparsity_target": cell.level.sparsity, "family": family, "seed": 0}
+        asked["steps"] = cell.method.replace(as_published.PRUNE20, "+magnitude")
         asked["sparsity"] = sum(zeros(t) for t in cell.state.values()) / sum(t.numel() for t in cell.state.values())
         metrics += [
             identity
             | asked
-            | {"split": split, "status": "ok"}
+            | {"split": split, "examples": len(data.targets[split]), "status": "ok"}
             | _quality(cell.state, data, split, cell.orders.get(split))
             for split in SPLITS
         ]

@@ -24,6 +24,7 @@ METHODS = {
         "family": "stochastic",
         "sweep": "bits",
         "stochastic": True,
+        "rounding": "dithered",
         "args": {"codebook": "uniform"},
     },
 }

@@ -1,40 +1,40 @@
 """Which claims about compression hold when trainings are repeated.
 
 Each claim compares methods seed by seed, on test: differences are of the same trained network, so that how well a seed
-trained cancels out, and their 95 % t-interval over seeds decides. What is chosen, a rival say, is chosen on val.
+trained cancels out, and their 95 % t-interval over seeds decides. What is chosen, a rival say, is chosen on val. What a
+method is, its steps say, never its name (``edgepress.reporting.steps``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
-from edgepress.reporting import style
-from edgepress.reporting.results import (
-    CONFIDENCE,
-    CONTROL_OF_TRAINING,
-    MSE,
-    complete,
-    one_code_a_weight,
-    per_seed,
-    retrained,
-    t_interval,
-    weights_alone,
+from edgepress.reporting import steps, style
+from edgepress.reporting.evidence import (
+    ERROR_TOLERATED,
+    FAILS,
+    HOLDS,
+    NETWORK,
+    OPEN,
+    POINTS_TOLERATED,
+    Group,
+    free,
+    judged,
+    overall,
+    scores,
+    sign,
+    within,
 )
+from edgepress.reporting.results import CONTROL_OF_TRAINING, MSE, one_code_a_weight, weights_alone
 
-HOLDS, FAILS, OPEN = "holds", "does not hold", "cannot be told"
-DEPENDS, ABSENT = "holds for some, not for others", "not in this run"
-POINTS_TOLERATED, ERROR_TOLERATED = 1.0, 0.05  # a loss that counts as none: points of accuracy, part of the MSE
-NETWORK = ["dataset", "network"]
-_SCORE_TOLERATED = {False: POINTS_TOLERATED, True: float(np.log1p(ERROR_TOLERATED))}
+ABSENT = "not in this run"
 _TOLERANCE = f"{POINTS_TOLERATED:g} point of accuracy, or {ERROR_TOLERATED:.0%} of the MSE"
 _CLAIMED_BEST = "stochastic_uniform"
 _CLAIMED_WORST = "normal"  # a codebook
-_CONTROL = "random"
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,8 @@ class Finding:
     """A claim, what became of it, a sentence that says so with its numbers, and the table that they come from.
 
     A row of ``evidence`` is a case, a network or a network at a precision: ``difference`` with the ends of its
-    interval, points of accuracy or a ratio of errors, and its own ``verdict``. ``name`` is that of figure and table.
+    interval, points of accuracy or a ratio of errors (a geometric mean over seeds), and its own ``verdict``. ``name``
+    is that of figure and table.
     """
 
     name: str
@@ -60,32 +61,17 @@ def all_findings(metrics: pd.DataFrame) -> list[Finding]:
     return [claim(scored) for claim in claims]
 
 
-def scores(metrics: pd.DataFrame) -> pd.DataFrame:
-    """A row a cell, level, split and seed of all data sets, its draws averaged, with a ``score`` that grows with
-    quality: accuracy in points, or minus the logarithm of the MSE. ``gained`` is the score's change by compression.
-    Levels that lack a seed or draw are left out, as in ``over_seeds``.
-    """
-    parts = [complete(per_seed(rows)) for _, rows in metrics.groupby("dataset", sort=False)]
-    table = pd.concat(parts, ignore_index=True)
-    errors = metrics.groupby("dataset").accuracy.apply(lambda values: values.isna().all())
-    table["is_error"] = table.dataset.map(errors)
-    for name, column, scale in (("score", "quality", 100), ("gained", "change", 1)):
-        errors = -np.log(table[column].where(table.is_error))
-        table[name] = errors.where(table.is_error, scale * table[column])
-    table["retrained"] = retrained(table)
-    return table[table.method != "fp32"]
-
-
 def best_method(scored: pd.DataFrame) -> Finding:
     """Whether stochastic rounding to uniform levels is the best way to quantize."""
     claim = f"{style.label(_CLAIMED_BEST).capitalize()} is the best method of quantization after training"
     val, test = (_wide(_quantized(scored), split) for split in ("val", "test"))
     rivals = _rivals(val, _CLAIMED_BEST, [name for name in map(str, val) if name != _CLAIMED_BEST], strongest=True)
-    evidence = _against(test, {_CLAIMED_BEST: rivals}, scored, favour=1)
-    if evidence.empty:
+    differences = _against(test, {_CLAIMED_BEST: rivals})
+    if differences.empty:
         return _absent("best_method", claim, f"{style.label(_CLAIMED_BEST)} and another method on val and test")
-    told = "the best other method of each network, chosen on val, mean over precisions"
-    return _told("best_method", claim, evidence, f"Against {told}", ("better", "worse"))
+    found = judged(differences, [*NETWORK, "method", "against"], scored, sign(1))
+    told = "Against the best other method of each network, chosen on val, mean over precisions"
+    return _told("best_method", claim, found, told, ("better", "worse"))
 
 
 def worst_prior(scored: pd.DataFrame) -> Finding:
@@ -94,14 +80,21 @@ def worst_prior(scored: pd.DataFrame) -> Finding:
     quantized = _quantized(scored)
     val, test = _wide(quantized, "val"), _wide(quantized, "test")
     rivals = {}
-    for method in (name for name in map(str, test) if style.codebook(name) == _CLAIMED_WORST and name in val):
-        others = [name for name in map(str, val) if name != method and style.rounding(name) == style.rounding(method)]
+    for method in (name for name in map(str, test) if steps.codebook(name) == _CLAIMED_WORST and name in val):
+        others = [name for name in map(str, val) if name != method and _alike(name, method)]
         rivals[method] = _rivals(val, method, others, strongest=False)
-    evidence = _against(test, rivals, scored, favour=-1)
-    if evidence.empty:
+    differences = _against(test, rivals)
+    if differences.empty:
         return _absent("worst_prior", claim, f"a method with the {_CLAIMED_WORST} codebook and another to compare")
-    told = "the worst other codebook of the same rounding, chosen on val, mean over precisions"
-    return _told("worst_prior", claim, evidence, f"Against {told}", ("worse", "better"), "networks and roundings")
+    found = judged(differences, [*NETWORK, "method", "against"], scored, sign(-1))
+    told = "Against the worst other codebook of the same rounding, chosen on val, mean over precisions"
+    return _told("worst_prior", claim, found, told, ("worse", "better"), "networks and roundings")
+
+
+def _alike(first: str, second: str) -> bool:
+    """Whether two methods round to codebooks in the same way."""
+    ways = [(steps.rounding(name), steps.per_channel(name)) for name in (first, second)]
+    return ways[0] == ways[1] and steps.codebook(first) != ""
 
 
 def bits_needed(scored: pd.DataFrame) -> Finding:
@@ -114,12 +107,12 @@ def bits_needed(scored: pd.DataFrame) -> Finding:
     stacked.index = stacked.index.set_names("method", level=-1)
     gained = stacked.reset_index().join(chosen.rename("chosen"), on=[*NETWORK, "bits"])
     gained = gained[gained.method == gained.chosen]
-    evidence = _evidence(gained, [*NETWORK, "bits", "chosen"], scored, _within)
-    if evidence.empty:
+    if gained.empty:
         return _absent("bits_needed", claim, "a method that quantizes, measured on val and test")
+    evidence, _ = judged(gained, [*NETWORK, "bits", "chosen"], scored, within)
     needed = fewest_bits(evidence)
     texts = []
-    for (dataset, network), rows in evidence.groupby(NETWORK, sort=False):
+    for (dataset, network), rows in evidence[evidence.seeds > 1].groupby(NETWORK, sort=False):
         bits = needed[str(dataset), str(network)]
         row = rows[rows.bits == (rows.bits.max() if bits is None else bits)].iloc[0]
         how = f"({style.label(row.chosen)}: {difference(row)})"
@@ -128,14 +121,18 @@ def bits_needed(scored: pd.DataFrame) -> Finding:
     ends = sorted({bits for bits in needed.values() if bits})
     verdict = f"{ends[0]:g} to {ends[-1]:g} bits" if len(ends) > 1 else f"{ends[0]:g} bits" if ends else OPEN
     verdict += "" if all(needed.values()) or not ends else ", on some networks more than was tried"
-    sentence = f"The fewest bits from which on the interval of the loss lies within {_TOLERANCE}: {'; '.join(texts)}."
+    sentence = f"The fewest bits from which on the interval of the loss lies within {_TOLERANCE}: "
+    sentence += f"{'; '.join(texts) or 'of no network'}. {_basis(evidence)}"
     return Finding("bits_needed", claim, verdict, sentence, evidence, ("kept", "lost"))
 
 
 def fewest_bits(evidence: pd.DataFrame) -> dict[tuple[str, str], float | None]:
-    """For each network, the fewest bits at which, and at all more, quality is kept; None where it is at none."""
+    """For each network of several seeds, the fewest bits at which, and at all more, quality is kept; None where it is
+    at none.
+    """
     needed: dict[tuple[str, str], float | None] = {}
-    for (dataset, network), rows in evidence.sort_values("bits", ascending=False).groupby(NETWORK, sort=False):
+    ordered = evidence[evidence.seeds > 1].sort_values("bits", ascending=False)
+    for (dataset, network), rows in ordered.groupby(NETWORK, sort=False):
         kept = rows.bits[(rows.verdict == HOLDS).cummin()]
         needed[str(dataset), str(network)] = None if kept.empty else float(kept.min())
     return needed
@@ -143,21 +140,22 @@ def fewest_bits(evidence: pd.DataFrame) -> dict[tuple[str, str], float | None]:
 
 def pruning_after(scored: pd.DataFrame) -> Finding:
     """Whether pruning a share of the weights of a quantized network costs nothing: the smallest share of the run."""
-    chains = scored[scored.bits.notna() & scored.sparsity_target.notna() & ~scored.retrained]
+    chains = scored[scored.bits.notna() & (scored.sparsity_target > 0) & ~scored.retrained]
+    chains = chains[chains.method.map(steps.prunes_last).astype(bool)]
     share = chains.sparsity_target.min()
     claim = f"Pruning {'a share' if chains.empty else f'{share:.0%}'} of the weights of a quantized network is free"
     chains = chains[chains.sparsity_target == share]
     quantizers = scored[scored.bits.notna() & scored.sparsity_target.isna()]
     test = _wide(pd.concat([chains, quantizers]), "test")
-    pairs = {name: style.unchained(name) for name in chains.method.unique()}
-    pairs = {chain: alone for chain, alone in pairs.items() if chain in test and alone in test and alone != chain}
-    if not pairs:
-        return _absent("pruning_after", claim, "a method both alone and in a chain with pruning")
-    evidence = _evidence(_mean_difference(test, pairs), [*NETWORK, "bits"], scored, _free)
+    pairs = {name: steps.without_pruning(name) for name in chains.method.unique()}
+    pairs = {chain: alone for chain, alone in pairs.items() if chain in test and alone in test}
+    differences = _mean_difference(test, pairs)
+    if differences.empty:
+        return _absent("pruning_after", claim, "a method both alone and in a chain with pruning after it")
+    found = judged(differences, [*NETWORK, "bits"], scored, free)
     told = f"Against the same method without pruning, mean over {_count(len(pairs), 'method')}, where a loss within "
     told += f"{_TOLERANCE} counts as none"
-    words = ("free", "a loss")
-    return _told("pruning_after", claim, evidence, told, words, "networks and precisions")
+    return _told("pruning_after", claim, found, told, ("free", "a loss"), "networks and precisions")
 
 
 def training_again(scored: pd.DataFrame) -> Finding:
@@ -167,20 +165,21 @@ def training_again(scored: pd.DataFrame) -> Finding:
     rows = scored[quantized]
     test = _wide(rows, "test")
     again = [name for name in rows.method[rows.retrained].unique() if name in test]
-    pairs = {name: style.post_training(name) for name in again}
+    pairs = {name: steps.after_training(name) for name in again}
     twins = {name: alone for name, alone in pairs.items() if alone != name and alone in test}
     parts = [_mean_difference(test, twins).assign(method="same rounding")] if twins else []
     parts += [_over_best(rows, test, name).assign(method=name) for name in again if pairs[name] == name]
     if not parts:
         return _absent("training_again", claim, "a method that trains the network again")
-    evidence = _evidence(pd.concat(parts), [*NETWORK, "method", "bits"], scored, _sign(1))
-    if evidence.empty:
+    differences = pd.concat(parts)
+    if differences.empty:
         return _absent("training_again", claim, "the same method without training again, or val to choose one")
+    found = judged(differences, [*NETWORK, "method", "bits"], scored, sign(1))
     told = [f"against the same rounding after training, mean over {_count(len(twins), 'pair')}"] if twins else []
     others = [style.label(name) for name in again if pairs[name] == name]
     told += [f"{' and '.join(others)} against the best method after training, chosen on val"] if others else []
     against = f"At equal bits, {', and '.join(told)}"
-    return _told("training_again", claim, evidence, against, ("better", "worse"), "networks and precisions")
+    return _told("training_again", claim, found, against, ("better", "worse"), "networks and precisions")
 
 
 def control(scored: pd.DataFrame) -> Finding:
@@ -188,13 +187,16 @@ def control(scored: pd.DataFrame) -> Finding:
     claim = "Pruning at random loses to pruning by magnitude"
     rows = scored[scored.bits.isna() & (scored.sparsity_target > 0) & ~scored.retrained]
     test = _wide(rows, "test", level="sparsity_target")
-    others = [name for name in map(str, test) if name != _CONTROL]
-    if _CONTROL not in test or not others:
-        return _absent("control", claim, f"{_CONTROL} pruning and another")
+    others = [name for name in map(str, test) if steps.by_magnitude(name)]
+    if steps.CONTROL not in test or not others:
+        return _absent("control", claim, f"{steps.CONTROL} pruning and pruning by magnitude")
     networks = test.groupby(NETWORK, sort=False).size().index
-    evidence = _against(test, {name: pd.Series(_CONTROL, index=networks) for name in others}, scored, favour=1)
-    told = "Methods that choose what they prune, against the control, mean over shares removed"
-    return _told("control", claim, evidence, told, ("better", "worse"), "networks and methods")
+    differences = _against(test, {name: pd.Series(steps.CONTROL, index=networks) for name in others})
+    if differences.empty:
+        return _absent("control", claim, f"{steps.CONTROL} pruning and pruning by magnitude at the same shares")
+    found = judged(differences, [*NETWORK, "method", "against"], scored, sign(1))
+    told = "Methods that prune by magnitude, against the control, mean over shares removed"
+    return _told("control", claim, found, told, ("better", "worse"), "networks and methods")
 
 
 def difference(row: pd.Series) -> str:
@@ -213,26 +215,13 @@ def signed(value: float, digits: int) -> str:
     return text[1:] if round(value, digits) == 0 else text
 
 
-def overall(verdicts: pd.Series, seeds: int) -> str:
-    """The verdict on a claim from those of its cases.
-
-    Of intervals of 95 %, one in forty lies beyond 0 on one side by chance; cases count where there are more of them
-    than that explains.
-    """
-
-    def beyond_chance(count: int) -> bool:
-        return count > 0 and stats.binom.sf(count - 1, len(verdicts), (1 - CONFIDENCE) / 2) < 1 - CONFIDENCE
-
-    holds, fails = (beyond_chance(int((verdicts == verdict).sum())) for verdict in (HOLDS, FAILS))
-    if holds and fails:
-        return DEPENDS
-    return HOLDS if holds else FAILS if fails else f"{OPEN} from {_count(seeds, 'seed')}"
-
-
 def _quantized(scored: pd.DataFrame) -> pd.DataFrame:
-    """The rows of methods that quantize after training, with one code a weight: equal bits are about equal bytes."""
+    """The rows of methods, of one step each, that quantize after training, with one code a weight: equal bits are about
+    equal bytes.
+    """
+    alone = scored.method.map(lambda method: len(steps.of(method)) == 1).astype(bool)
     closed = scored.bits.notna() & scored.sparsity_target.isna() & ~scored.retrained
-    return scored[closed & one_code_a_weight(scored)]
+    return scored[closed & alone & one_code_a_weight(scored)]
 
 
 def _wide(scored: pd.DataFrame, split: str, value: str = "score", level: str = "bits") -> pd.DataFrame:
@@ -251,8 +240,8 @@ def _rivals(val: pd.DataFrame, method: str, others: list[str], strongest: bool) 
     return ahead.idxmax(axis=1) if strongest else ahead.idxmin(axis=1)
 
 
-def _against(test: pd.DataFrame, rivals: dict[str, pd.Series], scored: pd.DataFrame, favour: int) -> pd.DataFrame:
-    """The evidence on methods against their rivals on each network, mean over the levels that both have."""
+def _against(test: pd.DataFrame, rivals: dict[str, pd.Series]) -> pd.DataFrame:
+    """Methods less their rivals on each network, mean over the levels that both have: a row a case and seed."""
     parts, measured = [], set(test.groupby(NETWORK).size().index)
     for method, chosen in rivals.items():
         for dataset, network, rival in chosen.reset_index().itertuples(index=False):
@@ -262,13 +251,12 @@ def _against(test: pd.DataFrame, rivals: dict[str, pd.Series], scored: pd.DataFr
             seeds = (rows[method] - rows[rival]).groupby("seed").mean().dropna()
             case = {"dataset": dataset, "network": network, "method": method, "against": rival}
             parts.append(seeds.rename("difference").reset_index().assign(**case))
-    table = pd.concat(parts) if parts else pd.DataFrame(columns=[*NETWORK, "method", "against", "difference"])
-    return _evidence(table, [*NETWORK, "method", "against"], scored, _sign(favour))
+    return pd.concat(parts) if parts else pd.DataFrame(columns=["difference"])
 
 
 def _mean_difference(test: pd.DataFrame, pairs: dict[str, str]) -> pd.DataFrame:
     """The mean over pairs of methods of the first's score less the second's; a row a network, level and seed."""
-    differences = pd.DataFrame({name: test[name] - test[other] for name, other in pairs.items()})
+    differences = pd.DataFrame({name: test[name] - test[other] for name, other in pairs.items()}, index=test.index)
     return differences.mean(axis=1).dropna().rename("difference").reset_index()
 
 
@@ -282,59 +270,46 @@ def _over_best(rows: pd.DataFrame, test: pd.DataFrame, method: str) -> pd.DataFr
     return scores.assign(difference=scores.score - rival).dropna(subset="difference")
 
 
-def _evidence(
-    differences: pd.DataFrame, case: list[str], scored: pd.DataFrame, judge: Callable[[float, float, bool], str]
-) -> pd.DataFrame:
-    """A row a case: the mean over seeds of its difference in score and its interval, in the unit of the measure."""
-    errors = scored.drop_duplicates("dataset").set_index("dataset").is_error
-    rows = []
-    for place, values in differences.groupby(case, sort=False).difference:
-        is_error = bool(errors.loc[str(place[0])])
-        mean, (low, high) = values.mean(), t_interval(values)
-        ends = (np.exp(-mean), np.exp(-high), np.exp(-low)) if is_error else (mean, low, high)
-        measure = MSE.axis_label if is_error else "accuracy (points)"
-        verdict = judge(low, high, is_error)
-        rows.append((*place, measure, *ends, len(values), verdict))
-    columns = [*case, "measure", "difference", "difference_low", "difference_high", "seeds", "verdict"]
-    return pd.DataFrame(rows, columns=columns)
-
-
-def _sign(favour: int) -> Callable[[float, float, bool], str]:
-    """A claim that the difference in score has the sign ``favour``."""
-
-    def judge(low: float, high: float, is_error: bool) -> str:
-        side = 1 if low > 0 else -1 if high < 0 else 0
-        return HOLDS if side == favour else FAILS if side else OPEN
-
-    return judge
-
-
-def _within(low: float, high: float, is_error: bool) -> str:
-    """A claim that no more is lost than is tolerated."""
-    tolerated = -_SCORE_TOLERATED[is_error]
-    return HOLDS if low >= tolerated else FAILS if high < tolerated else OPEN
-
-
-def _free(low: float, high: float, is_error: bool) -> str:
-    """A claim that nothing is lost: shown by a loss within the tolerance, refuted by any other that is none of
-    chance.
-    """
-    return HOLDS if low >= -_SCORE_TOLERATED[is_error] else FAILS if high < 0 else OPEN
-
-
 def _told(
-    name: str, claim: str, evidence: pd.DataFrame, told: str, words: tuple[str, str], cases: str = "networks"
+    name: str,
+    claim: str,
+    found: tuple[pd.DataFrame, list[Group]],
+    told: str,
+    words: tuple[str, str],
+    cases: str = "networks",
 ) -> Finding:
     """A finding whose sentence counts the cases and gives the clearest on either side."""
-    seeds = int(evidence.seeds.min())
-    counts = {verdict: evidence[evidence.verdict == verdict] for verdict in (HOLDS, FAILS, OPEN)}
+    evidence, groups = found
+    counted = evidence[evidence.seeds > 1]
+    counts = {verdict: counted[counted.verdict == verdict] for verdict in (HOLDS, FAILS, OPEN)}
     parts = [
         f"{word} on {len(counts[verdict])}" + ("" if word == "free" else _example(counts[verdict]))
         for verdict, word in zip((HOLDS, FAILS), words, strict=True)
     ]
-    parts.append(f"{len(counts[OPEN])} cannot be told from {_count(seeds, 'seed')}")
-    verdict = overall(evidence.verdict, seeds)
-    return Finding(name, claim, verdict, f"{told}: of {len(evidence)} {cases}, {'; '.join(parts)}.", evidence, words)
+    parts.append(f"{len(counts[OPEN])} {OPEN}")
+    sentence = f"{told}: of {len(counted)} {cases}, {'; '.join(parts)}. {_basis(evidence)}"
+    return Finding(name, claim, overall(groups, _seeds(evidence)), sentence, evidence, words)
+
+
+def _seeds(evidence: pd.DataFrame) -> str:
+    """The number of seeds of the cases that count."""
+    counted = evidence.seeds[evidence.seeds > 1]
+    return "1 seed" if counted.empty else f"{_range(counted)} seeds"
+
+
+def _basis(evidence: pd.DataFrame) -> str:
+    """What the intervals are of: how many seeds and examples, what does not count, and which mean it is."""
+    told = f"Intervals are over {_seeds(evidence)}"
+    known = evidence.examples.dropna()
+    told += f" and test sets of {_range(known)} examples" if len(known) else ""
+    left_out = int((evidence.seeds == 1).sum())
+    told += f"; {_count(left_out, 'case')} of one seed {'has' if left_out == 1 else 'have'} none" if left_out else ""
+    told += "; ratios of MSE are geometric means" if (evidence.measure == MSE.axis_label).any() else ""
+    return f"{told}."
+
+
+def _range(numbers: pd.Series) -> str:
+    return " to ".join(dict.fromkeys((f"{numbers.min():,.0f}", f"{numbers.max():,.0f}")))
 
 
 def _example(cases: pd.DataFrame) -> str:
@@ -353,7 +328,8 @@ def _example(cases: pd.DataFrame) -> str:
 
 
 def _absent(name: str, claim: str, needed: str) -> Finding:
-    columns = [*NETWORK, "measure", "difference", "difference_low", "difference_high", "seeds", "verdict"]
+    ends = ["difference", "difference_low", "difference_high"]
+    columns = [*NETWORK, "measure", *ends, "seeds", "examples", "verdict"]
     sentence = f"Not in this run: it would need {needed}."
     return Finding(name, claim, ABSENT, sentence, pd.DataFrame(columns=columns))
 

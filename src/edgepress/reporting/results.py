@@ -12,10 +12,21 @@ import pandas as pd
 from scipy import stats
 
 from edgepress import registry
+from edgepress.reporting import steps
 
-CELL = ["dataset", "network", "method", "family", "level", "bits", "act_bits", "sparsity_target", "split"]
+CELL = ["dataset", "network", "method", "family", "steps", "level", "bits", "act_bits", "sparsity_target", "split"]
 SIZES = ["bytes", "bits_per_weight", "compression_ratio", "sparsity", "macs", "bops"]
-NAMES = ("dataset", "network", "method", "family", "level", "peer", "recipe", "status")  # columns that hold text
+NAMES = (
+    "dataset",
+    "network",
+    "method",
+    "family",
+    "steps",
+    "level",
+    "peer",
+    "recipe",
+    "status",
+)  # columns that hold text
 SEVERAL_CODES = "multipoint"  # the family that stores several codes a weight: its bits are not those of the others
 CONTROL_OF_TRAINING = "qat_control"  # trained again for as long as the others, in float32
 CONFIDENCE = 0.95
@@ -106,20 +117,22 @@ def read_table(path: str | Path, **options: Any) -> pd.DataFrame:
 
 
 def load(path: str | Path) -> pd.DataFrame:
-    """The rows of a metrics.csv with status ok, and their ``quality``: accuracy, or MSE where there is none.
+    """The rows of a metrics.csv with status ok, their ``steps``, and their ``quality``: accuracy, or MSE where there is
+    none.
 
-    The registry then knows the user's own methods that the run's manifest, beside it, tells of. Raises ValueError where
-    columns are missing.
+    The registry then knows the user's own methods that the run's manifest, beside it, tells of, and
+    ``edgepress.reporting.steps`` its chains. Raises ValueError where columns are missing.
     """
     manifest = Path(path).with_name("manifest.json")
     if manifest.exists():
         registry.set_own(json.loads(manifest.read_text(encoding="utf-8")).get("own", {}))
     rows = read_table(path)
     rows = rows.astype({name: "string" for name in ("level", "reason") if name in rows})
-    needed = ("network", "method", "level", "status", "accuracy", "mse")
+    needed = ("dataset", "network", "method", "level", "status", "accuracy", "mse")
     missing = [name for name in needed if name not in rows]
     if missing:
         raise ValueError(f"{path} is no metrics.csv of a run: it has no column {', '.join(missing)}")
+    rows["steps"] = steps.read(rows, manifest)
     rows = rows[rows.status == "ok"].copy()
     rows["quality"] = rows.accuracy.fillna(rows.mse)
     return rows
@@ -147,10 +160,25 @@ def quality_of(rows: pd.DataFrame) -> Quality:
     return MSE if rows.accuracy.isna().all() else ACCURACY
 
 
+def examples(rows: pd.DataFrame, split: str) -> pd.Series:
+    """The number of examples of a split, by data set.
+
+    Tables of older runs do not say; there it is one over the smallest step between accuracies, NaN where there are
+    none.
+    """
+    groups = rows[rows.split == split].groupby("dataset")
+    by_step = groups.accuracy.apply(lambda values: 1 / accuracy_step(values) if values.notna().any() else np.nan)
+    return groups.examples.max().combine_first(by_step) if "examples" in rows else by_step
+
+
+def accuracy_step(accuracies: pd.Series) -> float:
+    """The smallest step between accuracies, of which 0 and 1 always are possible."""
+    return float(np.diff(np.unique(np.round([0.0, 1.0, *accuracies.dropna()], 12))).min())
+
+
 def retrained(rows: pd.DataFrame) -> pd.Series:
     """Whether each row is of a method that trains the network again: it competes in a division of its own."""
-    families = {entry.family for entry in registry.methods().values() if entry.retrains}
-    return rows.family.map(lambda family: not families.isdisjoint(family.split("_then_"))).astype(bool)
+    return _steps(rows).map(steps.retrains).astype(bool)
 
 
 def weights_alone(rows: pd.DataFrame) -> pd.DataFrame:
@@ -160,7 +188,12 @@ def weights_alone(rows: pd.DataFrame) -> pd.DataFrame:
 
 def one_code_a_weight(rows: pd.DataFrame) -> pd.Series:
     """Whether equal bits are about equal bytes: not where a weight is a sum of several codes."""
-    return rows.family.map(lambda family: SEVERAL_CODES not in family.split("_then_")).astype(bool)
+    return ~_steps(rows).map(lambda method: SEVERAL_CODES in steps.families(method)).astype(bool)
+
+
+def _steps(rows: pd.DataFrame) -> pd.Series:
+    """What the methods of ``rows`` consist of."""
+    return rows.steps if "steps" in rows else rows.method
 
 
 def per_seed(rows: pd.DataFrame, quality: Quality | None = None) -> pd.DataFrame:
@@ -171,7 +204,9 @@ def per_seed(rows: pd.DataFrame, quality: Quality | None = None) -> pd.DataFrame
     """
     quality = quality or quality_of(rows)
     measured = ["quality", *SIZES]
-    groups = rows.assign(quality=rows[quality.column]).groupby([*CELL, "seed"], sort=False, dropna=False)
+    groups = rows.assign(quality=rows[quality.column], steps=_steps(rows)).groupby(
+        [*CELL, "seed"], sort=False, dropna=False
+    )
     means = groups[measured].mean().assign(draws=groups.size()).reset_index()
     training = ["dataset", "network", "seed", "split"]
     reference = means[means.method == "fp32"].set_index(training).quality

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
 from edgepress import registry
+from edgepress.reporting import steps
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ _COLOURS = {
     "multipoint": "#332288",
     "multipoint_fixed": "#332288",
     "lsq": "#444444",
+    "lsq_channel": "#444444",
     "gptq": "#DC267F",
     "gptq_compact": "#FF8FA3",
     "gptq_tensor": "#7A0C45",
@@ -67,18 +69,16 @@ _COLOURS = {
     "torchao": "#785EF0",
 }
 _GOLDEN = 0.618034  # of the circle of hues between one colour and the next: no two near each other are alike
-ROUNDINGS = ("nearest", "stochastic", "dithered")
 _MARKERS = {"nearest": "o", "stochastic": "^", "dithered": "v", "midrise": "s", "multipoint": "p",
             "multipoint_fixed": "h", "lsq": "s", "magnitude": "D", "magnitude_global": "D", "random": "D", "obs": "D",
             "obs_global": "D", "channels_l1": "D", "gptq": "<", "gptq_compact": "<", "gptq_tensor": "<",
             "mixed": ">", "adaround": "H", "fp32": "*"}  # fmt: skip
 CHAIN_MARKER, PEER_MARKER = "P", "X"
-_CHANNEL, CHANNEL_MARKER = "_channel", "d"  # what the name of a method with a step a channel ends in
+CHANNEL_MARKER = "d"
 _LINES = {"stochastic": (0, (3, 1.5)), "dithered": (0, (1, 1)), "multipoint_fixed": (0, (3, 1.5)),
           "magnitude_global": (0, (3, 1.5))}  # fmt: skip
 MANY = 16  # methods: where there are more, their looks cannot be told apart
 _MARGIN = 0.05  # inches above and below what is drawn
-_RETRAINED = "qat_"  # what the name of a method begins with that trains on with the rounding of another
 
 
 def apply(run_folder: str | Path | None = None) -> None:
@@ -123,69 +123,52 @@ def inches(width: float, height: float) -> tuple[float, float]:
     return in_use[0] * width, in_use[1] * height
 
 
-def post_training(method: str) -> str:
-    """The method that rounds as one does that trains the network again: itself for those that do not."""
-    return method.removeprefix(_RETRAINED)
-
-
-def unchained(method: str) -> str:
-    """The method that a chain is named after, the longest known one that its name begins with; else itself."""
-    begins = [name for name in registry.methods() if method.startswith(f"{name}_")]
-    return method if method in registry.methods() else max(begins, key=len, default=method)
-
-
-def rounding(method: str) -> str:
-    """How a method rounds: ``nearest``, ``stochastic``, ``dithered``; its name without ``qat_`` where it says none."""
-    name = post_training(unchained(method))
-    first = name.split("_")[0]
-    return first if first in ROUNDINGS else name
-
-
-def codebook(method: str) -> str:
-    """Where a method places its levels, ``uniform`` say; its name without ``qat_`` where that says no rounding."""
-    name = post_training(unchained(method))
-    return name.removeprefix(f"{rounding(method)}_")
-
-
 def hue(method: str) -> str:
-    """What shares a colour: a codebook, whether it has a step a layer or a channel."""
-    return codebook(method).removesuffix(_CHANNEL)
+    """What shares a colour: the codebook that weights are rounded to, else the method; of a chain, that of its main
+    step.
+    """
+    return steps.codebook(method) or steps.main(method)
+
+
+def stands_alone(method: str) -> bool:
+    """Whether a method has a marker of its own, not that of a way to round to some codebook."""
+    return not steps.codebook(method) or hue(method) in _MARKERS
 
 
 def colour(method: str) -> str:
-    """The colour of a method: that of its codebook, and for a chain named after a method, of that one. Others take
-    colours around the circle of hues, in the registry's order.
+    """The colour of a method. Those that have none of their own take colours around the circle of hues, in the
+    registry's order.
     """
     if hue(method) in _COLOURS:
         return _COLOURS[hue(method)]
-    others = [*sorted(registry.methods()), *sorted(registry.peers())]
-    place = others.index(unchained(method)) if unchained(method) in others else len(others)
+    step, others = steps.main(method), [*sorted(registry.methods()), *sorted(registry.peers())]
+    place = others.index(step) if step in others else len(others)
     return mpl.colors.to_hex(sns.husl_palette(1, h=place * _GOLDEN % 1, s=0.7, l=0.45)[0])
 
 
 def look(method: str) -> Look:
     """Colour, marker and line of a method: the codebook decides the first, the rounding the others."""
-    way = rounding(method)
+    way = hue(method) if stands_alone(method) else steps.rounding(method)
     mark = PEER_MARKER if method in registry.peers() else _MARKERS.get(way, "8")
-    mark = CHANNEL_MARKER if per_channel(method) else mark
+    mark = CHANNEL_MARKER if steps.per_channel(method) else mark
     return {"color": colour(method), "marker": mark, "linestyle": _LINES.get(way, "-")}
-
-
-def per_channel(method: str) -> bool:
-    """Whether a method is called after another one and has a step a channel."""
-    return unchained(method).endswith(_CHANNEL)
 
 
 def marker(method: str, family: str) -> str:
     """The marker of a point: chains of methods share one, and so do other libraries."""
     if family == registry.PEER:
         return PEER_MARKER
-    return CHAIN_MARKER if "_then_" in family else str(look(method)["marker"])
+    return CHAIN_MARKER if is_chain(method, family) else str(look(method)["marker"])
+
+
+def is_chain(method: str, family: str) -> bool:
+    """Whether a method has several steps; where a table does not know these, its family still tells."""
+    return len(steps.of(method)) > 1 or "_then_" in family
 
 
 def label(name: object) -> str:
     """A name as it is written in figures and tables."""
-    return str(name).replace("_", " ")
+    return str(name).replace("_", " ").replace("+", " then ")
 
 
 def save(figure: Figure, path: str | Path) -> None:

@@ -14,8 +14,9 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import NullLocator
 
 from edgepress.reporting import style
+from edgepress.reporting.evidence import FAILS, HOLDS, OPEN
 from edgepress.reporting.figures.panels import finish
-from edgepress.reporting.findings import FAILS, HOLDS, OPEN, Finding, signed
+from edgepress.reporting.findings import Finding, signed
 from edgepress.reporting.results import MSE
 
 _COLOURS = {HOLDS: "#0072B2", FAILS: "#D55E00", OPEN: "#8A8A8A"}
@@ -124,7 +125,7 @@ def _scale(axes: Axes, rows: pd.DataFrame, is_ratio: bool) -> None:
     if not is_ratio:
         axes.set(xlim=(low, high), xlabel="difference in accuracy (points)")
         return
-    axes.set(xscale="log", xlim=(np.exp(high), np.exp(low)), xlabel="MSE / MSE, smaller to the right")
+    axes.set(xscale="log", xlim=(np.exp(high), np.exp(low)), xlabel="MSE / MSE, geometric mean, smaller to the right")
     if high - low < np.log(30):
         ticks = [tick for tick in _RATIOS if low <= np.log(tick) <= high]
         axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])

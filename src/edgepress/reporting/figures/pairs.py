@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from edgepress.reporting import style
+from edgepress.reporting import steps, style
 from edgepress.reporting.figures import panels
 from edgepress.reporting.figures.panels import Column
 from edgepress.reporting.figures.sweeps import with_full_precision
@@ -22,17 +22,18 @@ _AGAIN = (0, (3, 1.5))
 
 
 def quantize_prune(metrics: pd.DataFrame, dataset: str) -> Figure:
-    """Quality against bits a weight of each chain that also prunes, in colour, and of the method that it begins with
-    alone, in grey; on train and test.
+    """Quality against bits a weight of each chain that quantizes and prunes, in colour, and of the same without
+    pruning, in grey; on train and test.
     """
     rows = weights_alone(metrics[(metrics.dataset == dataset) & ~retrained(metrics)])
     chains = rows.bits.notna() & rows.sparsity_target.notna()
-    alone = rows.bits.notna() & rows.method.isin({style.unchained(name) for name in rows.method[chains].unique()})
+    unpruned = {steps.without_pruning(name) for name in rows.method[chains].unique()}
+    alone = rows.bits.notna() & ~chains & rows.method.map(steps.joined).isin(unpruned)
     rows = with_full_precision(rows, chains | alone)
 
     def draw(axes: Axes, x: pd.Series, line: pd.DataFrame, method: str, scale: float) -> None:
         is_chain = line.sparsity_target.notna().all()
-        look = style.look(style.unchained(method)) | ({"zorder": 3} if is_chain else {"color": _WITHOUT})
+        look = style.look(method) | ({"zorder": 3} if is_chain else {"color": _WITHOUT})
         panels.line(axes, x, line, "quality", scale, **look)
 
     shares = sorted(rows.sparsity_target.dropna().unique())
@@ -52,10 +53,12 @@ def qat(metrics: pd.DataFrame, dataset: str) -> Figure:
     """
     rows = weights_alone(metrics[metrics.dataset == dataset])
     again = retrained(rows) & rows.bits.notna() & rows.sparsity_target.isna() & (rows.method != CONTROL_OF_TRAINING)
-    twins = {style.post_training(name) for name in rows.method[again].unique()}
+    names = dict.fromkeys(rows.method[again])
+    twins = set(map(steps.after_training, names))
     levels = rows.network + rows.level  # a network may be trained again at fewer levels than it is rounded at
-    alone = [name for name in dict.fromkeys(rows.method[again]) if style.post_training(name) == name]
-    rows = with_full_precision(rows, again | (rows.method.isin(twins) & levels.isin(levels[again])))
+    alone = [name for name in names if steps.after_training(name) == steps.joined(name)]
+    twin = rows.method.map(steps.joined).isin(twins) & levels.isin(levels[again])
+    rows = with_full_precision(rows, again | twin)
 
     def draw(axes: Axes, x: pd.Series, line: pd.DataFrame, method: str, scale: float) -> None:
         look = style.look(method) | {"linestyle": "-"}
@@ -84,7 +87,7 @@ def _by_codebook(
     means = pd.concat(means[(means.network == network) & (means.split == split)] for network, split in cells)
     means["network"] = means.network + ", " + means.split
     common = means.method.isin(["fp32", *everywhere])
-    codebooks = means.method.map(style.codebook)
+    codebooks = means.method.map(style.hue)
     columns = [
         Column(style.label(name), quality, means[common | (codebooks == name)])
         for name in dict.fromkeys(codebooks[~common])
@@ -102,9 +105,5 @@ def _by_codebook(
 
 def _roundings(methods: pd.Series, **changes: Any) -> list[Line2D]:
     """What the legend shows of the ways to round, where a codebook has several."""
-    ways = {style.rounding(name): style.look(name) for name in methods.unique()}
-    return [
-        Line2D([], [], label=way, **{**look, "color": panels.GREY, **changes})
-        for way, look in ways.items()
-        if way in style.ROUNDINGS
-    ]
+    ways = {steps.rounding(name): style.look(name) for name in methods.unique() if not style.stands_alone(name)}
+    return [Line2D([], [], label=way, **{**look, "color": panels.GREY, **changes}) for way, look in ways.items()]

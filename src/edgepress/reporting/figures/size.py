@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 from edgepress import registry
-from edgepress.reporting import style
+from edgepress.reporting import steps, style
 from edgepress.reporting.costs import BYTES, Cost
 from edgepress.reporting.figures import panels
 from edgepress.reporting.results import Quality, over_seeds, quality_of, retrained
@@ -127,19 +127,19 @@ def entries(means: pd.DataFrame, named: Set[str]) -> list[Line2D]:
     alone: dict[str, style.Look] = {}
     shown_methods = means.loc[means.method.isin(named), ["method", "family"]].drop_duplicates()
     for method, family in shown_methods.itertuples(index=False, name=None):
-        look = _point(method, family.partition("_then_")[0])  # of a chain, that of the method that it is named after
-        if "_then_" in family:
+        look = style.look(method)
+        if style.is_chain(method, family):
             marks["a chain of methods"] = {"marker": style.CHAIN_MARKER}
         elif family == registry.PEER:
             marks["another library"] = {"marker": style.PEER_MARKER}
-        elif style.per_channel(method):
+        elif steps.per_channel(method):
             marks["a step a channel"] = {"marker": style.CHANNEL_MARKER}
-        elif style.rounding(method) in style.ROUNDINGS:
-            marks[style.rounding(method)] = {"marker": look["marker"]}
-        if style.codebook(method) != style.post_training(style.unchained(method)):
-            colours[style.hue(method)] = {"color": look["color"], "marker": "s", "markersize": 6}
+        elif not style.stands_alone(method):
+            marks[steps.rounding(method)] = {"marker": look["marker"]}
+        if style.stands_alone(method):
+            alone.setdefault(style.hue(method), {"color": look["color"], "marker": look["marker"]})
         else:
-            alone[style.post_training(style.unchained(method))] = look
+            colours[style.hue(method)] = {"color": look["color"], "marker": "s", "markersize": 6}
     again = retrained(means).any()
     marks |= {"trained again": {"marker": "o", "markerfacecolor": "none"}} if again else {}
     if "fp32" in alone:
@@ -167,8 +167,8 @@ def ticks(axes: Axes, cost: Cost, most: int) -> None:
         wider = (_LEAST_SPAN * low / high) ** 0.5
         low, high = low / wider, high * wider
         axes.set_xlim(low, high)
-    for steps in ((1, 1.5, 2, 3, 4, 5, 7), (1, 2, 5), (1, 3), (1,)):
-        places = [step * 10.0**decade for decade in range(-6, 16) for step in steps if low <= step * 10**decade <= high]
+    for marks in ((1, 1.5, 2, 3, 4, 5, 7), (1, 2, 5), (1, 3), (1,)):
+        places = [mark * 10.0**decade for decade in range(-6, 16) for mark in marks if low <= mark * 10**decade <= high]
         if len(places) <= most:
             break
     units = _BYTE_UNITS if cost is BYTES else _UNITS

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, MultipleLocator, PercentFormatter
 
-from edgepress.reporting import style
+from edgepress.reporting import steps, style
 from edgepress.reporting.figures import panels
 from edgepress.reporting.figures.panels import Column
 from edgepress.reporting.results import CROSS_ENTROPY, Quality, over_seeds, quality_of, retrained, weights_alone
@@ -58,13 +58,13 @@ def precision(metrics: pd.DataFrame, dataset: str) -> Figure:
 
 
 def _by_chance_or_not(method: str) -> str:
-    return "stochastic" if style.rounding(method) in ("stochastic", "dithered") else "deterministic"
+    return "stochastic" if steps.rounding(method) in ("stochastic", "dithered") else "deterministic"
 
 
 def _by_kind(method: str) -> str:
-    if style.per_channel(method):
+    if steps.per_channel(method):
         return "per channel"
-    return _by_chance_or_not(method) if style.rounding(method) in (*style.ROUNDINGS, "midrise") else "others"
+    return _by_chance_or_not(method) if steps.codebook(method) else "others"
 
 
 def pruning(metrics: pd.DataFrame, dataset: str) -> Figure:

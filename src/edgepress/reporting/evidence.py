@@ -1,0 +1,177 @@
+"""The cases of a claim: how each is judged, and what they say together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from edgepress.reporting.results import CONFIDENCE, MSE, complete, examples, per_seed, retrained, t_half_width
+
+HOLDS, FAILS, OPEN = "holds", "does not hold", "cannot be told"
+DEPENDS = "holds for some, not for others"
+POINTS_TOLERATED, ERROR_TOLERATED = 1.0, 0.05  # a loss that counts as none: points of accuracy, part of the MSE
+NETWORK = ["dataset", "network"]
+ACCURACY_POINTS = "accuracy (points)"
+_FEW_BITS = 3  # cases at this many bits or fewer are counted apart from those at more
+_LEVEL = [*NETWORK, "method", "level"]
+
+# From the lower and upper ends of intervals of a difference in score, and whether it is of errors, to verdicts.
+Judge = Callable[[pd.Series, pd.Series, pd.Series], pd.Series]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Cases that are counted together: where they are, how many there are, how many speak for the claim and against
+    it by their own intervals, and what that says.
+    """
+
+    scope: str
+    cases: int
+    holds: int
+    fails: int
+    verdict: str
+
+
+def scores(metrics: pd.DataFrame) -> pd.DataFrame:
+    """A row a cell, level, split and seed of all data sets, its draws averaged, with a ``score`` that grows with
+    quality: accuracy in points, or minus the logarithm of the MSE. ``gained`` is the score's change by compression,
+    ``examples`` the number of the data set's test examples.
+
+    ``method`` is what the method consists of, its steps joined by ``+``, whatever a chain is called. Of methods that
+    consist of the same, or gave the very same networks, one is left. Levels that lack a seed or draw are left out, as
+    in ``over_seeds``.
+    """
+    rows = _distinct(metrics)
+    parts = [complete(per_seed(of_set)) for _, of_set in rows.groupby("dataset", sort=False)]
+    table = pd.concat(parts, ignore_index=True)
+    table["is_error"] = table.dataset.map(rows.groupby("dataset").accuracy.apply(lambda values: values.isna().all()))
+    table["examples"] = table.dataset.map(examples(rows, "test"))
+    for name, column, scale in (("score", "quality", 100), ("gained", "change", 1)):
+        errors = -np.log(table[column].where(table.is_error))
+        table[name] = errors.where(table.is_error, scale * table[column])
+    table["retrained"] = retrained(table)
+    return table[table.method != "fp32"]
+
+
+def _distinct(metrics: pd.DataFrame) -> pd.DataFrame:
+    """The rows by the steps of their methods, each network once."""
+    named = metrics if "steps" in metrics else metrics.assign(steps=metrics.method)
+    first = named.groupby([*NETWORK, "steps", "level"], sort=False).method.transform("first")
+    rows = named[named.method == first].assign(method=named.steps)
+    measured = ["level", "split", "seed", "draw", "loss", "bytes"]
+    hashes = rows.assign(networks=pd.util.hash_pandas_object(rows[measured], index=False))
+    networks = hashes.groupby([*NETWORK, "method"], sort=False).networks.agg(lambda values: str(sorted(values)))
+    kept = networks.reset_index().drop_duplicates([*NETWORK, "networks"])
+    return rows.merge(kept[[*NETWORK, "method"]], on=[*NETWORK, "method"])
+
+
+def judged(
+    differences: pd.DataFrame, case: list[str], scored: pd.DataFrame, judge: Judge
+) -> tuple[pd.DataFrame, list[Group]]:
+    """A row a case, the mean over seeds of its ``difference`` in score with its 95 % interval, in the unit of the
+    measure; and what groups of cases say. ``differences`` has a row a case and seed.
+    """
+    sets = scored.drop_duplicates("dataset").set_index("dataset")[["is_error", "examples"]]
+    groups = differences.groupby(case, sort=False).difference
+    table = groups.agg(["mean", "std", "count"]).reset_index().join(sets, on="dataset")
+    low, high = _interval(table)
+    table["verdict"] = judge(low, high, table.is_error)
+    ends = {"difference": table["mean"], "difference_low": low, "difference_high": high}
+    ratios = {"difference": np.exp(-table["mean"]), "difference_low": np.exp(-high), "difference_high": np.exp(-low)}
+    table["measure"] = np.where(table.is_error, MSE.axis_label, ACCURACY_POINTS)
+    for name, values in ends.items():
+        table[name] = values.where(~table.is_error, ratios[name])
+    table = table.rename(columns={"count": "seeds"})
+    return table[[*case, "measure", *ends, "seeds", "examples", "verdict"]], counted(table)
+
+
+def _interval(table: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
+    """The 95 % interval of each case's mean: Student's t over seeds, and the sampling error of the test set, which all
+    seeds share, added in quadrature. Of a single seed there is none: NaN.
+
+    Two networks whose accuracies differ by d on n examples differ on n·d of them at least, and on one where chance
+    could have decided: the variance of d is (max(d, 1/n) − d²)/n, McNemar's, or more. For errors it is not known.
+    """
+    over_seeds = t_half_width(table["count"], table["std"])
+    apart = (table["mean"].abs() / 100).where(~table.is_error)
+    variance = (np.maximum(apart, 1 / table.examples) - apart**2) / table.examples
+    of_test_set = 100 * stats.norm.ppf((1 + CONFIDENCE) / 2) * np.sqrt(variance.clip(lower=0))
+    half = np.hypot(over_seeds, of_test_set.fillna(0))
+    return table["mean"] - half, table["mean"] + half
+
+
+def counted(table: pd.DataFrame) -> list[Group]:
+    """What the cases of ``judged`` say, those at few bits and those at more apart. Those of one seed do not count.
+
+    A claim holds, or does not, where most of the cases of a group say so. Cases share seeds, networks and data, so that
+    the intervals that miss no difference by chance come together, and their number follows no binomial distribution. A
+    single one misses with 5 %; most of a group do so as rarely, or more so the less its cases have in common. Without
+    any effect, verdicts other than "cannot be told" come in 5 % of runs at most, for any correlation of all cases, and
+    where those of a group correlate by 0.9 at most, also for any between the two groups; the tests simulate it.
+    """
+    groups = []
+    for scope, cases in _scopes(table[table.seeds > 1]):
+        most = len(cases) // 2 + 1
+        holds, fails = (int((cases.verdict == verdict).sum()) for verdict in (HOLDS, FAILS))
+        told = HOLDS if holds >= most else FAILS if fails >= most else DEPENDS if holds + fails >= most else OPEN
+        groups.append(Group(scope, len(cases), holds, fails, told))
+    return groups
+
+
+def _scopes(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """The groups of cases, each with its bits in words; one where cases have none, or a group would be a single one."""
+    few = table.bits <= _FEW_BITS if "bits" in table else pd.Series(False, table.index)
+    parts = [table[few], table[~few]] if min(few.sum(), (~few).sum()) > 1 else [table]
+    return [(_bits(cases), cases) for cases in parts if len(cases)]
+
+
+def _bits(cases: pd.DataFrame) -> str:
+    if "bits" not in cases:
+        return ""
+    ends = dict.fromkeys((f"{cases.bits.min():g}", f"{cases.bits.max():g}"))
+    return f"at {'–'.join(ends)} bits"
+
+
+def overall(groups: list[Group], seeds: str) -> str:
+    """The verdict on a claim, and of how many cases it is."""
+    parts: list[str] = []
+    for group in groups:
+        word = f"{OPEN} from {seeds}" if group.verdict == OPEN else group.verdict
+        word = "" if parts and group.verdict == groups[0].verdict else word
+        counts = {HOLDS: f"{group.holds} of {group.cases}", FAILS: f"{group.fails} of {group.cases} against it"}
+        both = f"{group.holds} of {group.cases} for it, {group.fails} against it"
+        parts.append(f"{' '.join(filter(None, (word, group.scope)))}: {counts.get(group.verdict, both)}")
+    return "; ".join(parts) or f"{OPEN} from {seeds}"
+
+
+def sign(favour: int) -> Judge:
+    """A claim that the difference in score has the sign ``favour``."""
+
+    def judge(low: pd.Series, high: pd.Series, is_error: pd.Series) -> pd.Series:
+        return _verdicts(low > 0, high < 0) if favour > 0 else _verdicts(high < 0, low > 0)
+
+    return judge
+
+
+def within(low: pd.Series, high: pd.Series, is_error: pd.Series) -> pd.Series:
+    """A claim that no more is lost than is tolerated."""
+    return _verdicts(low >= -_tolerated(is_error), high < -_tolerated(is_error))
+
+
+def free(low: pd.Series, high: pd.Series, is_error: pd.Series) -> pd.Series:
+    """A claim that nothing is lost: shown by a loss within the tolerance, refuted by any other that is none of
+    chance.
+    """
+    return _verdicts(low >= -_tolerated(is_error), high < 0)
+
+
+def _tolerated(is_error: pd.Series) -> pd.Series:
+    return is_error.map({True: float(np.log1p(ERROR_TOLERATED)), False: POINTS_TOLERATED})
+
+
+def _verdicts(holds: pd.Series, fails: pd.Series) -> pd.Series:
+    return pd.Series(np.select([holds, fails], [HOLDS, FAILS], OPEN), holds.index)
