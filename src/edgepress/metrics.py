@@ -36,10 +36,11 @@ COLUMNS: dict[str, str] = {
     "bits_per_weight": "8 × bytes / number of parameters",
     "compression_ratio": "bytes of the float32 file / bytes",
     "sparsity": "share of the weights of Linear and Conv layers that are 0, or gone with their channels, 0–1",
-    "macs": "multiply-accumulates of one inference",
-    "bops": "bit operations of one inference: Σ MACs × bits a weight × bits an activation",
+    "macs": "multiply-accumulates of one inference; empty where not all are counted, as `note` says",
+    "bops": "bit operations of one inference: Σ MACs × bits a weight × bits an activation; empty where `macs` is",
     "status": "`ok`, `skipped` (does not apply) or `failed`",
     "reason": "why, where the status is not `ok`",
+    "note": "what an `ok` row leaves out: weights in layers that no method compresses, operations that are not counted",
 }
 
 

@@ -2,7 +2,7 @@
 
 A packed file is a safetensors file with one tensor, ``payload`` (the bytes of every tensor of the network, one after
 the other), and one entry of metadata, ``edgepress``: JSON with the ``format``, the ``layout`` (name, shape and encoding
-of each tensor, in the payload's order; and the grids of activations where these are quantized; as JSON, or, where that
+of each tensor, in the payload's order, where one that goes by several names names the first of them; and the grids of activations where these are quantized; as JSON, or, where that
 is shorter, as text in base 85 that inflates to it) and the ``crc32`` of layout and payload. One payload, because a
 safetensors entry costs some 70 bytes and a network of 30 small tensors would otherwise weigh more in its header than in
 its weights; one entry of metadata, because safetensors writes several in no particular order, and the same network must
@@ -36,6 +36,7 @@ FORMAT = 2
 MAX_LAYOUT = 1 << 26  # bytes of a layout once inflated
 MAX_ENTRIES = 1 << 29  # of all tensors together, 2 GB once unpacked: what a hostile file of a few bytes can ask for
 
+_SAME = "same"  # the layout of a tensor that is stored already, under another name
 _AGAIN = "remove it, and run the same command again, or name a packed file"
 
 
@@ -45,7 +46,8 @@ class PackedFileError(FileError):
 
 class Compressed:
     """A network in compressed form: every tensor of its inference state, by name, in its encoding, and the grids of
-    its activations, by their place in the network, where these are quantized.
+    its activations, by their place in the network, where these are quantized. A tensor that goes by several names, as
+    tied weights do, has one encoding, the same object under each name.
 
     >>> import torch
     >>> from edgepress.methods.rounding import rounded
@@ -61,16 +63,25 @@ class Compressed:
         self.activations = dict(activations or {})
 
     def with_tensors(self, tensors: Mapping[str, Encoding]) -> Compressed:
-        """The same network with some tensors in another encoding."""
-        return Compressed({**self.tensors, **tensors}, self.activations)
+        """The same network with some tensors in another encoding, which they have under all of their names."""
+        changed: dict[int, Encoding] = {}
+        for name, encoding in tensors.items():
+            changed.setdefault(id(self.tensors.get(name, encoding)), encoding)
+        merged = {**tensors, **self.tensors}
+        names = dict.fromkeys([*self.tensors, *tensors])
+        return Compressed({name: changed.get(id(merged[name]), merged[name]) for name in names}, self.activations)
 
     def with_activations(self, grids: Mapping[str, ActivationGrid]) -> Compressed:
         """The same network with its activations on ``grids``."""
         return Compressed(self.tensors, grids)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The network's tensors as float32, rebuilt from what is stored."""
-        return {name: encoding.decode() for name, encoding in self.tensors.items()}
+        """The network's tensors, rebuilt from what is stored: float32, but for those of other types than floats.
+
+        A tensor of several names is the same object under each.
+        """
+        decoded = {id(encoding): encoding.decode() for encoding in self.tensors.values()}
+        return {name: decoded[id(encoding)] for name, encoding in self.tensors.items()}
 
     def rebuild(self, architecture: nn.Module) -> nn.Module:
         """The network that this is, on the CPU, with the layers of ``architecture``, which is left as it is."""
@@ -80,7 +91,11 @@ class Compressed:
     def to_bytes(self) -> bytes:
         """The packed file. Its length is the size of the network on a device."""
         parts: list[bytes] = []
-        layout: Any = [[name, list(e.shape), e.write(parts)] for name, e in self.tensors.items()]
+        first = {id(encoding): name for name, encoding in reversed(self.tensors.items())}
+        layout: Any = [
+            [name, list(e.shape), e.write(parts) if first[id(e)] == name else [_SAME, first[id(e)]]]
+            for name, e in self.tensors.items()
+        ]
         if self.activations:
             grids = {name: [grid.bits, grid.step, grid.zero_point] for name, grid in self.activations.items()}
             layout = {"tensors": layout, "activations": grids}
@@ -116,7 +131,8 @@ def _unpack(layout: Any, payload: bytes) -> Compressed:
     reader, tensors = Reader(payload), {}
     for name, shape, encoding in layout:
         with _named(name, encoding):
-            tensors[name] = encodings.read(encoding, shape, reader)
+            again = isinstance(encoding, list) and encoding[:1] == [_SAME]
+            tensors[name] = _same(encoding, shape, tensors) if again else encodings.read(encoding, shape, reader)
     if reader.place != len(payload):
         raise ValueError(f"{len(payload) - reader.place} bytes are left over")
     if not isinstance(grids, dict):
@@ -126,6 +142,14 @@ def _unpack(layout: Any, payload: bytes) -> Compressed:
         with _named(name, grid):
             activations[name] = ActivationGrid(*grid)
     return Compressed(tensors, activations)
+
+
+def _same(layout: list[Any], shape: list[int], tensors: Mapping[str, Encoding]) -> Encoding:
+    """The tensor that has another name, too. Raises ValueError where there is none of this shape before it."""
+    _, name = layout
+    if not isinstance(name, str) or name not in tensors or tensors[name].shape != tuple(shape):
+        raise ValueError(f"no tensor {reprlib.repr(name)} of the shape {shape} comes before it")
+    return tensors[name]
 
 
 @contextlib.contextmanager

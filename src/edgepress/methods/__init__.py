@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from edgepress import registry
 from edgepress.checkpoints import Checkpoints
 from edgepress.datasets import Prepared, evenly_spread
-from edgepress.encodings import Dense
+from edgepress.encodings import Dense, Exact, as_it_is
 from edgepress.levels import Level
 from edgepress.networks import inference_state
 from edgepress.packing import Compressed
@@ -73,12 +73,14 @@ def compress(
 
 def in_full_precision(network: nn.Module) -> Compressed:
     """Every tensor of ``network`` as it is."""
-    return Compressed({name: Dense(tensor) for name, tensor in inference_state(network).items()})
+    state = inference_state(network)
+    encoded = {id(tensor): as_it_is(tensor) for tensor in state.values()}
+    return Compressed({name: encoded[id(tensor)] for name, tensor in state.items()})
 
 
 def must_come_first(stored: Compressed, what: str) -> None:
     """Raise ValueError where an earlier step of a chain has compressed a tensor, which ``what`` cannot follow."""
-    if not all(isinstance(encoding, Dense) for encoding in stored.tensors.values()):
+    if not all(isinstance(encoding, Dense | Exact) for encoding in stored.tensors.values()):
         raise ValueError(f"{what} must come before others that compress weights")
 
 
