@@ -87,7 +87,8 @@ def uncompressed(network: nn.Module) -> dict[str, int]:
         for key, parameter in module.named_parameters(recurse=False):
             if parameter.dim() > 1 and id(parameter) not in seen and not isinstance(module, _ELEMENTWISE):
                 seen.add(id(parameter))
-                layer = f"{path} ({type(module).__name__})" if path else f"{key} (parameter)"
+                known = path and type(module) is not nn.Module
+                layer = f"{path} ({type(module).__name__})" if known else f"{path}.{key} (parameter)".lstrip(".")
                 found[layer] = found.get(layer, 0) + parameter.numel()
     return found
 
@@ -102,12 +103,11 @@ def output_weight(network: nn.Module) -> str:
     """The name of the weights of the layer that computes the outputs: the last one that is called, or, where there is
     no fixed graph, the last one that the network was given.
     """
-    names = compressible(network)
     try:
         calls = called_weights(network)
     except UntraceableError:
         calls = []
-    return ([name for name in calls if name in names] or names)[-1]
+    return (calls or list(weight_names(network).values()))[-1]
 
 
 def hidden(network: nn.Module) -> list[str]:
