@@ -23,8 +23,8 @@ def fold_batch_norm(network: nn.Module, input_shape: tuple[int, ...] | None = No
     """A copy of ``network`` in evaluation mode whose BatchNorms are part of the Linear or Conv layers before them.
 
     An Identity is left in their place. One that follows no layer, or a layer whose output goes elsewhere, too, or whose
-    weight is also used elsewhere, stays, and so do all where the network cannot be traced. ``input_shape``, of one example, tells a BatchNorm over the
-    outputs of a Linear layer from one over the places at which it works.
+    weight is also used elsewhere, stays, and so do all where the network cannot be traced. ``input_shape``, of one
+    example, tells a BatchNorm over the outputs of a Linear layer from one over the places at which it works.
     """
     folded = copy.deepcopy(network).eval()
     for name, norm_name in _pairs(folded, input_shape).items():

@@ -2,11 +2,11 @@
 
 A packed file is a safetensors file with one tensor, ``payload`` (the bytes of every tensor of the network, one after
 the other), and one entry of metadata, ``edgepress``: JSON with the ``format``, the ``layout`` (name, shape and encoding
-of each tensor, in the payload's order, where one that goes by several names names the first of them; and the grids of activations where these are quantized; as JSON, or, where that
-is shorter, as text in base 85 that inflates to it) and the ``crc32`` of layout and payload. One payload, because a
-safetensors entry costs some 70 bytes and a network of 30 small tensors would otherwise weigh more in its header than in
-its weights; one entry of metadata, because safetensors writes several in no particular order, and the same network must
-be the same bytes.
+of each tensor, in the payload's order, where one that goes by several names names the first of them; and the grids of
+activations where these are quantized; as JSON, or, where that is shorter, as text in base 85 that inflates to it) and
+the ``crc32`` of layout and payload. One payload, because a safetensors entry costs some 70 bytes and a network of 30
+small tensors would otherwise weigh more in its header than in its weights; one entry of metadata, because safetensors
+writes several in no particular order, and the same network must be the same bytes.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ def _unpack(layout: Any, payload: bytes) -> Compressed:
     if isinstance(layout, dict):
         grids, layout = layout.get("activations"), layout.get("tensors")
     _check_layout(layout)
-    reader, tensors = Reader(payload), {}
+    reader, tensors = Reader(payload), dict[str, Encoding]()
     for name, shape, encoding in layout:
         with _named(name, encoding):
             again = isinstance(encoding, list) and encoding[:1] == [_SAME]

@@ -27,7 +27,6 @@ from edgepress.packing import Compressed
 from edgepress.training import Training
 from edgepress.widths import with_state
 
-
 # What ends the job, since another machine, or another try, may not meet it: these are no results.
 _NOT_ITS_FAULT = (MemoryError, torch.OutOfMemoryError, OSError, FileError)
 
@@ -218,7 +217,7 @@ def left_out(network: nn.Module, uncounted: Sequence[str] = ()) -> str:
         largest = sorted(layers, key=lambda name: -layers[name])
         notes.append(f"{share:.3g} % of the weights are in layers that no method compresses: {_some(largest)}")
     if uncounted:
-        notes.append(f"operations are not counted, since other than Linear and Conv layers multiply: {_some(uncounted)}")
+        notes.append(f"operations are not counted, since not Linear and Conv layers alone multiply: {_some(uncounted)}")
     return "; ".join(notes)
 
 

@@ -72,11 +72,9 @@ def channel_groups(network: nn.Module, input_shape: tuple[int, ...]) -> list[Cha
         coupling.visit(node)
     groups = {id(group): group for group in map(coupling.find, coupling.all)}
     whole = _used_elsewhere(traced, network)
-    return [
-        group
-        for group in groups.values()
-        if group.sides and not group.fixed and group.channels > 1 and whole.isdisjoint(side.tensor for side in group.sides)
-    ]
+    for group in groups.values():
+        group.fixed |= not whole.isdisjoint(side.tensor for side in group.sides)
+    return [group for group in groups.values() if group.sides and not group.fixed and group.channels > 1]
 
 
 def _used_elsewhere(traced: fx.GraphModule, network: nn.Module) -> set[str]:
@@ -170,9 +168,7 @@ class _Coupling:
             self.values[node] = self._layer(str(node.target), module, inputs[0], _shape(node.args[0]))
         elif isinstance(module, NORMS) and self._is_whole(inputs[0], _shape(node)):
             self.values[node] = self._norm(str(node.target), module, inputs[0])
-        elif operation in _CHANNELWISE and len(inputs) == 1:
-            self.values[node] = inputs[0]
-        elif operation in _MEAN and self._averages_places(node, inputs[0]):
+        elif len(inputs) == 1 and (operation in _CHANNELWISE or self._averages_places(node, inputs[0])):
             self.values[node] = inputs[0]
         elif operation in _BETWEEN_TWO:
             self.values[node] = inputs[0] if len(inputs) == 1 else self._together(*inputs)
@@ -233,11 +229,11 @@ class _Coupling:
 
     def _averages_places(self, node: fx.Node, value: _Value) -> bool:
         """Whether a mean is over sides behind the second alone, which then still holds the channels."""
+        given: object = node.kwargs.get("dim", node.args[1] if len(node.args) > 1 else None)
+        sides = [given] if isinstance(given, int) else list(given) if isinstance(given, list | tuple) else []
         shape = _shape(node.args[0])
-        sides = node.kwargs.get("dim", node.args[1] if len(node.args) > 1 else None)
-        sides = (sides,) if isinstance(sides, int) else sides
-        known = isinstance(sides, Sequence) and all(isinstance(side, int) for side in sides)
-        return known and self._is_whole(value, shape) and all(side % len(shape) > 1 for side in sides)
+        behind = [isinstance(side, int) and side % len(shape) > 1 for side in sides] if shape else []
+        return node.target in _MEAN and any(behind) and all(behind) and self._is_whole(value, shape)
 
     def _flattens_places(self, value: _Value, before: tuple[int, ...], after: tuple[int, ...]) -> bool:
         """Whether all sides but the rows became one, in which a channel is as long as it had places."""

@@ -162,7 +162,11 @@ def test_the_output_layer_of_a_bare_file_is_told_by_shapes_or_asked_for(capsys, 
 
 def test_what_is_not_compressed_is_said_and_what_is_no_float_is_kept(capsys, folder):
     rows = torch.arange(2**24, 2**24 + 6).reshape(2, 3)
-    tensors = layers(**FC) | {"rnn.weight_ih_l0": torch.randn(60, 4), "index": rows, "mask": torch.tensor([True, False])}
+    tensors = layers(**FC) | {
+        "rnn.weight_ih_l0": torch.randn(60, 4),
+        "index": rows,
+        "mask": torch.tensor([True, False]),
+    }
     save_file(tensors, "net.safetensors")
     words = ["compress", "net.safetensors", "--method", "nearest_uniform", "--bits", "4", "--output", "out.st"]
     code, _, said = run(capsys, *words)

@@ -25,8 +25,9 @@ _SHOWN = 6  # names in a message
 _COMPRESS_EXAMPLES = """\
 Without --network, tensors of 2 and 4 dimensions called *.weight count as the weights of Linear
 and Conv layers; the rest stays float32. The output layer, which pruning leaves whole, is the
-Linear layer whose number of outputs no other one reads; --output-layer names another. The error is that of the weights, |w - w'| / |w| in the Euclidean norm: what it does to
-the network's answers, only a run with data tells.
+Linear layer whose number of outputs no other one reads; --output-layer names another. The
+error is that of the weights, |w - w'| / |w| in the Euclidean norm: what it does to the network's
+answers, only a run with data tells.
 
 examples:
   edgepress compress model.safetensors --method nearest_uniform --bits 4
@@ -93,7 +94,8 @@ def _compress(asked: argparse.Namespace) -> int:
     if not weights:
         raise UserError(f"{asked.model} holds no tensor of 2 or 4 dimensions called *.weight")
     if not asked.network and asked.sparsity:
-        print(f"{networks.output_weight(network)} is taken for the output layer, which pruning leaves whole", file=sys.stderr)
+        output_layer = networks.output_weight(network)
+        print(f"{output_layer} is taken for the output layer, which pruning leaves whole", file=sys.stderr)
     if note := left_out(network):
         print(note, file=sys.stderr)
     before = networks.inference_state(network)

@@ -66,7 +66,7 @@ class _Watch(TorchDispatchMode):
     """Notes the layers that are called, and the operations that multiply outside of them."""
 
     def __init__(self, network: nn.Module) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call] # not in torch's types
         self.calls: list[LayerCall] = []
         self.uncounted: list[str] = []
         self.inside: list[tuple[str, nn.Module]] = []  # the modules that are being called

@@ -67,8 +67,24 @@ def compress(
     """
     for step in steps:
         so_far = network if stored is None else stored.rebuild(network)
-        stored = step.apply(stored or in_full_precision(network), so_far, data, level, generator)
+        before = stored or in_full_precision(network)
+        stored = _stored_once(step.apply(before, so_far, data, level, generator), before, network)
     return stored or in_full_precision(network)
+
+
+def _stored_once(after: Compressed, before: Compressed, network: nn.Module) -> Compressed:
+    """``after`` with one encoding, one that is new, for all names of a tensor of ``network``: a method may not know
+    that they belong together.
+    """
+    names: dict[int, list[str]] = {}
+    for name, tensor in inference_state(network).items():
+        if name in after.tensors:
+            names.setdefault(id(tensor), []).append(name)
+    one = dict(after.tensors)
+    for shared in names.values():
+        changed = [name for name in shared if one[name] is not before.tensors.get(name)]
+        one |= dict.fromkeys(shared, one[(changed or shared)[0]])
+    return Compressed(one, after.activations)
 
 
 def in_full_precision(network: nn.Module) -> Compressed:

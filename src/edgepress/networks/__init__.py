@@ -95,8 +95,8 @@ def uncompressed(network: nn.Module) -> dict[str, int]:
 
 def holders(network: nn.Module, name: str) -> list[tuple[nn.Module, str]]:
     """The modules that hold the parameter called ``name``, and what each one calls it: several where it is shared."""
-    parameter = network.get_parameter(name)
-    return [(module, key) for module in network.modules() for key, own in module._parameters.items() if own is parameter]
+    shared = network.get_parameter(name)
+    return [(module, key) for module in network.modules() for key, own in module._parameters.items() if own is shared]
 
 
 def output_weight(network: nn.Module) -> str:

@@ -35,7 +35,7 @@ def stand_in(tensors: Mapping[str, Tensor], output: str | None = None) -> nn.Mod
         if key in parent._parameters:
             parameter = nn.Parameter(tensor, requires_grad=False)
             if _is_weight(name, tensors) and bool((tensor != tensor.flatten()[:1]).any()):
-                values = hashlib.sha256(tensor.contiguous().numpy()).digest()
+                values = hashlib.sha256(tensor.contiguous().numpy().tobytes()).digest()
                 parameter = first.setdefault((tensor.shape, values), parameter)
             parent.register_parameter(key, parameter)
         elif tensor.is_floating_point() and tensor.dim() > 1:  # a weight of another layer

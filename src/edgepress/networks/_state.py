@@ -36,7 +36,9 @@ def inference_state(network: nn.Module) -> dict[str, Tensor]:
 
 def stored_once(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors of a state from ``inference_state``, each under its first name alone."""
-    first = {id(tensor): name for name, tensor in reversed(state.items())}
+    first: dict[int, str] = {}
+    for name, tensor in state.items():
+        first.setdefault(id(tensor), name)
     return {name: tensor for name, tensor in state.items() if first[id(tensor)] == name}
 
 
@@ -63,7 +65,7 @@ def computed_tensors(network: nn.Module) -> Iterator[tuple[str, nn.Module, str, 
         keys: dict[str, Any] = dict.fromkeys(module.parametrizations) if parametrize.is_parametrized(module) else {}
         for hook in module._forward_pre_hooks.values():
             if isinstance(hook, tuple(_HOOKS)):
-                keys[str(getattr(hook, "name", None) or hook._tensor_name)] = hook
+                keys[str(getattr(hook, "name", None) or getattr(hook, "_tensor_name", None))] = hook
         for key, hook in keys.items():
             yield f"{path}.{key}".lstrip("."), module, key, hook
 
@@ -122,7 +124,8 @@ def set_computed(module: nn.Module, key: str, hook: Any, value: Tensor) -> list[
     """
     if hook is None:
         setattr(module, key, value)
-        return [f"parametrizations.{key}.{name}" for name, _ in module.parametrizations[key].named_parameters()]
+        inner = f"parametrizations.{key}"
+        return [f"{inner}.{name}" for name, _ in module.get_submodule(inner).named_parameters()]
     if isinstance(hook, WeightNorm):
         getattr(module, f"{key}_v").copy_(value)
         getattr(module, f"{key}_g").copy_(torch.norm_except_dim(value, 2, hook.dim))
