@@ -227,12 +227,12 @@ def _some(names: Sequence[str], most: int = 4) -> str:
 
 
 def _why(error: Exception) -> str:
-    """What failed, in one line: the first of what an error says, for torch adds where; an unexpected one is traced."""
-    first = next(filter(None, map(str.strip, str(error).splitlines())), "")
+    """What failed, in one line, without the node of a graph that torch adds; an unexpected error is traced, too."""
+    said = " ".join(str(error).partition("While executing")[0].split())[:300]
     if isinstance(error, ArithmeticError):
-        return first
+        return said
     traceback.print_exception(error)
-    return f"{type(error).__name__}: {first}"
+    return f"{type(error).__name__}: {said}"
 
 
 def identify(method: str, family: str, level: Level) -> dict[str, Any]:

@@ -126,7 +126,9 @@ def test_a_method_that_does_not_know_of_ties_cannot_break_them(classes):
             return Compressed({**stored.tensors, "2.weight": Dense(torch.ones(4, 4))})
 
     stored = ByName().compress(bench_of(TiedLayers, classes).shipped, classes, Level(bits=2), generator_for())
-    assert stored.tensors["0.weight"] is stored.tensors["2.weight"] and bool((stored.tensors["0.weight"].decode() == 1).all())
+    assert stored.tensors["0.weight"] is stored.tensors["2.weight"] and bool(
+        (stored.tensors["0.weight"].decode() == 1).all()
+    )
 
 
 def test_operations_of_shared_layers_are_those_of_each_use(classes):
