@@ -147,6 +147,7 @@ def test_a_trained_file_holds_a_shared_weight_once_and_needs_no_more(tmp_path):
         save_file({names.get(name, name): tensor for name, tensor in kept.items()}, tmp_path / "w.st")
         networks.load_all_from(fresh, tmp_path / "w.st")
         assert torch.equal(fresh.head.weight, network.head.weight) and fresh.head.weight is fresh.embedding.weight
+        assert {"embedding.weight", "head.weight"} <= set(networks.begin_from(TiedEmbedding(), tmp_path / "w.st"))
     save_file({**kept, "head.weight": torch.zeros(3, 8)}, tmp_path / "w.st")
     with pytest.raises(FileError, match=r"embedding\.weight and head\.weight are one tensor in the network but differ"):
         networks.load_all_from(fresh, tmp_path / "w.st")

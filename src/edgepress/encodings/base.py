@@ -171,9 +171,10 @@ class Exact(Encoding):
         if name not in cls.types:
             raise ValueError(f"there is no type {name!r}")
         dtype = cls.types[name]
+        stored = torch.uint8 if dtype == torch.bool else dtype  # a byte that is neither 0 nor 1 is no truth value
         data = bytearray(reader.take(prod(shape) * dtype.itemsize))
-        values = torch.frombuffer(data, dtype=dtype) if data else torch.empty(0, dtype=dtype)
-        return cls(values.reshape(shape))
+        values = torch.frombuffer(data, dtype=stored) if data else torch.empty(0, dtype=stored)
+        return cls(values.reshape(shape).to(dtype))
 
 
 def as_it_is(tensor: Tensor) -> Encoding:

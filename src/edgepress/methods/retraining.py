@@ -14,7 +14,7 @@ from edgepress.checkpoints import Checkpoints
 from edgepress.datasets import Prepared
 from edgepress.encodings import Encoding
 from edgepress.methods import Method, in_full_precision
-from edgepress.networks import holders
+from edgepress.networks import holders, inference_state
 from edgepress.packing import Compressed
 from edgepress.training import Training, retrain
 
@@ -65,6 +65,7 @@ class Retraining(Method):
         Everything else, biases and norms, stays float32 and trains along. ``epochs`` is how many of them there are at
         most, if not those of ``training``.
         """
+        names = list(inference_state(network))
         network = copy.deepcopy(network).to(data.inputs["train"].device)
         shared = {name: holders(network, name) for name in constraints}
         for name, modules in shared.items():
@@ -83,4 +84,5 @@ class Retraining(Method):
             encodings[name] = constraints[name].encoded(original.cpu().contiguous())
             for module, key in modules:
                 parametrize.remove_parametrizations(module, key)
-        return in_full_precision(network).with_tensors(encodings)
+        tensors = in_full_precision(network).with_tensors(encodings).tensors
+        return Compressed({name: tensors[name] for name in names})  # a parametrization changes their order

@@ -66,7 +66,8 @@ def begin_from(network: nn.Module, path: str | Path) -> list[str]:
             _check_sound(path, name, found, network)
             loaded[name] = found
     _check_ties(path, loaded, state)
-    names = [name for name in loaded if not name.endswith("num_batches_tracked")]
+    filled = {id(state[name]) for name in loaded}
+    names = [name for name, tensor in state.items() if id(tensor) in filled]  # all those of a shared parameter
     for name, (module, key, hook) in computed.items():
         if name in tensors and tensors[name].shape == getattr(module, key).shape:
             _check_sound(path, name, tensors[name], network)
