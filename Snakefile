@@ -75,6 +75,8 @@ onerror:
         if failures:
             metrics.collect_what_is_there(f"{RESULTS}/metrics.csv", CELLS)
             print(f"{RESULTS}/metrics.csv says of each which and why.")
+        if failures and ends and workflow.execution_settings.keep_going and report_is_asked():
+            print(f"The report of the others is {REPORT}" if report_what_is_there() else "There is no report.")
     except OSError as error:
         print(f"\n{RESULTS} cannot be written to: {error}")
     print("\nWhat is finished is kept: run the same command again to do the rest.")

@@ -1,7 +1,9 @@
 # What the rules share: the checked config, names of files, and constraints on wildcards.
 # Nothing here imports torch or pandas: a dry run takes seconds.
 import itertools
+import json
 import os
+import subprocess
 import sys
 
 from edgepress import config as run_config

@@ -15,6 +15,7 @@ with job(snakemake.log[0]):
     registry.set_own(snakemake.params.own)
     data = Prepared.load(snakemake.input.data)
     network = networks.build(snakemake.wildcards.network, data)
+    networks.bake(network)
     accelerator = hardware.Accelerator(snakemake.input.accelerator)
     row = hardware.row(network, data.input_shape, precision(snakemake.wildcards.level), accelerator)
     place = {"dataset": snakemake.wildcards.dataset, "network": snakemake.wildcards.network}

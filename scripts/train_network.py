@@ -7,7 +7,7 @@ hand_over("edgepress.sweep", "edgepress.costs.consumption", "tqdm")
 import torch
 from tqdm import tqdm
 
-from edgepress import metrics, networks, registry, tensor_files, training
+from edgepress import metrics, networks, registry, training
 from edgepress.checkpoints import Checkpoints
 from edgepress.costs.consumption import metered
 from edgepress.datasets import SPLITS, Prepared
@@ -45,10 +45,12 @@ with (
     else:
         network, loaded = training.begun(name, data, seed, weights, snakemake.params.frozen)
         history = training.train(network.to(device), data.to(device), settings, seed, show, checkpoints, loaded)
-    model = tensor_files.to_bytes({key: value.cpu() for key, value in networks.inference_state(network).items()})
-    trained = Trained(name, seed, network.cpu(), data)
+    networks.bake(network.cpu())
+    model = networks.to_bytes(network)
+    trained = Trained(name, seed, network, data)
     bench = Bench(trained, SPLITS, device, fold_bn=snakemake.params.fold_bn)
     rows = bench.baseline()
+    print(rows[0]["note"])
 
     write_atomically(snakemake.output.model, model)
     write_atomically(snakemake.output.history, metrics.to_csv(history, training.HISTORY))

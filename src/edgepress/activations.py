@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
-from edgepress.graph import activation_points, layer_inputs, trace
+from edgepress.graph import activation_points, layer_inputs, trace, weight_names
 
 MAX_BITS = 16
 
@@ -117,5 +117,8 @@ def input_bits(network: nn.Module, grids: Mapping[str, ActivationGrid], input_sh
         return {}
     traced = trace(network)
     read = layer_inputs(traced, activation_points(traced, torch.zeros(1, *input_shape)))
-    bits = {weight: [grids[point].bits for point in points if point in grids] for weight, points in read.items()}
-    return {weight: max(each) for weight, each in bits.items() if each}
+    names, bits = weight_names(network), dict[str, int]()
+    for weight, points in read.items():
+        for point in filter(grids.__contains__, points):
+            bits[names[weight]] = max(grids[point].bits, bits.get(names[weight], 0))
+    return bits

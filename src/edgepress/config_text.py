@@ -116,7 +116,8 @@ def sentence(error: Mapping[str, Any], settings_at: Callable[[Sequence[Any]], Ma
         kind, place = "invalid_key", place.removesuffix(".[key]")
     if kind == "extra_forbidden":
         *parents, name = error["loc"]
-        return registry.unknown("setting", f"{name}", settings_at(parents))
+        where = f"{place.removesuffix(f'{name}').rstrip('.')}: " if parents else ""
+        return where + registry.unknown("setting", f"{name}", settings_at(parents))
     if kind == "missing":
         return f"{place!r} is missing; name it"
     if kind == "too_short":

@@ -12,9 +12,9 @@ from torch import fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
-from edgepress.encodings import Dense, Encoding
 from edgepress.graph import LAYERS, NORMS, UntraceableError, called, trace
-from edgepress.networks import inference_state
+from edgepress.methods import in_full_precision
+from edgepress.networks import holders
 from edgepress.packing import Compressed
 from edgepress.widths import with_state
 
@@ -22,16 +22,23 @@ from edgepress.widths import with_state
 def fold_batch_norm(network: nn.Module, input_shape: tuple[int, ...] | None = None) -> nn.Module:
     """A copy of ``network`` in evaluation mode whose BatchNorms are part of the Linear or Conv layers before them.
 
-    An Identity is left in their place. One that follows no layer, or a layer whose output goes elsewhere, too, stays,
-    and so do all where the network cannot be traced. ``input_shape``, of one example, tells a BatchNorm over the
-    outputs of a Linear layer from one over the places at which it works.
+    An Identity is left in their place. One that follows no layer, or a layer whose output goes elsewhere, too, or whose
+    weight is also used elsewhere, stays, and so do all where the network cannot be traced. ``input_shape``, of one
+    example, tells a BatchNorm over the outputs of a Linear layer from one over the places at which it works.
     """
     folded = copy.deepcopy(network).eval()
     for name, norm_name in _pairs(folded, input_shape).items():
         layer, norm = folded.get_submodule(name), folded.get_submodule(norm_name)
-        folded.set_submodule(name, _fused(layer, norm))
-        folded.set_submodule(norm_name, nn.Identity())
+        _replace(folded, layer, _fused(layer, norm))
+        _replace(folded, norm, nn.Identity())
     return folded
+
+
+def _replace(network: nn.Module, old: nn.Module, new: nn.Module) -> None:
+    """Put ``new`` in the place of ``old``, under every name that it has in ``network``."""
+    names = [name for name, module in network.named_modules(remove_duplicate=False) if module is old]
+    for name in names:
+        network.set_submodule(name, new)
 
 
 def fold_stored(stored: Compressed, network: nn.Module, input_shape: tuple[int, ...] | None = None) -> Compressed:
@@ -40,12 +47,12 @@ def fold_stored(stored: Compressed, network: nn.Module, input_shape: tuple[int, 
     Weights keep their codes and get a factor for each channel; of the four vectors of a BatchNorm a bias is left.
     """
     as_stored = with_state(network, stored.state_dict()).eval()
-    folded = {name: Dense(t) for name, t in inference_state(fold_batch_norm(as_stored, input_shape)).items()}
-    tensors: dict[str, Encoding] = {name: stored.tensors.get(name, tensor) for name, tensor in folded.items()}
+    folded = in_full_precision(fold_batch_norm(as_stored, input_shape))
+    tensors = {name: stored.tensors[name] for name in folded.tensors if name in stored.tensors}
     for name, norm in _pairs(as_stored, input_shape).items():
         tensors[f"{name}.weight"] = tensors[f"{name}.weight"].scaled(_factors(as_stored.get_submodule(norm)))
-        tensors[f"{name}.bias"] = folded[f"{name}.bias"]
-    return Compressed(tensors, stored.activations)
+        tensors[f"{name}.bias"] = folded.tensors[f"{name}.bias"]
+    return folded.with_tensors(tensors).with_activations(stored.activations)
 
 
 def _factors(norm: nn.Module) -> torch.Tensor:
@@ -65,6 +72,7 @@ def _pairs(network: nn.Module, input_shape: tuple[int, ...] | None) -> dict[str,
     if input_shape is not None:
         ShapeProp(traced).propagate(torch.zeros(1, *input_shape))
     used = [node.target for node in graph.nodes if node.op == "call_module"]
+    read = {node.target for node in graph.nodes if node.op == "get_attr"}
     pairs = {}
     for node in graph.nodes:
         norm = called(node, network) if node.op == "call_module" else None
@@ -74,11 +82,13 @@ def _pairs(network: nn.Module, input_shape: tuple[int, ...] | None) -> dict[str,
         alone = isinstance(before, fx.Node) and before.op == "call_module" and len(before.users) == 1
         if not alone or not isinstance(called(before, network), LAYERS):
             continue
-        weight = network.get_parameter(f"{before.target}.weight")
+        name = f"{before.target}.weight"
+        weight = network.get_parameter(name)
+        alone = name not in read and len(holders(network, name)) == 1
         once = used.count(before.target) == used.count(node.target) == 1
         known = before.meta.get("tensor_meta")
         over_channels = known is None or len(known.shape) == weight.dim()  # or over the places of a Linear layer
-        if once and over_channels and len(weight) == norm.num_features:
+        if alone and once and over_channels and len(weight) == norm.num_features:
             pairs[str(before.target)] = str(node.target)
     return pairs
 

@@ -77,11 +77,27 @@ def layer_inputs(traced: fx.GraphModule, points: list[fx.Node]) -> dict[str, lis
     return inputs
 
 
-def called_weights(network: nn.Module) -> list[str]:
-    """The names that weights of the modules have which ``network`` calls, in the order of the calls; a module need not
-    have any. Raises UntraceableError where the network is no fixed graph.
+def weight_names(network: nn.Module) -> dict[str, str]:
+    """For the weight of each Linear and Conv layer, the name under which it is compressed: its own, or, where layers
+    share their weight, that of the first of them. Layers without weights are left out.
     """
-    return [f"{node.target}.weight" for node in trace(network).graph.nodes if node.op == "call_module"]
+    first: dict[int, str] = {}
+    names = {}
+    for path, layer in network.named_modules():
+        if isinstance(layer, LAYERS) and layer.weight.numel():
+            own = layer._parameters.get("weight")  # none behind a parametrization
+            name = f"{path}.weight".lstrip(".")
+            names[name] = first.setdefault(id(layer if own is None else own), name)
+    return names
+
+
+def called_weights(network: nn.Module) -> list[str]:
+    """The names of the weights of the Linear and Conv layers that ``network`` calls, in the order of the calls; see
+    ``weight_names``. Raises UntraceableError where the network is no fixed graph.
+    """
+    names = weight_names(network)
+    called = (f"{node.target}.weight" for node in trace(network).graph.nodes if node.op == "call_module")
+    return [names[name] for name in called if name in names]
 
 
 def called(node: fx.Node, network: nn.Module) -> nn.Module:

@@ -37,14 +37,15 @@ COLUMNS: dict[str, str] = {
     "folded, a shared one once; those that a method removes count, so all methods divide by the same",
     "compression_ratio": "bytes of the float32 file / bytes",
     "sparsity": "share of the weights of Linear and Conv layers that are 0, or gone with their channels, 0–1",
-    "macs": "multiply-accumulates of one inference",
-    "bops": "bit operations of one inference: Σ MACs × bits a weight × bits an activation",
+    "macs": "multiply-accumulates of one inference; empty where not all are counted, as `note` says",
+    "bops": "bit operations of one inference: Σ MACs × bits a weight × bits an activation; empty where `macs` is",
     "status": "`ok`, `skipped` (does not apply) or `failed`",
     "reason": "why, where the status is not `ok`",
     "balanced_accuracy": "mean over the classes of the share of their examples classified right, 0–1; unlike "
     "`accuracy`, it counts a rare class as much as a common one",
     "steps": "methods that the method consists of, in order, joined by `+`: those of a chain, or its own name",
     "examples": "number of examples of the split",
+    "note": "what an `ok` row leaves out: weights in layers that no method compresses, operations that are not counted",
 }
 
 

@@ -2,11 +2,11 @@
 
 A packed file is a safetensors file with one tensor, ``payload`` (the bytes of every tensor of the network, one after
 the other), and one entry of metadata, ``edgepress``: JSON with the ``format``, the ``layout`` (name, shape and encoding
-of each tensor, in the payload's order; and the grids of activations where these are quantized; as JSON, or, where that
-is shorter, as text in base 85 that inflates to it) and the ``crc32`` of layout and payload. One payload, because a
-safetensors entry costs some 70 bytes and a network of 30 small tensors would otherwise weigh more in its header than in
-its weights; one entry of metadata, because safetensors writes several in no particular order, and the same network must
-be the same bytes.
+of each tensor, in the payload's order, where one that goes by several names names the first of them; and the grids of
+activations where these are quantized; as JSON, or, where that is shorter, as text in base 85 that inflates to it) and
+the ``crc32`` of layout and payload. One payload, because a safetensors entry costs some 70 bytes and a network of 30
+small tensors would otherwise weigh more in its header than in its weights; one entry of metadata, because safetensors
+writes several in no particular order, and the same network must be the same bytes.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ FORMAT = 2
 MAX_LAYOUT = 1 << 26  # bytes of a layout once inflated
 MAX_ENTRIES = 1 << 29  # of all tensors together, 2 GB once unpacked: what a hostile file of a few bytes can ask for
 
+_SAME = "same"  # the layout of a tensor that is stored already, under another name
 _AGAIN = "remove it, and run the same command again, or name a packed file"
 
 
@@ -46,7 +47,8 @@ class PackedFileError(FileError):
 
 class Compressed:
     """A network in compressed form: every tensor of its inference state, by name, in its encoding, and the grids of
-    its activations, by their place in the network, where these are quantized.
+    its activations, by their place in the network, where these are quantized. A tensor that goes by several names, as
+    tied weights do, has one encoding, the same object under each name.
 
     >>> import torch
     >>> from edgepress.methods.rounding import rounded
@@ -62,8 +64,13 @@ class Compressed:
         self.activations = dict(activations or {})
 
     def with_tensors(self, tensors: Mapping[str, Encoding]) -> Compressed:
-        """The same network with some tensors in another encoding."""
-        return Compressed({**self.tensors, **tensors}, self.activations)
+        """The same network with some tensors in another encoding, which they have under all of their names."""
+        changed: dict[int, Encoding] = {}
+        for name, encoding in tensors.items():
+            changed.setdefault(id(self.tensors.get(name, encoding)), encoding)
+        merged = {**tensors, **self.tensors}
+        names = dict.fromkeys([*self.tensors, *tensors])
+        return Compressed({name: changed.get(id(merged[name]), merged[name]) for name in names}, self.activations)
 
     def with_activations(self, grids: Mapping[str, ActivationGrid]) -> Compressed:
         """The same network with its activations on ``grids``."""
@@ -75,11 +82,14 @@ class Compressed:
         Fewer bytes of a tensor may cost more in the layout, which is deflated as a whole. So each is decided by the
         file, one tensor after the other. It is never larger than without.
         """
+        first = self._first_names()
+        others = {first[name]: encoding for name, encoding in others.items()}
         here, there = ({name: _written(each) for name, each in some.items()} for some in (self.tensors, others))
 
         def size(taken: set[str]) -> int:
-            chosen = {name: there[name] if name in taken else here[name] for name in here}
-            layout = [[name, list(self.tensors[name].shape), form] for name, (form, _) in chosen.items()]
+            chosen = {name: there[name] if name in taken else here[name] for name in here if first[name] == name}
+            forms = {name: chosen[name][0] if first[name] == name else [_SAME, first[name]] for name in here}
+            layout = [[name, list(self.tensors[name].shape), form] for name, form in forms.items()]
             return len(_container(self._layout(layout), b"")) + sum(length for _, length in chosen.values())
 
         files = [self]
@@ -90,8 +100,12 @@ class Compressed:
         return min(files, key=lambda file: len(file.to_bytes()))
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The network's tensors as float32, rebuilt from what is stored."""
-        return {name: encoding.decode() for name, encoding in self.tensors.items()}
+        """The network's tensors, rebuilt from what is stored: float32, but for those of other types than floats.
+
+        A tensor of several names is the same object under each.
+        """
+        decoded = {id(encoding): encoding.decode() for encoding in self.tensors.values()}
+        return {name: decoded[id(encoding)] for name, encoding in self.tensors.items()}
 
     def rebuild(self, architecture: nn.Module) -> nn.Module:
         """The network that this is, on the CPU, with the layers of ``architecture``, which is left as it is."""
@@ -101,8 +115,17 @@ class Compressed:
     def to_bytes(self) -> bytes:
         """The packed file. Its length is the size of the network on a device."""
         parts: list[bytes] = []
-        layout = [[name, list(e.shape), e.write(parts)] for name, e in self.tensors.items()]
+        first = self._first_names()
+        layout = [
+            [name, list(e.shape), e.write(parts) if first[name] == name else [_SAME, first[name]]]
+            for name, e in self.tensors.items()
+        ]
         return _container(self._layout(layout), b"".join(parts))
+
+    def _first_names(self) -> dict[str, str]:
+        """For the name of each tensor, the first of its names."""
+        first: dict[int, str] = {}
+        return {name: first.setdefault(id(encoding), name) for name, encoding in self.tensors.items()}
 
     def _layout(self, tensors: list[Any]) -> Any:
         """The layout of the file, with those of its tensors."""
@@ -148,10 +171,11 @@ def _unpack(layout: Any, payload: bytes) -> Compressed:
     if isinstance(layout, dict):
         grids, layout = layout.get("activations"), layout.get("tensors")
     _check_layout(layout)
-    reader, tensors = Reader(payload), {}
+    reader, tensors = Reader(payload), dict[str, Encoding]()
     for name, shape, encoding in layout:
         with _named(name, encoding):
-            tensors[name] = encodings.read(encoding, shape, reader)
+            again = isinstance(encoding, list) and encoding[:1] == [_SAME]
+            tensors[name] = _same(encoding, shape, tensors) if again else encodings.read(encoding, shape, reader)
     if reader.place != len(payload):
         raise ValueError(f"{len(payload) - reader.place} bytes are left over")
     if not isinstance(grids, dict):
@@ -161,6 +185,14 @@ def _unpack(layout: Any, payload: bytes) -> Compressed:
         with _named(name, grid):
             activations[name] = ActivationGrid(*grid)
     return Compressed(tensors, activations)
+
+
+def _same(layout: list[Any], shape: list[int], tensors: Mapping[str, Encoding]) -> Encoding:
+    """The tensor that has another name, too. Raises ValueError where there is none of this shape before it."""
+    _, name = layout
+    if not isinstance(name, str) or name not in tensors or tensors[name].shape != tuple(shape):
+        raise ValueError(f"no tensor {reprlib.repr(name)} of the shape {shape} comes before it")
+    return tensors[name]
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,16 +15,20 @@ from torch import nn
 from edgepress import methods, networks, packing, registry, tensor_files
 from edgepress.activations import input_bits
 from edgepress.checkpoints import Checkpoints
-from edgepress.costs.operations import bit_operations, layer_macs
+from edgepress.costs.operations import bit_operations, macs_of, observed
 from edgepress.datasets import Prepared
 from edgepress.evaluation import evaluate
+from edgepress.files import FileError
 from edgepress.folding import fold_batch_norm, fold_stored
 from edgepress.levels import FLOAT_BITS, Level
 from edgepress.methods import Method
-from edgepress.networks import compressible, inference_state, parameter_count
+from edgepress.networks import compressible, parameter_count, uncompressed
 from edgepress.packing import Compressed
 from edgepress.training import Training
 from edgepress.widths import with_state
+
+# What ends the job, since another machine, or another try, may not meet it: these are no results.
+_NOT_ITS_FAULT = (MemoryError, torch.OutOfMemoryError, OSError, FileError)
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,7 @@ class Trained:
         """The network whose weights are in the file ``model``, and the data set in the file ``data``."""
         prepared = Prepared.load(data)
         network = networks.build(network_name, prepared)
+        networks.bake(network)
         networks.load_inference_state(network, tensor_files.load(model)[0])
         return cls(network_name, int(seed), network, prepared)
 
@@ -110,21 +116,23 @@ class Bench:
         for name in levels:
             level = Level.parse(name)
             identity = identify(method, family, level, [entry.name for entry in entries])
-            reason = next(filter(None, (step.skip(self.shipped, visible, level) for step in chain)), None)
-            if reason is not None:
-                yield self._without_network(identity, "skipped", reason)
-                continue
             files: list[bytes] = []
             rows = []
             try:
+                reason = next(filter(None, (step.skip(self.shipped, visible, level) for step in chain)), None)
+                if reason is not None:
+                    yield self._without_network(identity, "skipped", reason)
+                    continue
                 for draw in range(draws):
                     generator = generator_for(
                         self.trained.data.name, self.trained.network_name, self.trained.seed, method, name, draw
                     )
                     files.append(self._compressed(chain, as_trained, visible, level, generator).to_bytes())
                     rows += self._rows(identity | {"draw": draw}, Compressed.from_bytes(files[-1]), len(files[-1]))
-            except ArithmeticError as error:
-                yield self._without_network(identity, "failed", str(error))
+            except _NOT_ITS_FAULT:
+                raise
+            except Exception as error:  # whatever a method raises on a network that it was not made for
+                yield self._without_network(identity, "failed", _why(error))
                 continue
             yield Result(name, files[0], rows)
 
@@ -163,14 +171,17 @@ class Bench:
         """What a file of ``size`` bytes saves, and what an inference by the Linear and Conv layers of ``layers`` costs.
 
         ``weight_bits`` are the bits of their weights, ``act_bits`` those of what they read, float32 where it says none.
+        Operations are None where other layers multiply, too; a note says so, and which weights are never compressed.
         """
-        macs = layer_macs(layers, self.trained.data.input_shape)
+        inference = observed(layers, self.trained.data.input_shape)
+        macs = None if inference.uncounted else macs_of(inference.calls)
         return {
             "bytes": size,
             "bits_per_weight": 8 * size / parameter_count(self.shipped),
             "compression_ratio": self.fp32_bytes / size,
-            "macs": sum(macs.values()),
-            "bops": bit_operations(macs, weight_bits, act_bits),
+            "macs": macs and sum(macs.values()),
+            "bops": macs and bit_operations(macs, weight_bits, act_bits),
+            "note": left_out(self.shipped, inference.uncounted),
         }
 
     def sparsity(self, network: nn.Module) -> float:
@@ -195,6 +206,36 @@ class Bench:
         return {**cell, **identity, "split": split, "examples": len(self.data.targets[split]), **measured}
 
 
+def left_out(network: nn.Module, uncounted: Sequence[str] = ()) -> str:
+    """What is to be said of the weights of ``network`` that no method compresses, and of operations that are not
+    counted; nothing where there are none.
+    """
+    layers = uncompressed(network)
+    every = sum(layers.values()) + sum(network.get_parameter(name).numel() for name in compressible(network))
+    notes = []
+    if layers:
+        share = 100 * sum(layers.values()) / every
+        largest = sorted(layers, key=lambda name: -layers[name])
+        notes.append(f"{share:.3g} % of the weights are in layers that no method compresses: {_some(largest)}")
+    if uncounted:
+        notes.append(f"operations are not counted, since not Linear and Conv layers alone multiply: {_some(uncounted)}")
+    return "; ".join(notes)
+
+
+def _some(names: Sequence[str], most: int = 4) -> str:
+    more = [f"and {len(names) - most} more"] if len(names) > most else []
+    return ", ".join([*names[:most], *more])
+
+
+def _why(error: Exception) -> str:
+    """What failed, in one line, without the node of a graph that torch adds; an unexpected error is traced, too."""
+    said = " ".join(str(error).partition("While executing")[0].split())[:300]
+    if isinstance(error, ArithmeticError):
+        return said
+    traceback.print_exception(error)
+    return f"{type(error).__name__}: {said}"
+
+
 def identify(method: str, family: str, level: Level, steps: Sequence[str] = ()) -> dict[str, Any]:
     """The columns of a row that say what was done to the network; ``steps`` are those of a chain."""
     point = {"bits": level.bits, "act_bits": level.act_bits, "sparsity_target": level.sparsity}
@@ -202,8 +243,8 @@ def identify(method: str, family: str, level: Level, steps: Sequence[str] = ()) 
 
 
 def float32_bytes(network: nn.Module) -> int:
-    """The size of the network's safetensors file in full precision, in bytes."""
-    return len(tensor_files.to_bytes(inference_state(network)))
+    """The size of the network's safetensors file in full precision, in bytes; a shared parameter is in it once."""
+    return len(networks.to_bytes(network))
 
 
 def generator_for(*key: object) -> torch.Generator:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import operator
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -13,7 +14,7 @@ from torch.fx.passes.shape_prop import ShapeProp
 from torch.nn import functional as F
 
 from edgepress.graph import LAYERS, NORMS, Convolution, Layer, called, trace
-from edgepress.networks import inference_state, load_inference_state
+from edgepress.networks import inference_state, load_inference_state, stored_once
 
 _Wide = Layer | nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
 _CHANNELWISE = (
@@ -31,6 +32,7 @@ _BETWEEN_TWO = (
     *("add", "add_", "sub", "mul", "mul_"),
 )
 _FLATTEN = (nn.Flatten, torch.flatten, "flatten")
+_MEAN = (torch.mean, "mean")
 
 
 @dataclass(frozen=True)
@@ -57,8 +59,9 @@ class ChannelGroup:
 def channel_groups(network: nn.Module, input_shape: tuple[int, ...]) -> list[ChannelGroup]:
     """The groups of channels of Linear and Conv layers that can be removed from ``network``, in order.
 
-    Layers whose outputs are added share a group; a depthwise convolution belongs to the group of its input; flattened
-    channels are as many features as they had places. What goes through any other operation is left alone.
+    Layers whose outputs are added, or go through one BatchNorm, share a group; a depthwise convolution belongs to the
+    group of its input; flattened channels are as many features as they had places. What goes through any other
+    operation is left alone, and so are the channels of tensors that are used by several modules.
 
     Raises UntraceableError where the network is no fixed graph.
     """
@@ -68,7 +71,17 @@ def channel_groups(network: nn.Module, input_shape: tuple[int, ...]) -> list[Cha
     for node in traced.graph.nodes:
         coupling.visit(node)
     groups = {id(group): group for group in map(coupling.find, coupling.all)}
+    whole = _used_elsewhere(traced, network)
+    for group in groups.values():
+        group.fixed |= not whole.isdisjoint(side.tensor for side in group.sides)
     return [group for group in groups.values() if group.sides and not group.fixed and group.channels > 1]
+
+
+def _used_elsewhere(traced: fx.GraphModule, network: nn.Module) -> set[str]:
+    """The tensors of which a part cannot go: those that several modules hold, or that ``forward`` reads itself."""
+    read = {str(node.target) for node in traced.graph.nodes if node.op == "get_attr"}
+    held = Counter(id(own) for module in network.modules() for own in module._parameters.values() if own is not None)
+    return read | {name for name, own in network.named_parameters(remove_duplicate=False) if held[id(own)] > 1}
 
 
 def narrowed(state: Mapping[str, Tensor], groups: Sequence[ChannelGroup], kept: Sequence[Tensor]) -> dict[str, Tensor]:
@@ -87,7 +100,7 @@ def with_state(network: nn.Module, state: Mapping[str, Tensor]) -> nn.Module:
     Raises ValueError where the names differ, or shapes do in anything but width.
     """
     network = copy.deepcopy(network)
-    for name, tensor in inference_state(network).items():
+    for name, tensor in stored_once(inference_state(network)).items():
         if name not in state or state[name].shape == tensor.shape:
             continue
         path, _, key = name.rpartition(".")
@@ -138,6 +151,7 @@ class _Coupling:
         self.merged: dict[int, ChannelGroup] = {}
         self.values: dict[fx.Node, _Value] = {}
         self.layers: dict[str, tuple[_Value, _Value]] = {}  # what each one reads and computes
+        self.norms: dict[str, _Value] = {}  # what each BatchNorm reads
 
     def find(self, group: ChannelGroup) -> ChannelGroup:
         """The group that ``group`` has become part of."""
@@ -153,12 +167,8 @@ class _Coupling:
         if isinstance(module, LAYERS):
             self.values[node] = self._layer(str(node.target), module, inputs[0], _shape(node.args[0]))
         elif isinstance(module, NORMS) and self._is_whole(inputs[0], _shape(node)):
-            names = (name for name, tensor in module.state_dict().items() if tensor.dim() == 1)
-            sides = [Side(f"{node.target}.{name}", 0, inputs[0].repeat) for name in names]
-            group = self.find(inputs[0].group)
-            group.sides += [side for side in sides if side not in group.sides]
-            self.values[node] = inputs[0]
-        elif operation in _CHANNELWISE and len(inputs) == 1:
+            self.values[node] = self._norm(str(node.target), module, inputs[0])
+        elif len(inputs) == 1 and (operation in _CHANNELWISE or self._averages_places(node, inputs[0])):
             self.values[node] = inputs[0]
         elif operation in _BETWEEN_TWO:
             self.values[node] = inputs[0] if len(inputs) == 1 else self._together(*inputs)
@@ -177,12 +187,12 @@ class _Coupling:
 
     def _layer(self, name: str, layer: Layer, value: _Value, shape: tuple[int, ...]) -> _Value:
         """The value of a Linear or Conv layer, whose weights and bias get their sides; ``shape`` is its input's."""
+        plain = self._is_whole(value, shape) and len(shape) == layer.weight.dim()
         if name in self.layers:
             before, after = self.layers[name]
-            self._together(before, value)
+            self._together(before, value).group.fixed |= not plain
             return after
         outputs, grouped = layer.weight.shape[0], getattr(layer, "groups", 1) > 1
-        plain = self._is_whole(value, shape) and len(shape) == layer.weight.dim()
         if plain and not isinstance(layer, nn.Linear) and _is_depthwise(layer):
             after = _Value(value.group, value.repeat * outputs // layer.in_channels)
         else:
@@ -193,6 +203,15 @@ class _Coupling:
         keys = ["weight"] if layer.bias is None else ["weight", "bias"]
         self.find(after.group).sides += [Side(f"{name}.{key}", 0, after.repeat) for key in keys]
         return after
+
+    def _norm(self, name: str, norm: nn.Module, value: _Value) -> _Value:
+        """The value of a BatchNorm, whose tensors get their sides; one that is used again ties what it reads."""
+        if name in self.norms:
+            return self._together(self.norms[name], value)
+        tensors = [key for key, tensor in norm.state_dict().items() if tensor.dim() == 1]
+        self.find(value.group).sides += [Side(f"{name}.{key}", 0, value.repeat) for key in tensors]
+        self.norms[name] = value
+        return value
 
     def _together(self, one: _Value, other: _Value) -> _Value:
         """The value of two whose channels lie on each other: their groups become one."""
@@ -207,6 +226,14 @@ class _Coupling:
     def _is_whole(self, value: _Value, shape: tuple[int, ...]) -> bool:
         """Whether the second side of a tensor of this shape holds the channels of ``value`` and nothing else."""
         return len(shape) > 1 and shape[1] == self.find(value.group).channels * value.repeat > 0
+
+    def _averages_places(self, node: fx.Node, value: _Value) -> bool:
+        """Whether a mean is over sides behind the second alone, which then still holds the channels."""
+        given: object = node.kwargs.get("dim", node.args[1] if len(node.args) > 1 else None)
+        sides = [given] if isinstance(given, int) else list(given) if isinstance(given, list | tuple) else []
+        shape = _shape(node.args[0])
+        behind = [isinstance(side, int) and side % len(shape) > 1 for side in sides] if shape else []
+        return node.target in _MEAN and any(behind) and all(behind) and self._is_whole(value, shape)
 
     def _flattens_places(self, value: _Value, before: tuple[int, ...], after: tuple[int, ...]) -> bool:
         """Whether all sides but the rows became one, in which a channel is as long as it had places."""

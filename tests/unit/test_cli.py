@@ -110,12 +110,89 @@ def test_a_file_alone_is_compressed_inspected_and_unpacked(capsys, folder, model
 def test_methods_are_applied_in_turn(capsys, folder, model):
     words = ["--method", "magnitude", "nearest_uniform", "--sparsity", "0.8", "--bits", "3", "--output", "small.st"]
     code, _, said = run(capsys, "compress", "model.safetensors", *words)
-    assert code == 0 and "hidden.weight is taken for the output layer" in said  # the last by its name: a guess
+    assert code == 0 and "head.weight is taken for the output layer" in said
     stored = Compressed.load("small.st").state_dict()
-    assert int((stored["head.weight"] == 0).sum()) == 8 and stored["hidden.weight"].unique().numel() <= 8
+    assert int((stored["hidden.weight"] == 0).sum()) == 12 and stored["head.weight"].unique().numel() <= 8
+    code, _, said = run(capsys, "compress", "model.safetensors", *words, "--force", "--output-layer", "hidden")
+    stored = Compressed.load("small.st").state_dict()
+    assert code == 0 and "hidden.weight is taken" in said and int((stored["head.weight"] == 0).sum()) == 8
     code, _, said = run(capsys, "compress", "model.safetensors", *words, "--force", *TINY)
     stored = Compressed.load("small.st").state_dict()
     assert code == 0 and "taken for" not in said and int((stored["hidden.weight"] == 0).sum()) == 12
+
+
+def layers(**shapes):
+    """Tensors of these shapes, by name, ``_`` standing for a dot."""
+    return {name.replace("_", "."): torch.randn(shape) for name, shape in shapes.items()}
+
+
+CONV, FC = {"conv1_weight": (8, 3, 3, 3)}, {"fc_weight": (10, 8)}
+OUTPUTS = {
+    "a bias, which comes before other layers by its name": (layers(**CONV, **FC, fc_bias=(10,)), ["fc"]),
+    "no bias": (layers(**CONV, **FC), ["fc"]),
+    "norms": (layers(**CONV, **FC, fc_bias=(10,), zn_weight=(8,), zn_bias=(8,), zn_mean=(8,)), ["fc"]),
+    "a prefix": (layers(module_conv1_weight=(8, 3, 3, 3), module_fc_weight=(9, 8), module_fc_bias=(9,)), ["module.fc"]),
+    "numbers": (layers(c_0_weight=(6, 9), c_3_weight=(6, 6), c_10_weight=(4, 6), c_10_bias=(4,)), ["c.10"]),
+    "the first by its name": (layers(**CONV, a_weight=(2, 5), a_bias=(2,), b_weight=(5, 8), b_bias=(5,)), ["a"]),
+    "equal widths": (layers(l_0_weight=(8, 8), l_2_weight=(8, 8), l_11_weight=(8, 8)), ["l.11"]),
+    "convolutions alone": (layers(a_weight=(8, 3, 3, 3), b_weight=(4, 8, 1, 1), b_bias=(4,)), ["b"]),
+    "two heads": (layers(trunk_weight=(8, 4), age_weight=(1, 8), sex_weight=(2, 8)), ["age", "sex"]),
+    "there and back": (layers(encoder_weight=(4, 8), decoder_weight=(8, 4)), ["decoder", "encoder"]),
+    "a whole number": ({**layers(**FC), "table.weight": torch.ones(20, 4, dtype=torch.int64)}, ["fc"]),
+}
+
+
+@pytest.mark.parametrize("case", OUTPUTS)
+def test_the_output_layer_of_a_bare_file_is_told_by_shapes_or_asked_for(capsys, folder, case):
+    tensors, outputs = OUTPUTS[case]
+    save_file(tensors, "net.safetensors")
+    words = ["compress", "net.safetensors", "--method", "magnitude", "--sparsity", "0.5", "--output", "out.st"]
+    code, _, said = run(capsys, *words)
+    if len(outputs) > 1:
+        assert code == 2 and f"name it by --output-layer ({', '.join(f'{name}.weight' for name in outputs)})" in said
+        assert not (folder / "out.st").exists()
+        code, _, said = run(capsys, *words, "--output-layer", outputs[0])
+    assert code == 0 and f"{outputs[0]}.weight is taken for the output layer" in said
+    zeros = {name: int((tensor == 0).sum()) for name, tensor in Compressed.load("out.st").state_dict().items()}
+    weights = [name for name in tensors if name.endswith("weight") and tensors[name].dim() > 1 and "table" not in name]
+    assert {name for name in weights if not zeros[name]} == {f"{outputs[0]}.weight"}
+    code, _, said = run(capsys, *words, "--force", "--output-layer", "nothing")
+    assert code == 2 and "has no Linear or Conv layer 'nothing'" in said
+
+
+def test_what_is_not_compressed_is_said_and_what_is_no_float_is_kept(capsys, folder):
+    rows = torch.arange(2**24, 2**24 + 6).reshape(2, 3)
+    tensors = layers(**FC) | {
+        "rnn.weight_ih_l0": torch.randn(60, 4),
+        "index": rows,
+        "mask": torch.tensor([True, False]),
+    }
+    save_file(tensors, "net.safetensors")
+    words = ["compress", "net.safetensors", "--method", "nearest_uniform", "--bits", "4", "--output", "out.st"]
+    code, _, said = run(capsys, *words)
+    assert code == 0 and "75 % of the weights are in layers that no method compresses: rnn.weight_ih_l0" in said
+    assert run(capsys, "unpack", "out.st", "--output", "plain.st")[0] == 0
+    plain = load_file("plain.st")
+    for name in ("index", "mask", "rnn.weight_ih_l0"):
+        assert plain[name].dtype == tensors[name].dtype and torch.equal(plain[name], tensors[name])
+
+
+def test_a_weight_under_two_names_is_drawn_and_stored_once(capsys, folder):
+    tied = torch.randn(64, 8)
+    tensors = layers(a_weight=(8, 64), b_weight=(5, 8)) | {"emb.weight": tied, "out.weight": tied.clone()}
+    sizes = []
+    for name, part in (("both", tensors), ("one", {n: t for n, t in tensors.items() if n != "emb.weight"})):
+        save_file(part, "net.safetensors")
+        words = ["--method", "stochastic_uniform", "--bits", "2", "--output", f"{name}.st"]
+        assert run(capsys, "compress", "net.safetensors", *words)[0] == 0
+        sizes.append((folder / f"{name}.st").stat().st_size)
+    assert sizes[0] - sizes[1] < 40
+    stored = Compressed.load("both.st").state_dict()
+    assert torch.equal(stored["emb.weight"], stored["out.weight"])
+    _, said, _ = run(capsys, "inspect", "both.st")
+    assert "see emb.weight" in said and f"of {8 * 64 + 5 * 8 + 64 * 8:,} numbers" in said
+    assert run(capsys, "unpack", "both.st", "--output", "plain.st")[0] == 0
+    assert load_file("plain.st").keys() == tensors.keys()
 
 
 def test_the_seed_decides_chance(capsys, folder, model):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgepress import codebooks
-from edgepress.encodings import Dense, Dithered, Quantized, Reader, Sparse, read
+from edgepress.encodings import Dense, Dithered, Exact, Quantized, Reader, Sparse, as_it_is, read
 
 shapes = st.lists(st.integers(0, 5), max_size=4).map(tuple)
 FITS = [codebooks.uniform, codebooks.uniform_iqr, codebooks.histogram, codebooks.midrise, codebooks.normal]
@@ -188,3 +188,23 @@ def test_reader_takes_part_after_part_and_no_more_than_there_is():
 def test_too_few_bytes_or_an_unknown_layout_are_rejected(layout):
     with pytest.raises(ValueError):
         read(layout, (3,), Reader(b""))
+
+
+@pytest.mark.parametrize("dtype", Exact.types.values(), ids=str)
+def test_other_types_than_floats_survive_as_they_are(dtype):
+    for shape in ((), (0,), (3, 2)):
+        tensor = torch.randint(0, 100, shape, generator=torch.Generator().manual_seed(0)).to(dtype)
+        encoding = as_it_is(tensor)
+        back, written = stored(encoding)
+        assert type(back) is Exact and back.shape == tensor.shape and back.bits == 8 * tensor.element_size()
+        assert back.decode().dtype == dtype and torch.equal(back.decode(), tensor)
+        assert len(written) == tensor.numel() * tensor.element_size()
+    extreme = torch.tensor([2**63 - 1, -(2**63), 2**24 + 1])
+    assert torch.equal(stored(as_it_is(extreme))[0].decode(), extreme)
+
+
+def test_types_that_there_are_not_are_refused():
+    for layout in (["exact", "float8"], ["exact", ["int8"]], ["exact"]):
+        with pytest.raises((ValueError, TypeError)):
+            read(layout, [2], Reader(bytes(2)))
+    assert read(["exact", "bool"], [2], Reader(b"\x02\x00")).decode().tolist() == [True, False]

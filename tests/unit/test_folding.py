@@ -174,3 +174,41 @@ def test_bits_a_weight_are_of_the_parameters_that_are_stored(images):
     for row in (bench.baseline()[0], result.rows[0]):
         assert row["bits_per_weight"] == pytest.approx(8 * row["bytes"] / stored)
         assert row["bits_per_weight"] > row["bits"]
+
+
+def test_a_layer_with_two_names_is_folded_under_both():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer, self.norm = nn.Linear(3, 4), nn.BatchNorm1d(4)
+            self.again, self.norms = self.layer, nn.ModuleList([self.norm])
+
+        def forward(self, x):
+            return self.norms[0](self.again(x))
+
+    network, x = Twice(), torch.randn(20, 3)
+    network(x)
+    folded = fold_batch_norm(network.eval(), (3,))
+    assert set(inference_state(folded)) == {
+        f"{name}.{key}" for name in ("layer", "again") for key in ("weight", "bias")
+    }
+    assert folded.layer is folded.again and torch.allclose(folded(x), network(x), atol=1e-5)
+
+
+def test_a_weight_that_is_used_elsewhere_is_not_folded():
+    class Read(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer, self.norm = nn.Linear(3, 3), nn.BatchNorm1d(3)
+
+        def forward(self, x):
+            return self.norm(self.layer(x)) @ self.layer.weight
+
+    tied = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3), nn.Linear(3, 3))
+    tied[2].weight = tied[0].weight
+    for network in (Read(), tied):
+        x = torch.randn(20, 3)
+        network(x)
+        folded = fold_batch_norm(network.eval(), (3,))
+        assert set(inference_state(folded)) == set(inference_state(network))
+        assert torch.equal(folded(x), network(x))

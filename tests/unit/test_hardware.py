@@ -12,7 +12,7 @@ from edgepress import registry
 from edgepress.costs import hardware
 from edgepress.costs.energy import energy_per_mac
 from edgepress.costs.hardware import Accelerator, CannotSimulateError, Shape, columns, inference, row
-from edgepress.costs.operations import layer_calls, layer_macs
+from edgepress.costs.operations import layer_macs, observed
 from edgepress.levels import precision
 from edgepress.metrics import to_csv
 
@@ -73,7 +73,7 @@ def test_the_description_is_what_it_says_at_8_bits():
 
 
 def test_shapes_of_layers():
-    calls = layer_calls(small(), (1, 7, 7))
+    calls = observed(small(), (1, 7, 7)).calls
     shapes = [Shape.of(call) for call in calls]
     assert shapes[0].loops() == {"B": 1, "K": 8, "G": 1, "OX": 7, "OY": 7, "C": 1, "FX": 3, "FY": 3}
     assert shapes[1] == shapes[2]
@@ -83,11 +83,11 @@ def test_shapes_of_layers():
 
 
 def test_shapes_of_other_layers():
-    (line,) = layer_calls(nn.Sequential(nn.Conv1d(2, 4, 3, stride=2)), (2, 9))
+    (line,) = observed(nn.Sequential(nn.Conv1d(2, 4, 3, stride=2)), (2, 9)).calls
     assert Shape.of(line).loops() == {"B": 1, "K": 4, "G": 1, "OX": 4, "OY": 1, "C": 2, "FX": 3, "FY": 1}
-    (rows,) = layer_calls(nn.Sequential(nn.Linear(4, 7)), (6, 4))
+    (rows,) = observed(nn.Sequential(nn.Linear(4, 7)), (6, 4)).calls
     assert Shape.of(rows).loops() == {"B": 1, "K": 7, "G": 1, "OX": 1, "OY": 6, "C": 4, "FX": 1, "FY": 1}
-    (cube,) = layer_calls(nn.Sequential(nn.Conv3d(1, 2, 2)), (1, 3, 3, 3))
+    (cube,) = observed(nn.Sequential(nn.Conv3d(1, 2, 2)), (1, 3, 3, 3)).calls
     with pytest.raises(CannotSimulateError, match=r"three-dimensional convolution of 0\.weight"):
         Shape.of(cube)
 
@@ -108,7 +108,7 @@ def test_shapes_of_networks_count_our_macs(name):
     """Without simulating: ZigZag's count is the product of the loops."""
     entry = registry.networks()[name]
     network = entry.load()((1, 28, 28), 10, "classification", **entry.args)
-    counted = sum(math.prod(Shape.of(call).loops().values()) for call in layer_calls(network, (1, 28, 28)))
+    counted = sum(math.prod(Shape.of(call).loops().values()) for call in observed(network, (1, 28, 28)).calls)
     assert counted == sum(layer_macs(network, (1, 28, 28)).values())
 
 

@@ -92,7 +92,10 @@ WRONG = [
     ({"own_data": {"a": {**PEOPLE, "npz": "b.npz"}}}, ["own_data.a", "one of `csv`, `images` and `npz`"]),
     ({"own_data": {"a": 3}}, ["own_data.a", "one of `csv`"]),
     ({"own_data": {"a": {"csv": "people.csv", "task": "regression"}}}, ["'own_data.a.target' is missing"]),
-    ({"own_data": {"a": {**PEOPLE, "targt": "y"}}}, ["setting 'targt'", "did you mean 'target'?"]),
+    (
+        {"own_data": {"a": {**PEOPLE, "targt": "y"}}},
+        ["own_data.a: there is no setting 'targt'", "did you mean 'target'?"],
+    ),
     ({"own_data": {"a": {**PEOPLE, "task": "cluster"}}}, ["own_data.a.task", "'classification' or 'regression'"]),
     ({"own_data": {"a": {**PEOPLE, "val": 1.5}}}, ["own_data.a.val", "1.5", "less than 1"]),
     ({"own_data": {"a": {**PEOPLE, "val": 0.5, "test": 0.5}}}, ["own_data.a", "leave no rows to train on"]),
@@ -104,7 +107,10 @@ WRONG = [
     ({"own_networks": {"a": {"builder": "nets.Tiny"}}}, ["own_networks.a.builder", "does not read like module:Class"]),
     ({"own_networks": {"a": {"builder": "../nets:Tiny"}}}, ["own_networks.a.builder", "does not read like"]),
     ({"own_networks": {"a": {"builder": "nts:Tiny"}}}, ["own_networks.a.builder", "no module 'nts'"]),
-    ({"own_networks": {"a": {"bilder": "nets:Tiny"}}}, ["setting 'bilder'", "did you mean 'builder'?"]),
+    (
+        {"own_networks": {"a": {"bilder": "nets:Tiny"}}},
+        ["own_networks.a: there is no setting 'bilder'", "did you mean 'builder'?"],
+    ),
     ({"own_networks": {"cnn": {"builder": "nets:Tiny"}}}, ["'cnn' cannot be the name of a network"]),
     ({"plugins": ["none.py"]}, ["plugins[0]", "none.py is not there"]),
     ({"plugins": ["people.csv"]}, ["plugins[0]", "people.csv is no Python file"]),

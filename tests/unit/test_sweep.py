@@ -184,3 +184,50 @@ def test_generators_have_a_stream_for_each_key():
     assert len({first(*key) for key in keys}) == len(keys)
     assert first(*keys[0]) == first(*keys[0])
     assert first("digits", "cnn", 0, "random", "s50", 0) == first("digits", "cnn", "0", "random", "s50", "0")
+
+
+RAISED = {
+    torch.linalg.LinAlgError("singular\n\nWhile executing %x"): "LinAlgError: singular",  # no ArithmeticError
+    RuntimeError("shapes differ\nat line 3"): "RuntimeError: shapes differ at line 3",
+    KeyError("0.weight"): "KeyError: '0.weight'",
+    FloatingPointError("diverged"): "diverged",
+    AssertionError(): "AssertionError: ",
+}
+
+
+@pytest.mark.parametrize("error", RAISED, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("where", ["skip", "apply"])
+def test_an_error_is_the_failure_of_its_level_alone(bench, monkeypatch, error, where):
+    class Raising(Spy):
+        def skip(self, network, data, level):
+            return self.raised(level) if where == "skip" else None
+
+        def apply(self, stored, network, data, level, generator):
+            return self.raised(level) if where == "apply" else stored
+
+        def raised(self, level):
+            if level.bits == 3:
+                raise error
+            return None
+
+    class Fine(Raising):
+        def apply(self, stored, network, data, level, generator):
+            super().apply(stored, network, data, level, generator)
+            return stored
+
+    monkeypatch.setattr(methods, "create", lambda name, *settings: Fine())
+    results = list(bench.sweep("nearest_uniform", ["w2", "w3", "w4"], draws=1))
+    assert [result.rows[0]["status"] for result in results] == ["ok", "failed", "ok"]
+    reason = results[1].rows[0]["reason"]
+    assert "\n" not in reason and reason.endswith(RAISED[error])
+
+
+@pytest.mark.parametrize("error", [MemoryError, KeyboardInterrupt, torch.OutOfMemoryError, OSError, SystemExit])
+def test_what_is_no_fault_of_a_level_ends_the_job(bench, monkeypatch, error):
+    class Raising(Spy):
+        def apply(self, stored, network, data, level, generator):
+            raise error
+
+    monkeypatch.setattr(methods, "create", lambda name, *settings: Raising())
+    with pytest.raises(error):
+        list(bench.sweep("nearest_uniform", ["w2"], draws=1))

@@ -3,6 +3,7 @@ import copy
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from edgepress import networks
 from edgepress.folding import fold_batch_norm
@@ -153,3 +154,72 @@ def test_other_names_are_refused(residual):
     del state["norm.weight"]
     with pytest.raises(ValueError, match=r"norm\.weight"):
         with_state(residual, state)
+
+
+class OneNorm(nn.Module):
+    """One BatchNorm, under two names, behind two convolutions, and a mean over places before the head."""
+
+    def __init__(self, pool):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 6, 3, padding=1), nn.Conv2d(6, 6, 3, padding=1)
+        self.norm, self.head, self.pool = nn.BatchNorm2d(6), nn.Linear(6, 2), pool
+        self.norms = nn.ModuleList([self.norm])
+
+    def forward(self, x):
+        x = torch.relu(self.norm(self.first(x)))
+        return self.head(self.pool(self.norms[0](self.second(x))))
+
+
+MEANS = [
+    lambda x: x.mean((2, 3)),
+    lambda x: torch.mean(x, dim=[-1, -2]),
+    lambda x: x.mean(-1).mean(2),
+    lambda x: x.mean(dim=(2, 3), keepdim=True).flatten(1),
+]
+
+
+@pytest.mark.parametrize("pool", MEANS)
+def test_layers_before_one_norm_share_their_channels(pool):
+    network = OneNorm(pool).eval()
+    network.norm.running_mean.copy_(torch.arange(6.0))
+    (group,) = channel_groups(network, (3, 4, 4))
+    found = [(side.tensor, side.dim, side.repeat) for side in group.sides]
+    assert sorted(found) == sorted([
+        *((f"{name}.{key}", 0, 1) for name in ("first", "second", "norm") for key in ("weight", "bias")),
+        *(("norm.running_mean", 0, 1), ("norm.running_var", 0, 1), ("second.weight", 1, 1), ("head.weight", 1, 1)),
+    ])  # fmt: skip
+    kept = torch.tensor([0, 2, 5])
+    gone = [channel for channel in range(6) if channel not in kept]
+    state = narrowed(inference_state(network), [group], [kept])
+    state |= {name: state[name.replace("norms.0", "norm")] for name in state if name.startswith("norms")}
+    with torch.no_grad():  # what a narrow network computes is what the whole one does where the others give 0
+        network.norm.weight[gone] = 0
+        network.norm.bias[gone] = 0
+    x = torch.randn(2, 3, 4, 4)
+    assert torch.allclose(with_state(network, state)(x), network(x), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "sides_of", [lambda x: x.mean(1, keepdim=True), lambda x: x.mean((1, 2, 3)), lambda x: x.mean()]
+)
+def test_a_mean_over_channels_needs_all_of_them(sides_of):
+    network = nn.Sequential(nn.Conv2d(3, 6, 3), nn.Identity())
+    network.forward = lambda x: network[1](sides_of(network[0](x)))
+    assert channel_groups(network, (3, 4, 4)) == []
+
+
+def test_tensors_that_are_used_in_another_way_keep_their_width():
+    class There(nn.Module):
+        """What the second layer reads is computed back by its own weight."""
+
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = nn.Linear(4, 6), nn.Linear(6, 5)
+
+        def forward(self, x):
+            return F.linear(self.second(torch.relu(self.first(x))), self.second.weight.t())
+
+    assert channel_groups(There(), (4,)) == []
+    tied = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2))
+    tied[2].weight = tied[0].weight
+    assert channel_groups(tied, (4,)) == []

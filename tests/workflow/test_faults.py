@@ -153,3 +153,37 @@ def test_a_mirror_is_only_read_and_data_that_cannot_be_stored_fail_alone(config,
     assert all(row["reason"].startswith("fetching telescope.dat failed: ") for row in lost)
     assert all("Permission denied" in row["reason"] for row in lost)
     check_that_all_is_well(folder)
+
+
+BROKEN = """
+from torch import nn
+
+
+def network(input_shape, outputs, width=0):
+    return nn.Linear(input_shape[0], outputs) if width else nn.Identity()
+"""
+
+
+def test_a_network_that_fails_leaves_a_report_of_the_others(tmp_path):
+    (tmp_path / "broken.py").write_text(BROKEN)
+    own = tmp_path / "own.yaml"
+    own.write_text("""
+run: tiny
+own_networks: {broken: {builder: "broken:network"}}
+networks: {breast_cancer: [dnn_simple, broken]}
+seeds: [0]
+methods: [nearest_uniform]
+bits: [8]
+training: {max_epochs: 1}
+""")
+    done = snakemake(tmp_path, "--keep-going", config=own)
+    assert done.returncode == 1 and f"The report of the others is {RUN}/report/index.html" in done.stdout, done.stdout
+    page = (tmp_path / RUN / "report/index.html").read_text()
+    assert "no result, since its training failed: ValueError" in page and "dnn_simple" in page
+    assert (tmp_path / RUN / "report/quantization.html").exists()
+    lost = {(row["network"], row["method"]) for row in from_csv(tmp_path / TARGET) if row["status"] == "failed"}
+    assert lost == {("broken", "fp32"), ("broken", "nearest_uniform")}
+
+    own.write_text(own.read_text().replace('"broken:network"', '"broken:network", args: {width: 1}'))
+    again = snakemake(tmp_path, "--dry-run", config=own)  # once it is mended, the report is made again
+    assert again.returncode == 0 and "report_index" in again.stdout and "report_quantization" in again.stdout

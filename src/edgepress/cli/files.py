@@ -21,11 +21,13 @@ if TYPE_CHECKING:
     from edgepress.methods import Method
     from edgepress.packing import Compressed
 
+_SHOWN = 6  # names in a message
 _COMPRESS_EXAMPLES = """\
 Without --network, tensors of 2 and 4 dimensions called *.weight count as the weights of Linear
-and Conv layers, the last of them by name, Linear after Conv, as the output layer; the rest stays
-float32. The error is that of the weights, |w - w'| / |w| in the Euclidean norm: what it does to
-the network's answers, only a run with data tells.
+and Conv layers; the rest stays float32. The output layer, which pruning leaves whole, is the
+Linear layer whose number of outputs no other one reads; --output-layer names another. The
+error is that of the weights, |w - w'| / |w| in the Euclidean norm: what it does to the network's
+answers, only a run with data tells.
 
 examples:
   edgepress compress model.safetensors --method nearest_uniform --bits 4
@@ -63,6 +65,7 @@ def add_to(commands: Commands) -> None:
         "--plugin", action="append", default=[], metavar="FILE", help="a Python file of your own methods"
     )
     compress.add_argument("--network", metavar="WHAT", help="module:Class of your own, or a name of `edgepress list`")
+    compress.add_argument("--output-layer", metavar="NAME", help="the layer that computes the outputs, in a bare file")
     compress.add_argument("--args", default="{}", metavar="JSON", help="arguments of module:Class")
     compress.add_argument("--data", metavar="FILE", help="a file of data/prepared, for methods that look at examples")
     compress.set_defaults(run=_compress)
@@ -84,14 +87,17 @@ def _compress(asked: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from edgepress import methods, networks
-    from edgepress.sweep import generator_for
+    from edgepress.sweep import generator_for, left_out
 
     network, data = _network(asked)
     weights = networks.compressible(network)
     if not weights:
         raise UserError(f"{asked.model} holds no tensor of 2 or 4 dimensions called *.weight")
     if not asked.network and asked.sparsity:
-        print(f"{weights[-1]} is taken for the output layer, which pruning leaves whole", file=sys.stderr)
+        output_layer = networks.output_weight(network)
+        print(f"{output_layer} is taken for the output layer, which pruning leaves whole", file=sys.stderr)
+    if note := left_out(network):
+        print(note, file=sys.stderr)
     before = networks.inference_state(network)
     chain = [methods.create(name) for name in asked.method]
     with plainly(ArithmeticError, ValueError, _NoData):
@@ -168,14 +174,15 @@ def _network(asked: argparse.Namespace) -> tuple[nn.Module, Prepared]:
     """The network with its weights, and data, which raise _NoData when they are looked at where none were given."""
     from edgepress import networks, tensor_files
     from edgepress.datasets import Prepared
-    from edgepress.networks._bare import stand_in
 
+    if asked.network and asked.output_layer:
+        raise UserError("--output-layer is for files without --network, which tells of its layers; leave it out")
     with plainly(ValueError, OSError, KeyError):
         data = Prepared.load(asked.data, ("train", "val")) if asked.data else None
     nothing = Prepared("", "", 0, _Nothing(), _Nothing())
     if not asked.network:
         with plainly(ValueError):
-            return stand_in(tensor_files.load_foreign(asked.model)), data or nothing
+            return _bare(asked, tensor_files.load_foreign(asked.model)), data or nothing
     if ":" in asked.network:
         module, _, attribute = asked.network.partition(":")
         entry = registry.NetworkEntry(asked.network, module, attribute, "", inputs=[], args=_arguments(asked.args))
@@ -190,6 +197,25 @@ def _network(asked: argparse.Namespace) -> tuple[nn.Module, Prepared]:
             raise UserError(f"{error}; name them by --data") if data is None else error from None
         networks.load_all_from(network, asked.model)
     return network, data or nothing
+
+
+def _bare(asked: argparse.Namespace, tensors: Mapping[str, Tensor]) -> nn.Module:
+    """What stands for the network of which only ``tensors`` are known."""
+    from edgepress.graph import weight_names
+    from edgepress.networks._bare import output_layers, stand_in
+
+    candidates = output_layers(tensors)
+    if asked.output_layer:
+        network = stand_in(tensors, output := f"{asked.output_layer.removesuffix('.weight')}.weight")
+        if output not in weight_names(network):
+            raise UserError(f"{asked.model} has no Linear or Conv layer {asked.output_layer!r}; "
+                            f"--output-layer may be {', '.join(candidates)}")  # fmt: skip
+        return network
+    if asked.sparsity and len(candidates) > 1:
+        shown = ", ".join(candidates[:_SHOWN]) + (" …" if len(candidates) > _SHOWN else "")
+        raise UserError(f"{asked.model} does not tell which layer computes the outputs, and pruning leaves that one "
+                        f"whole: name it by --output-layer ({shown})")  # fmt: skip
+    return stand_in(tensors)
 
 
 def _arguments(text: str) -> dict[str, Any]:
@@ -218,10 +244,11 @@ class _Nothing(dict[str, Any]):
 
 def _unpack(asked: argparse.Namespace) -> int:
     from safetensors.torch import save
+    from torch import contiguous_format
 
     stored, output = _packed(asked.file), _output(asked, asked.file, "float32")
     state = stored.state_dict()
-    write(output, save({name: tensor.contiguous() for name, tensor in state.items()}))
+    write(output, save({name: tensor.clone(memory_format=contiguous_format) for name, tensor in state.items()}))
     print(f"{output}: {len(state)} tensors, {output.stat().st_size:,} bytes")
     return 0
 
@@ -230,7 +257,7 @@ def _inspect(asked: argparse.Namespace) -> int:
     stored = _packed(asked.file)
     size = Path(asked.file).stat().st_size
     _print_tensors(stored, {})
-    numbers = sum(_count(encoding) for encoding in stored.tensors.values())
+    numbers = sum(_count(encoding) for encoding in {id(e): e for e in stored.tensors.values()}.values())
     print(f"\n{asked.file}: {size:,} bytes with its header, {8 * size / numbers:.2f} bits each of {numbers:,} numbers")
     return 0
 
@@ -247,7 +274,11 @@ def _print_tensors(stored: Compressed, before: dict[str, Tensor]) -> None:
     from tabulate import tabulate
 
     rows = []
+    first = {id(encoding): name for name, encoding in reversed(stored.tensors.items())}
     for name, encoding in stored.tensors.items():
+        if first[id(encoding)] != name:
+            rows.append({"tensor": name, "shape": "", "stored as": f"see {first[id(encoding)]}"})
+            continue
         parts: list[bytes] = []
         layout, after = encoding.write(parts), encoding.decode()
         row = {

@@ -20,7 +20,7 @@ import yaml
 from torch import nn
 
 from edgepress.costs.energy import accumulator_bits, energy_per_mac, is_float
-from edgepress.costs.operations import LayerCall, layer_calls
+from edgepress.costs.operations import LayerCall, observed
 from edgepress.levels import FLOAT_BITS, Level, asked
 
 DESCRIBED_BITS = 8  # those of weights and activations in a description
@@ -160,7 +160,10 @@ def inference(
     Layers of equal shapes are simulated once; ``on_layer`` gets the cost of each shape as it comes. Raises
     CannotSimulateError where a layer cannot be simulated.
     """
-    shapes = Counter(Shape.of(call) for call in layer_calls(network, input_shape))
+    inference = observed(network, input_shape)
+    if inference.uncounted:
+        raise CannotSimulateError(f"it multiplies outside of Linear and Conv layers: {', '.join(inference.uncounted)}")
+    shapes = Counter(Shape.of(call) for call in inference.calls)
     total = Cost(0, 0, dict.fromkeys(accelerator.parts, 0.0))
     for shape, count in shapes.items():
         cost = layer(shape, level, accelerator)

@@ -6,7 +6,7 @@ Each encoding rebuilds its tensor bit for bit (``decode``), and goes to bytes an
 reader must know before the bytes — shape, width, kind of mask — is the *layout*, a small JSON list beside them.
 """
 
-from edgepress.encodings.base import MAX_ENTRIES, Dense, Encoding, Reader, Scaled, Sparse, read
+from edgepress.encodings.base import MAX_ENTRIES, Dense, Encoding, Exact, Reader, Scaled, Sparse, as_it_is, read
 from edgepress.encodings.channels import MultiPoint, PerChannel
 from edgepress.encodings.codes import Dithered, Quantized
 from edgepress.encodings.huffman import Huffman
@@ -16,6 +16,7 @@ __all__ = [
     "Dense",
     "Dithered",
     "Encoding",
+    "Exact",
     "Huffman",
     "MultiPoint",
     "PerChannel",
@@ -23,5 +24,6 @@ __all__ = [
     "Reader",
     "Scaled",
     "Sparse",
+    "as_it_is",
     "read",
 ]

@@ -1,5 +1,5 @@
-"""What an encoding is, what it is read from, and those that need nothing else: float32, what a mask keeps, and any
-other one with a factor for each channel.
+"""What an encoding is, what it is read from, and those that need nothing else: float32, other types as they are, what
+a mask keeps, and any other one with a factor for each channel.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Encoding(ABC):
 
     @abstractmethod
     def decode(self) -> Tensor:
-        """The tensor itself, float32; the same bits before packing and after unpacking."""
+        """The tensor itself, float32 unless it is no float; the same bits before packing and after unpacking."""
 
     @abstractmethod
     def picked(self, mask: Tensor) -> Encoding:
@@ -130,6 +130,56 @@ class Dense(Encoding):
     @classmethod
     def read(cls, layout: list[Any], shape: tuple[int, ...], reader: Reader) -> Dense:
         return cls(torch.from_numpy(reader.array(prod(shape), "<f4")).reshape(shape))
+
+
+class Exact(Encoding):
+    """Entries of a type that is no float, integers and truth values say, as they are."""
+
+    tag = "exact"
+    types: ClassVar[dict[str, torch.dtype]] = {
+        str(dtype).removeprefix("torch."): dtype
+        for dtype in (
+            *(torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64),
+            *(torch.uint16, torch.uint32, torch.uint64, torch.complex64, torch.complex128),
+        )
+    }
+
+    def __init__(self, values: Tensor) -> None:
+        self.values = values.detach().to("cpu").clone()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.values.shape)
+
+    @property
+    def bits(self) -> int:
+        return 8 * self.values.element_size()
+
+    def decode(self) -> Tensor:
+        return self.values
+
+    def picked(self, mask: Tensor) -> Exact:
+        return Exact(self.values[mask])
+
+    def write(self, parts: list[bytes]) -> list[Any]:
+        parts.append(self.values.contiguous().numpy().tobytes())
+        return [self.tag, str(self.values.dtype).removeprefix("torch.")]
+
+    @classmethod
+    def read(cls, layout: list[Any], shape: tuple[int, ...], reader: Reader) -> Exact:
+        _, name = layout
+        if name not in cls.types:
+            raise ValueError(f"there is no type {name!r}")
+        dtype = cls.types[name]
+        stored = torch.uint8 if dtype == torch.bool else dtype  # a byte that is neither 0 nor 1 is no truth value
+        data = bytearray(reader.take(prod(shape) * dtype.itemsize))
+        values = torch.frombuffer(data, dtype=stored) if data else torch.empty(0, dtype=stored)
+        return cls(values.reshape(shape).to(dtype))
+
+
+def as_it_is(tensor: Tensor) -> Encoding:
+    """A tensor that nothing compresses: float32 where it is a float of any type, else as it is."""
+    return Dense(tensor) if tensor.is_floating_point() else Exact(tensor)
 
 
 class Sparse(Encoding):

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from edgepress import registry
 from edgepress.checkpoints import Checkpoints
 from edgepress.datasets import Prepared, sample
-from edgepress.encodings import Dense
+from edgepress.encodings import Dense, Exact, as_it_is
 from edgepress.levels import Level
 from edgepress.networks import inference_state
 from edgepress.packing import Compressed
@@ -69,18 +69,36 @@ def compress(
     """
     for step in steps:
         so_far = network if stored is None else stored.rebuild(network)
-        stored = step.apply(stored or in_full_precision(network), so_far, data, level, generator)
+        before = stored or in_full_precision(network)
+        stored = _stored_once(step.apply(before, so_far, data, level, generator), before, network)
     return stored or in_full_precision(network)
+
+
+def _stored_once(after: Compressed, before: Compressed, network: nn.Module) -> Compressed:
+    """``after`` with one encoding, one that is new, for all names of a tensor of ``network``: a method may not know
+    that they belong together.
+    """
+    names: dict[int, list[str]] = {}
+    for name, tensor in inference_state(network).items():
+        if name in after.tensors:
+            names.setdefault(id(tensor), []).append(name)
+    one = dict(after.tensors)
+    for shared in names.values():
+        changed = [name for name in shared if one[name] is not before.tensors.get(name)]
+        one |= dict.fromkeys(shared, one[(changed or shared)[0]])
+    return Compressed(one, after.activations)
 
 
 def in_full_precision(network: nn.Module) -> Compressed:
     """Every tensor of ``network`` as it is."""
-    return Compressed({name: Dense(tensor) for name, tensor in inference_state(network).items()})
+    state = inference_state(network)
+    encoded = {id(tensor): as_it_is(tensor) for tensor in state.values()}
+    return Compressed({name: encoded[id(tensor)] for name, tensor in state.items()})
 
 
 def must_come_first(stored: Compressed, what: str) -> None:
     """Raise ValueError where an earlier step of a chain has compressed a tensor, which ``what`` cannot follow."""
-    if not all(isinstance(encoding, Dense) for encoding in stored.tensors.values()):
+    if not all(isinstance(encoding, Dense | Exact) for encoding in stored.tensors.values()):
         raise ValueError(f"{what} must come before others that compress weights")
 
 

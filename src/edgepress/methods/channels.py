@@ -101,4 +101,5 @@ class Channels(Method):
             norms(group, weights).argsort(stable=True)[group.channels - width :].sort().values
             for group, width in zip(groups, widths, strict=True)
         ]
-        return stored.with_tensors({name: Dense(t) for name, t in narrowed(state, groups, kept).items()})
+        narrow = narrowed(state, groups, kept)
+        return stored.with_tensors({name: Dense(t) for name, t in narrow.items() if t is not state[name]})

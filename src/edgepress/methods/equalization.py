@@ -16,7 +16,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from edgepress.datasets import Prepared
-from edgepress.encodings import Dense
+from edgepress.encodings import as_it_is
 from edgepress.graph import LAYERS, Layer, called, operation, recorded, trace
 from edgepress.levels import Level
 from edgepress.methods import calibration_inputs, must_come_first
@@ -126,5 +126,5 @@ class EqualizedActivations(QuantizedActivations):
     ) -> Compressed:
         must_come_first(stored, "a method that scales channels")
         tensors = equalized(network, calibration_inputs(data))
-        stored = stored.with_tensors({name: Dense(tensor) for name, tensor in tensors.items()})
+        stored = stored.with_tensors({name: as_it_is(tensor) for name, tensor in tensors.items()})
         return super().apply(stored, stored.rebuild(network), data, level, generator)

@@ -16,6 +16,7 @@ from edgepress.methods.n_of_m import TwoOfFour
 from edgepress.methods.obs import OptimalBrainSurgeon
 from edgepress.methods.pruning import Pruning
 from edgepress.methods.retraining import Constraint, Retraining
+from edgepress.networks import compressible
 from edgepress.packing import Compressed
 
 METHODS = {
@@ -91,6 +92,6 @@ class Finetuned(Retraining):
         must_come_first(stored, "a method that trains the network again")
         pruned = _PRUNING[self.pruning].apply(stored, network, data, level, generator)
         network = pruned.rebuild(network)
-        masks = {name: tensor.mask for name, tensor in pruned.tensors.items() if tensor.mask is not None}
-        constraints = {name: _Masked(mask) for name, mask in masks.items()}
+        masks = {name: pruned.tensors[name].mask for name in compressible(network)}
+        constraints = {name: _Masked(mask) for name, mask in masks.items() if mask is not None}
         return self.retrained(network, constraints, data, generator)

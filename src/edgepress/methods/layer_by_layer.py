@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from edgepress.encodings import Dense, Encoding
-from edgepress.graph import LAYERS, Layer, UntraceableError, called, called_weights, trace
+from edgepress.graph import LAYERS, Layer, UntraceableError, called, called_weights, trace, weight_names
 from edgepress.networks import compressible
 
 
@@ -23,29 +23,33 @@ class LayerByLayer(fx.Interpreter):
     def __init__(self, network: nn.Module, encode: Callable[[str, Layer, Tensor], Encoding | None]) -> None:
         super().__init__(trace(network))
         self.encode = encode
+        self.names = weight_names(network)
         self.exact = trace(network)
         self.encodings: dict[str, Encoding] = {}
 
     @torch.no_grad()
     def encode_all(self, inputs: Tensor) -> dict[str, Encoding]:
         """The tensors that have changed, by name; ``inputs`` are those of the network, shape (rows, …)."""
+        self.corrected = set[str]()
         self.means = _MeanOutputs(self.exact).of(inputs)
         self.run(inputs)
         return self.encodings
 
     def run_node(self, n: fx.Node) -> object:
-        """Compress a layer, the first time that it is used, before it computes."""
-        name = f"{n.target}.weight"
+        """Compress a layer, the first time that its weight is used, before it computes."""
+        name = self.names.get(f"{n.target}.weight")
         layer = called(n, self.module) if n.op == "call_module" else None
-        if isinstance(layer, LAYERS) and name not in self.encodings:
+        if isinstance(layer, LAYERS) and name is not None:
             (inputs, *_), _ = self.fetch_args_kwargs_from_env(n)
-            encoding = self.encode(name, layer, inputs)
-            if encoding is not None:
-                self.encodings[name] = encoding
-                layer.weight.copy_(encoding.decode())
-                if layer.bias is not None:
-                    layer.bias += self.means[n.name] - _channel_means(layer(inputs), layer)
-                    self.encodings[f"{n.target}.bias"] = Dense(layer.bias)
+            if name not in self.encodings:
+                encoding = self.encode(name, layer, inputs)
+                if encoding is not None:
+                    self.encodings[name] = encoding
+                    layer.weight.copy_(encoding.decode())
+            if name in self.encodings and layer.bias is not None and str(n.target) not in self.corrected:
+                layer.bias += self.means[n.name] - _channel_means(layer(inputs), layer)
+                self.encodings[f"{n.target}.bias"] = Dense(layer.bias)
+                self.corrected.add(str(n.target))
         return super().run_node(n)
 
 

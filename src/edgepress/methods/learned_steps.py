@@ -78,7 +78,5 @@ class LearnedSteps(Retraining):
         constraints = {name: LearnedChannels(network.get_parameter(name), bits) for name in compressible(network)}
         trained = self.retrained(learning, constraints, data, generator).tensors
         steps = {point: trained[f"quantize_{point}.log_step"].decode().exp() for point in grids}
-        return Compressed(
-            {name: trained[name] for name in stored.tensors},
-            {point: grid.with_step(steps[point]) for point, grid in grids.items()},
-        )
+        learned = start.with_tensors({name: trained[name] for name in stored.tensors if name in trained})
+        return learned.with_activations({point: grid.with_step(steps[point]) for point, grid in grids.items()})

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from edgepress.codebooks import code_type
 from edgepress.datasets import Prepared
 from edgepress.encodings import Encoding, MultiPoint
-from edgepress.graph import Layer
+from edgepress.graph import Layer, weight_names
 from edgepress.levels import Level, asked
 from edgepress.methods import Method, calibration_inputs
 from edgepress.networks import compressible, layer_of
@@ -140,12 +140,12 @@ def visit_layers(network: nn.Module, inputs: Tensor, visit: Callable[[str, Layer
     ``network`` is left as it is.
     """
     network = copy.deepcopy(network).eval()
-    for name in compressible(network):
+    for own_name, name in weight_names(network).items():
 
         def hook(layer: Layer, args: tuple[Tensor, ...], named: dict[str, Tensor], _: Tensor, name: str = name) -> None:
             visit(name, layer, *args, *named.values())
 
-        layer_of(network, name).register_forward_hook(hook, with_kwargs=True)
+        layer_of(network, own_name).register_forward_hook(hook, with_kwargs=True)
     network(inputs)
 
 

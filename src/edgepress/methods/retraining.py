@@ -12,9 +12,9 @@ from torch.nn.utils import parametrize
 
 from edgepress.checkpoints import Checkpoints
 from edgepress.datasets import Prepared
-from edgepress.encodings import Dense, Encoding
-from edgepress.methods import Method
-from edgepress.networks import inference_state, layer_of
+from edgepress.encodings import Encoding
+from edgepress.methods import Method, in_full_precision
+from edgepress.networks import holders, inference_state
 from edgepress.packing import Compressed
 from edgepress.training import Training, retrain
 
@@ -67,18 +67,22 @@ class Retraining(Method):
         """
         names = list(inference_state(network))
         network = copy.deepcopy(network).to(data.inputs["train"].device)
-        layers = {name: layer_of(network, name) for name in constraints}
-        for name, layer in layers.items():
-            parametrize.register_parametrization(layer, "weight", constraints[name].to(layer.weight.device))
+        shared = {name: holders(network, name) for name in constraints}
+        for name, modules in shared.items():
+            constraint = constraints[name].to(network.get_parameter(name).device)
+            for module, key in modules:
+                parametrize.register_parametrization(module, key, constraint)
         seed = int(torch.randint(2**31, (), generator=generator))
         training = self.training if epochs is None else replace(self.training, max_epochs=epochs)
         retrain(network, data, training, seed, print, self.checkpoints, [generator])
 
         network.eval()
         encodings: dict[str, Encoding] = {}
-        for name, layer in layers.items():
-            original = layer.get_parameter("parametrizations.weight.original").detach()
+        for name, modules in shared.items():
+            module, key = modules[0]
+            original = module.get_parameter(f"parametrizations.{key}.original").detach()
             encodings[name] = constraints[name].encoded(original.cpu().contiguous())
-            parametrize.remove_parametrizations(layer, "weight")
-        state = inference_state(network)
-        return Compressed({name: encodings.get(name) or Dense(state[name].cpu()) for name in names})
+            for module, key in modules:
+                parametrize.remove_parametrizations(module, key)
+        tensors = in_full_precision(network).with_tensors(encodings).tensors
+        return Compressed({name: tensors[name] for name in names})  # a parametrization changes their order

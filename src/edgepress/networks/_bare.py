@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping
 
@@ -9,16 +10,19 @@ import torch
 from torch import Tensor, nn
 
 
-def stand_in(tensors: Mapping[str, Tensor]) -> nn.Module:
-    """A module that holds ``tensors`` as float32 under their names, and cannot compute.
+def stand_in(tensors: Mapping[str, Tensor], output: str | None = None) -> nn.Module:
+    """A module that holds ``tensors`` under their names, floats as float32, and cannot compute.
 
-    Tensors of 2 dimensions called ``….weight`` become those of Linear layers, and tensors of 4 those of Conv2d. A file
-    does not say which layer is the last: Linear layers come after the others, and names count as one reads them,
-    ``layer2`` before ``layer10``.
+    Tensors of 2 dimensions called ``….weight`` become those of Linear layers, and tensors of 4 those of Conv2d. The
+    layer whose weight is called ``output``, by default the last of ``output_layers``, comes last. Weights that are the
+    same in all their values become one parameter.
     """
-    root = nn.Module()
-    for name in sorted(tensors, key=lambda name: (tensors[name].dim() == 2, _natural(name))):
-        path, _, last = name.rpartition(".")
+    last = output or next(reversed(output_layers(tensors)), "")
+    order = sorted(tensors, key=lambda name: (_path(name) == _path(last), _is_linear(name, tensors), _natural(name)))
+    root = _layer("", tensors)
+    first: dict[tuple[torch.Size, bytes], nn.Parameter] = {}
+    for name in order:
+        path, _, key = name.rpartition(".")
         parent = root
         for depth, part in enumerate(path.split(".") if path else ()):
             if part not in parent._modules:
@@ -27,22 +31,68 @@ def stand_in(tensors: Mapping[str, Tensor]) -> nn.Module:
                 is_layer = depth == path.count(".")
                 parent.add_module(part, _layer(path, tensors) if is_layer else nn.Module())
             parent = parent.get_submodule(part)
-        tensor = tensors[name].to(torch.float32)
-        if last in parent._parameters:
-            parent.register_parameter(last, nn.Parameter(tensor, requires_grad=False))
+        tensor = tensors[name].to(torch.float32) if tensors[name].is_floating_point() else tensors[name]
+        if key in parent._parameters:
+            parameter = nn.Parameter(tensor, requires_grad=False)
+            if _is_weight(name, tensors) and bool((tensor != tensor.flatten()[:1]).any()):
+                values = hashlib.sha256(tensor.contiguous().numpy().tobytes()).digest()
+                parameter = first.setdefault((tensor.shape, values), parameter)
+            parent.register_parameter(key, parameter)
+        elif tensor.is_floating_point() and tensor.dim() > 1:  # a weight of another layer
+            parent.register_parameter(key, nn.Parameter(tensor, requires_grad=False))
         else:
-            parent.register_buffer(last, tensor)
+            parent.register_buffer(key, tensor)
     return root
+
+
+def output_layers(tensors: Mapping[str, Tensor]) -> list[str]:
+    """The weights of the layers that may compute the outputs, by name: one where names and shapes tell which it is.
+
+    It is the Linear layer, or Conv layer in a network without any Linear ones, whose number of outputs is what no other
+    of them reads. Where each of them is read, it is the last of those whose names differ in one number alone.
+    """
+    weights = {name: tensor.shape for name, tensor in tensors.items() if _is_weight(name, tensors)}
+    layers = {name: shape for name, shape in weights.items() if len(shape) == 2} or weights
+    last = [
+        name
+        for name, shape in layers.items()
+        if not any(other[1] == shape[0] for at, other in layers.items() if at != name)
+    ]
+    if last:
+        return sorted(last, key=_natural)
+    chain = sorted(layers, key=_natural)
+    parts = [_natural(name) for name in chain]
+    if len({re.sub(r"\d+", "#", name) for name in chain}) > 1:
+        return chain
+    differing = sum(len(set(column)) > 1 for column in zip(*parts, strict=True))
+    return chain[-1:] if differing <= 1 else chain
+
+
+def _path(name: str) -> str:
+    return name.rpartition(".")[0]
+
+
+def _is_weight(name: str, tensors: Mapping[str, Tensor]) -> bool:
+    """Whether a tensor is the weight of a Linear or Conv2d layer, as far as its name and shape tell."""
+    tensor = tensors[name]
+    return name.rpartition(".")[2] == "weight" and tensor.dim() in (2, 4) and tensor.is_floating_point()
+
+
+def _is_linear(name: str, tensors: Mapping[str, Tensor]) -> bool:
+    """Whether a tensor belongs to a Linear layer."""
+    weight = f"{_path(name)}.weight".lstrip(".")
+    return weight in tensors and _is_weight(weight, tensors) and tensors[weight].dim() == 2
 
 
 def _layer(path: str, tensors: Mapping[str, Tensor]) -> nn.Module:
     """The layer at ``path``, still without values."""
-    weight, bias = tensors.get(f"{path}.weight"), f"{path}.bias" in tensors
-    if weight is not None and weight.dim() == 2:
+    name, bias = f"{path}.weight".lstrip("."), f"{path}.bias".lstrip(".") in tensors
+    if name not in tensors or not _is_weight(name, tensors):
+        return nn.Module()
+    weight = tensors[name]
+    if weight.dim() == 2:
         return nn.Linear(weight.shape[1], weight.shape[0], bias, device="meta")
-    if weight is not None and weight.dim() == 4:
-        return nn.Conv2d(weight.shape[1], weight.shape[0], (weight.shape[2], weight.shape[3]), bias=bias, device="meta")
-    return nn.Module()
+    return nn.Conv2d(weight.shape[1], weight.shape[0], (weight.shape[2], weight.shape[3]), bias=bias, device="meta")
 
 
 def _natural(name: str) -> list[tuple[int, str]]:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from edgepress import tensor_files
+from edgepress import networks, tensor_files
 from edgepress.levels import Level, asked
-from edgepress.networks import compressible, inference_state
+from edgepress.networks import compressible
 from edgepress.peers import Peer
 from edgepress.widths import with_state
 
@@ -52,7 +52,7 @@ class TorchPruning(Peer):
             if left() <= wanted:
                 break
             pruner.step()
-        (folder / _FILE).write_bytes(tensor_files.to_bytes(inference_state(network)))
+        (folder / _FILE).write_bytes(networks.to_bytes(network))
 
     def load(self, folder: Path, network: nn.Module) -> nn.Module:
         return with_state(network, tensor_files.load(folder / _FILE)[0])

@@ -43,6 +43,7 @@ def write(notebooks: Mapping[Notebook, Mapping[str, Sequence[str]]], run_folder:
         data=[name for name in _DATA if (run_folder / name).exists()],
         methods=measured.method.nunique() - 1,
         findings=[_emphasis(sentence) for sentence in summary.sentences(measured)],
+        notes=[_emphasis(sentence) for sentence in summary.notes(rows)],
         claims=findings.all_findings(measured),
         explorer=explorer.data(measured, run_folder),
         tables=[_table(title, table) for title, table in _tables(measured, run_folder)],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import pandas as pd
@@ -30,6 +30,20 @@ def sentences(metrics: pd.DataFrame) -> Iterator[str]:
                 f"{who} fits in {_size(row.bytes)}, {row.compression_ratio:.1f} times smaller than float32, "
                 f"{price} on test, by {style.label(row.method)} at {_level(row.level)}."
             )
+
+
+def notes(rows: Iterable[Mapping[str, str]]) -> list[str]:
+    """What the results of each network leave out, and which trainings have no result, once each; ``rows`` are those of
+    metrics.csv as text.
+    """
+    said: dict[str, None] = {}
+    for row in rows:
+        who = f"**{style.label(row['network'])}** on **{style.label(row['dataset'])}**"
+        if row.get("note"):
+            said[f"{who}: {row['note']}."] = None
+        elif row["method"] == "fp32" and row["status"] == "failed":
+            said[f"{who}, seed {row['seed']}: no result, since {row['reason']}."] = None
+    return list(said)
 
 
 def _level(name: str) -> str:
