@@ -74,7 +74,7 @@ def test_what_is_plain_is_taken_everywhere(classes, name):
     for network in (plain, other):
         bench = Bench(Trained("theirs", 0, network, classes), ("test",), torch.device("cpu"), QUICK)
         rows.append(bench.baseline())
-        for method, level in (("gptq", "w4"), ("mixed", "w4"), ("activations_mse", "a4"), ("lsq", "w4")):
+        for method, level in (("gptq", "w4"), ("bias_corrected", "w4"), ("activations_mse", "a4"), ("lsq", "w4")):
             (result,) = bench.sweep(method, [level], draws=1)
             rows[-1] += result.rows
     assert rows[0] == rows[1] and {row["status"] for row in rows[1]} == {"ok"}
