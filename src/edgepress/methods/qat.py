@@ -181,8 +181,8 @@ class _LearnedSteps(Constraint):
 class LearnedGrid(_LearnedSteps):
     """One step for all weights of a layer, from that of least squared error.
 
-    The paper starts at 2·mean|w|/√(2^(b−1) − 1). For normal weights that is 1.5 times as coarse at 2 bits, but 4.5 times
-    at 8, further than the step moves in a short training.
+    The paper starts at 2·mean|w|/√(2^(b−1) − 1). For normal weights that is 1.5 times as coarse at 2 bits, but 4.5
+    times at 8, further than the step moves in a short training.
     """
 
     def __init__(self, weights: Tensor, bits: int) -> None:
