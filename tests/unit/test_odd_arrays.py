@@ -62,9 +62,7 @@ def test_rows_of_the_splits_have_one_shape(folder):
 
 
 def test_arrays_that_are_not_read_are_said(folder, capsys):
-    prepared(
-        "npz", arrays(folder / "a.npz", names=np.zeros(4), x_extra=np.zeros(3), x_val=np.zeros(3), y_val=np.zeros(3))
-    )
+    prepared("npz", arrays(folder / "a.npz", **dict.fromkeys(("names", "x_extra", "x_val", "y_val"), np.zeros(3))))
     assert "a.npz: left out 4 arrays: names, x_extra, x_val, y_val" in capsys.readouterr().out
 
 

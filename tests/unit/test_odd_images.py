@@ -119,7 +119,7 @@ def test_what_is_left_out_is_counted(folder, capsys):
     stray = {name: image(1) for name in ("train/1.png", "1.png", "holdout/cat/1.png", "holdout/cat/2.png")}
     data, said = both(folder, pictures() | others | stray, capsys)
     assert rows(data) == [18, 2, 20]
-    assert "pets: left out 3 files that are no images: README.md, train/cat/labels, train/cat/notes.txt, by" in said
+    assert "pets: left out 3 files that are no images: README.md, train/cat/labels, train/cat/notes.txt (by" in said
     assert "pets: left out 4 images in no <split>/<class> folder: 1.png, holdout/cat/1.png, holdout/cat/2.png, " in said
     said = both(folder, pictures(), capsys)[1]
     assert said == "pets: its 2 classes are numbered ant → 0, cat → 1\n"

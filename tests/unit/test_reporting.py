@@ -296,6 +296,16 @@ def test_full_precision_stands_on_train_and_test(run):
     assert tables.readable(table.reset_index()).train.tolist()[1] == ""
 
 
+def test_balanced_accuracy_stands_where_classes_are_unequal(run):
+    shown = {}
+    for lost in (0.0, 0.005, 0.2):
+        table = tables.full_precision(run.assign(balanced_accuracy=run.accuracy - lost))
+        shown[lost] = table[table.measure == "balanced accuracy (%)"]
+    assert shown[0.0].empty and shown[0.005].empty
+    (plain,), (balanced,) = (table[table.measure == f"{name} (%)"].test for name in ("accuracy", "balanced accuracy"))
+    assert plain - balanced == pytest.approx(20) and (table.measure == "MSE").sum() == 2  # not of the regression
+
+
 def test_multipoint_tells_what_it_stores(run):
     table = tables.multipoint(run)
     assert table.groupby("network").bits.apply(list).to_dict() == {

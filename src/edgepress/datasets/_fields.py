@@ -79,12 +79,10 @@ def without_gaps(table: Table, missing: str, categories: Sequence[str]) -> Table
 
 
 def refuse_doubtful_numbers(table: Table, column: str, others: str) -> None:
-    """Raise DataError where a column has fields that look like numbers, but are not all numbers as Python writes them.
+    """Raise DataError where a column that ``is_numeric`` is not true of has fields that look like numbers.
 
     ``others`` says what to do where they are meant as text.
     """
-    if table.is_numeric(column):
-        return
     _refuse(table, column, lambda field: "," in field and _looks_like_a_number(field),
             "whose comma may be a decimal mark or group thousands",
             f"say `decimal: ','` or `decimal: '.'`, or {others}")  # fmt: skip
@@ -96,14 +94,15 @@ def refuse_doubtful_numbers(table: Table, column: str, others: str) -> None:
                 f"rows have numbers there", f"{table.cure}, or {others}")  # fmt: skip
 
 
-def say_long_numbers(table: Table, columns: Iterable[str]) -> None:
-    """Note the columns with whole numbers so long that float64 merges some of them."""
+def say_long_numbers(table: Table, columns: Sequence[str], numbers: np.ndarray) -> None:
+    """Note the columns with whole numbers so long that float64 merges some of them.
+
+    ``numbers`` are those of ``columns``, of shape (rows, columns).
+    """
     merged = []
-    for column in columns:
-        texts = np.unique(table.fields[column])
-        numbers = table.numbers(column)
-        if np.abs(numbers).max() >= 2.0**53:
-            distinct, kept = len(set(map(Decimal, map(str, texts)))), len(np.unique(numbers))
+    for column, values in zip(columns, numbers.T, strict=True):
+        if np.abs(values).max() >= 2.0**53:
+            distinct, kept = len(set(map(Decimal, map(str, table.fields[column])))), len(np.unique(values))
             merged += [f"{column} (keeps {kept:,} of {distinct:,})"] * (kept < distinct)
     if merged:
         note(f"{table.file}: {counted(len(merged), 'column', 'columns')} with whole numbers too long for float64 to "

@@ -52,10 +52,10 @@ def prepare(
     table = _fields.without_gaps(table, missing, text)
     targets, parts = _targets_and_splits(table, target, task, split_seed, val or 0.2, test or 0.2)
     columns = [column for column in table.fields if column != target]
-    for column in columns:
-        if column not in categories:
-            _fields.refuse_doubtful_numbers(table, column, "name the column under `categories` where they are text")
     numbers = [column for column in columns if column not in categories and table.is_numeric(column)]
+    for column in columns:
+        if column not in (*numbers, *categories):
+            _fields.refuse_doubtful_numbers(table, column, "name the column under `categories` where they are text")
     inputs = [table.numbers(*numbers)] if numbers else []
     inputs += _fields.one_hot(table, [column for column in columns if column not in numbers], parts["train"])
     if not inputs:
@@ -70,7 +70,7 @@ def prepare(
 
     data = scale(name, np.concatenate(inputs, axis=1), targets, parts, fit_numbers, cure=MEND)
     if numbers:
-        _fields.say_long_numbers(table, numbers)
+        _fields.say_long_numbers(table, numbers, inputs[0])
         say_odd_columns(file, numbers, inputs[0], data)
     return data
 
@@ -80,7 +80,8 @@ def _targets_and_splits(
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     source, rows = f"{table.file}: {target}", len(table.fields[target])
     if task == "regression":
-        _fields.refuse_doubtful_numbers(table, target, "say `task: classification` where they are classes")
+        if not table.is_numeric(target):
+            _fields.refuse_doubtful_numbers(table, target, "say `task: classification` where they are classes")
         targets, names = in_float32(source, table.numbers(target)[:, 0]), list[str]()
         parts = divide(rows, split_seed, val, test)
     else:

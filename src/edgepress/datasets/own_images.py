@@ -173,7 +173,7 @@ class _Found:
             (self.hidden, "hidden file", "hidden files"),
         ):
             if paths:
-                told = ", by the ending" if paths is self.no_images else ""
+                told = " (by the ending)" if paths is self.no_images else ""
                 note(f"{self.file}: left out {counted(len(paths), one, many)}: {some(paths)}{told}")
         if self.deeper:
             images = counted(len(self.deeper), "image lies", "images lie")

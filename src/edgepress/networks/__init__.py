@@ -69,8 +69,9 @@ def construct(entry: registry.NetworkEntry, data: Prepared | None = None) -> nn.
         facts = {"input_shape": data.input_shape, "outputs": data.outputs, "task": data.task}
     elif needed := [name for name in wanted if parameters[name].default is inspect.Parameter.empty]:
         raise ValueError(f"'{entry.name}' fits itself to data ({', '.join(needed)}), and none are given")
-    network = in_single_precision(builder(**{fact: facts[fact] for fact in wanted if fact in facts}, **entry.args))
+    network: nn.Module = builder(**{fact: facts[fact] for fact in wanted if fact in facts}, **entry.args)
     tie(network)
+    network = in_single_precision(network)
     if data is None or not compressible(network):  # of which there is more to be said than of its outputs
         return network
     return with_plain_outputs(network, entry.name, data)

@@ -34,8 +34,10 @@ def full_precision(metrics: pd.DataFrame) -> pd.DataFrame:
     for dataset, rows in metrics[metrics.method == "fp32"].groupby("dataset", sort=False):
         costs = rows.groupby("network", sort=False)[["macs", "bits_per_weight", "bytes"]].first()
         parameters = (8 * costs.bytes / costs.bits_per_weight).round().astype(int)
-        balanced = "balanced_accuracy" in rows and (rows.accuracy - rows.balanced_accuracy).abs().max() >= TOLERANCE
-        for quality in [quality_of(rows), *[BALANCED] * balanced]:
+        measures = [quality_of(rows)]
+        if "balanced_accuracy" in rows and (rows.accuracy - rows.balanced_accuracy).abs().max() >= TOLERANCE:
+            measures.append(BALANCED)
+        for quality in measures:
             means = _with_train(over_seeds(rows, quality))
             means["macs"] = means.network.map(costs.macs)
             means["parameters"] = means.network.map(parameters)
