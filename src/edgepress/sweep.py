@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,16 +14,16 @@ import torch
 from torch import nn
 
 from edgepress import methods, networks, packing, registry, tensor_files
-from edgepress.activations import input_bits
+from edgepress.activations import input_bits, with_quantized_activations
 from edgepress.checkpoints import Checkpoints
-from edgepress.costs.operations import bit_operations, macs_of, observed
+from edgepress.costs.operations import Inference, bit_operations, macs_of, observed
 from edgepress.datasets import Prepared
 from edgepress.evaluation import evaluate
 from edgepress.files import FileError
 from edgepress.folding import fold_batch_norm, fold_stored
 from edgepress.levels import FLOAT_BITS, Level
 from edgepress.methods import Method
-from edgepress.networks import compressible, parameter_count, uncompressed
+from edgepress.networks import compressible, inference_state, parameter_count, uncompressed
 from edgepress.packing import Compressed
 from edgepress.training import Training
 from edgepress.widths import with_state
@@ -85,6 +86,8 @@ class Bench:
         self.shipped = fold_batch_norm(trained.network, trained.data.input_shape) if fold_bn else trained.network
         self.weights = sum(trained.network.get_parameter(name).numel() for name in compressible(trained.network))
         self.fp32_bytes = float32_bytes(self.shipped)
+        self._scratch: nn.Module | None = None
+        self._observed: dict[tuple[tuple[str, torch.Size], ...], Inference] = {}
 
     def baseline(self) -> list[dict[str, Any]]:
         """The rows of the network in full precision, method ``fp32``."""
@@ -159,11 +162,24 @@ class Bench:
         return [self._row(identity, split, status=status, reason=reason) for split in self.splits]
 
     def _rows(self, identity: Mapping[str, Any], stored: Compressed, size: int) -> list[dict[str, Any]]:
-        narrow = with_state(self.shipped, stored.state_dict())
-        bits = {name: stored.tensors[name].bits for name in compressible(narrow)}
-        read = input_bits(narrow, stored.activations, self.trained.data.input_shape)
-        costs = self.costs(size, narrow, bits, read) | {"sparsity": self.sparsity(narrow)}
-        return self.rows(identity, stored.rebuild(self.shipped), costs)
+        network = self._decoded(stored)
+        bits = {name: stored.tensors[name].bits for name in compressible(network)}
+        read = input_bits(network, stored.activations, self.trained.data.input_shape)
+        costs = self.costs(size, network, bits, read) | {"sparsity": self.sparsity(network)}
+        measured = with_quantized_activations(network, stored.activations) if stored.activations else network
+        return self.rows(identity, measured, costs)
+
+    def _decoded(self, stored: Compressed) -> nn.Module:
+        """The network that ``stored`` is, on the CPU. Where no tensor is narrower, the next one takes its place: a copy
+        costs more than a small network's evaluation.
+        """
+        state = stored.state_dict()
+        if _shapes(state) != _shapes(inference_state(self.shipped)):
+            return with_state(self.shipped, state)
+        if self._scratch is None:
+            self._scratch = copy.deepcopy(self.shipped)
+        networks.load_inference_state(self._scratch.cpu(), state)
+        return self._scratch
 
     def costs(
         self, size: int, layers: nn.Module, weight_bits: Mapping[str, float], act_bits: Mapping[str, int]
@@ -173,7 +189,7 @@ class Bench:
         ``weight_bits`` are the bits of their weights, ``act_bits`` those of what they read, float32 where it says none.
         Operations are None where other layers multiply, too; a note says so, and which weights are never compressed.
         """
-        inference = observed(layers, self.trained.data.input_shape)
+        inference = self._inference(layers)
         macs = None if inference.uncounted else macs_of(inference.calls)
         return {
             "bytes": size,
@@ -183,6 +199,13 @@ class Bench:
             "bops": macs and bit_operations(macs, weight_bits, act_bits),
             "note": left_out(self.shipped, inference.uncounted),
         }
+
+    def _inference(self, layers: nn.Module) -> Inference:
+        """What ``layers`` does in an inference. The shapes of its tensors decide, so it is observed once for each."""
+        shapes = _shapes(inference_state(layers))
+        if shapes not in self._observed:
+            self._observed[shapes] = observed(layers, self.trained.data.input_shape)
+        return self._observed[shapes]
 
     def sparsity(self, network: nn.Module) -> float:
         """The share of the trained network's weights that are 0 in ``network``, or gone from it."""
@@ -204,6 +227,10 @@ class Bench:
     def _row(self, identity: Mapping[str, Any], split: str, **measured: Any) -> dict[str, Any]:
         cell = {"dataset": self.data.name, "network": self.trained.network_name, "seed": self.trained.seed}
         return {**cell, **identity, "split": split, "examples": len(self.data.targets[split]), **measured}
+
+
+def _shapes(state: Mapping[str, torch.Tensor]) -> tuple[tuple[str, torch.Size], ...]:
+    return tuple((name, tensor.shape) for name, tensor in state.items())
 
 
 def left_out(network: nn.Module, uncounted: Sequence[str] = ()) -> str:
