@@ -16,13 +16,13 @@ from scipy import stats
 from edgepress.reporting import style
 from edgepress.reporting.results import (
     CONFIDENCE,
-    CONTROL_OF_TRAINING,
     MSE,
     complete,
     one_code_a_weight,
     per_seed,
     retrained,
     t_interval,
+    trained_on,
     weights_alone,
 )
 
@@ -163,7 +163,7 @@ def pruning_after(scored: pd.DataFrame) -> Finding:
 def training_again(scored: pd.DataFrame) -> Finding:
     """Whether training the network with its quantized weights beats quantizing it afterwards, at equal bits."""
     claim = "Training again with quantized weights is worth it"
-    quantized = scored.bits.notna() & scored.sparsity_target.isna() & (scored.method != CONTROL_OF_TRAINING)
+    quantized = scored.bits.notna() & scored.sparsity_target.isna() & ~trained_on(scored)
     rows = scored[quantized]
     test = _wide(rows, "test")
     again = [name for name in rows.method[rows.retrained].unique() if name in test]

@@ -12,12 +12,12 @@ import pandas as pd
 from scipy import stats
 
 from edgepress import registry
+from edgepress.levels import FLOAT_BITS
 
 CELL = ["dataset", "network", "method", "family", "level", "bits", "act_bits", "sparsity_target", "split"]
 SIZES = ["bytes", "bits_per_weight", "compression_ratio", "sparsity", "macs", "bops"]
 NAMES = ("dataset", "network", "method", "family", "level", "peer", "recipe", "status")  # columns that hold text
 SEVERAL_CODES = "multipoint"  # the family that stores several codes a weight: its bits are not those of the others
-CONTROL_OF_TRAINING = "qat_control"  # trained again for as long as the others, in float32
 CONFIDENCE = 0.95
 
 
@@ -150,6 +150,11 @@ def retrained(rows: pd.DataFrame) -> pd.Series:
     """Whether each row is of a method that trains the network again: it competes in a division of its own."""
     families = {entry.family for entry in registry.methods().values() if entry.retrains}
     return rows.family.map(lambda family: not families.isdisjoint(family.split("_then_"))).astype(bool)
+
+
+def trained_on(rows: pd.DataFrame) -> pd.Series:
+    """Whether each row is the control of those that train again: trained for as long in float32, whatever its name."""
+    return retrained(rows) & (rows.bits == FLOAT_BITS)
 
 
 def weights_alone(rows: pd.DataFrame) -> pd.DataFrame:
