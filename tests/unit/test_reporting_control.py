@@ -12,11 +12,12 @@ mpl.use("Agg")
 def test_training_again_stands_beside_training_on_in_float32():
     methods = {"lsq": about(1), "nearest_uniform": about(3)}
     without = rows(methods)
-    control = without[without.method == "fp32"].assign(method="qat_control", family="qat", steps="qat_control")
+    told = {"method": "a_chain_of_that_step", "family": "qat", "steps": "qat_control"}
+    control = without[without.method == "fp32"].assign(**told)
     control[["accuracy", "quality"]] += 0.02
     both = pd.concat([without, control])
     table = retraining.trained_again(both)
-    measured = table[table.method == "qat_control"].iloc[0]
+    measured = table[table.method == "a_chain_of_that_step"].iloc[0]
     assert measured.level == "w32" and (table.control == measured.test).all()
     assert measured.change == pytest.approx(2)
     assert retraining.trained_again(without).control.isna().all()

@@ -29,7 +29,7 @@ from edgepress.reporting.evidence import (
     sign,
     within,
 )
-from edgepress.reporting.results import CONTROL_OF_TRAINING, MSE, one_code_a_weight, weights_alone
+from edgepress.reporting.results import MSE, one_code_a_weight, trained_on, weights_alone
 
 ABSENT = "not in this run"
 _TOLERANCE = f"{POINTS_TOLERATED:g} point of accuracy, or {ERROR_TOLERATED:.0%} of the MSE"
@@ -161,7 +161,7 @@ def pruning_after(scored: pd.DataFrame) -> Finding:
 def training_again(scored: pd.DataFrame) -> Finding:
     """Whether training the network with its quantized weights beats quantizing it afterwards, at equal bits."""
     claim = "Training again with quantized weights is worth it"
-    quantized = scored.bits.notna() & scored.sparsity_target.isna() & (scored.method != CONTROL_OF_TRAINING)
+    quantized = scored.bits.notna() & scored.sparsity_target.isna() & ~trained_on(scored)
     rows = scored[quantized]
     test = _wide(rows, "test")
     again = [name for name in rows.method[rows.retrained].unique() if name in test]

@@ -12,6 +12,7 @@ import pandas as pd
 from scipy import stats
 
 from edgepress import registry
+from edgepress.levels import FLOAT_BITS
 from edgepress.reporting import steps
 
 CELL = ["dataset", "network", "method", "family", "steps", "level", "bits", "act_bits", "sparsity_target", "split"]
@@ -28,7 +29,6 @@ NAMES = (
     "status",
 )  # columns that hold text
 SEVERAL_CODES = "multipoint"  # the family that stores several codes a weight: its bits are not those of the others
-CONTROL_OF_TRAINING = "qat_control"  # trained again for as long as the others, in float32
 CONFIDENCE = 0.95
 
 
@@ -179,6 +179,11 @@ def accuracy_step(accuracies: pd.Series) -> float:
 def retrained(rows: pd.DataFrame) -> pd.Series:
     """Whether each row is of a method that trains the network again: it competes in a division of its own."""
     return _steps(rows).map(steps.retrains).astype(bool)
+
+
+def trained_on(rows: pd.DataFrame) -> pd.Series:
+    """Whether each row is the control of those that train again: trained for as long in float32, whatever its name."""
+    return retrained(rows) & (rows.bits == FLOAT_BITS)
 
 
 def weights_alone(rows: pd.DataFrame) -> pd.DataFrame:

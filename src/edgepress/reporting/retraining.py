@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from edgepress.reporting.results import CONTROL_OF_TRAINING, one_code_a_weight, over_seeds, quality_of, retrained
+from edgepress.reporting.results import one_code_a_weight, over_seeds, quality_of, retrained, trained_on
 from edgepress.reporting.selection import val_beside_test
 
 _LEVEL = ["network", "level"]
@@ -23,7 +23,7 @@ def trained_again(metrics: pd.DataFrame) -> pd.DataFrame:
 def _of_dataset(rows: pd.DataFrame, dataset: str) -> pd.DataFrame:
     quality, means = quality_of(rows), over_seeds(rows)
     test = means[(means.split == "test") & retrained(means)].sort_values(["network", "level", "method"])
-    control = test[test.method == CONTROL_OF_TRAINING].set_index("network").quality.astype(float)
+    control = test[trained_on(test)].drop_duplicates("network").set_index("network").quality.astype(float)
     others = val_beside_test(means[~retrained(means) & one_code_a_weight(means)])
     ranked = others.assign(gain=quality.gain(others.val)).sort_values("gain", ascending=False, kind="stable")
     best = ranked.groupby(_LEVEL).head(1).set_index(_LEVEL)[["method", "quality"]]

@@ -14,7 +14,7 @@ from edgepress.reporting import steps, style
 from edgepress.reporting.figures import panels
 from edgepress.reporting.figures.panels import Column
 from edgepress.reporting.figures.sweeps import with_full_precision
-from edgepress.reporting.results import CONTROL_OF_TRAINING, over_seeds, quality_of, retrained, weights_alone
+from edgepress.reporting.results import over_seeds, quality_of, retrained, trained_on, weights_alone
 
 Draw = Callable[[Axes, pd.Series, pd.DataFrame, str, float], None]
 _WITHOUT = "#9A9A9A"
@@ -52,7 +52,7 @@ def qat(metrics: pd.DataFrame, dataset: str) -> Figure:
     in the same way without, dashed, at the bits of the former; on train and test.
     """
     rows = weights_alone(metrics[metrics.dataset == dataset])
-    again = retrained(rows) & rows.bits.notna() & rows.sparsity_target.isna() & (rows.method != CONTROL_OF_TRAINING)
+    again = retrained(rows) & rows.bits.notna() & rows.sparsity_target.isna() & ~trained_on(rows)
     names = dict.fromkeys(rows.method[again])
     twins = set(map(steps.after_training, names))
     levels = rows.network + rows.level  # a network may be trained again at fewer levels than it is rounded at
