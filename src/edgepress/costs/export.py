@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import logging
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -44,6 +45,7 @@ def to_onnx(network: nn.Module, input_shape: tuple[int, ...]) -> bytes:
     )
     assert program is not None  # which only the exporter that dynamo replaces gives
     ClearMetadataAndDocStringPass()(program.model)
+    _separate(program.model.graph)
     file = io.BytesIO()
     program.save(file)  # type: ignore[arg-type] # a file is as good as a path to onnx.save, which it calls
     return file.getvalue()
@@ -66,6 +68,37 @@ def in_integers(architecture: nn.Module, stored: Compressed) -> nn.Module:
         if isinstance(module, nn.AdaptiveAvgPool2d) and module.output_size == 1:
             graph.set_submodule(name, _Average())
     return graph
+
+
+def _separate(graph: Any) -> None:
+    """Give each use of int8 weights a DequantizeLinear, codes and zero point of its own; the exporter merges equal ones.
+
+    ONNX Runtime's exact mode replaces the codes and zero point behind each layer, and loads no file in which two layers
+    share them.
+    """
+    import onnx_ir
+
+    taken: set[str] = set()
+
+    def own(value: Any) -> Any:
+        """``value``, or a copy of it where another node has it already."""
+        if value.name in taken:
+            copied = onnx_ir.Value(name=f"{value.name}.{len(taken)}", const_value=value.const_value)
+            copied.type, copied.shape, value = value.type, value.shape, copied
+            graph.register_initializer(value)
+        taken.add(value.name)
+        return value
+
+    dequantize = [node for node in graph.all_nodes() if node.op_type == "DequantizeLinear"]
+    for node in dequantize:
+        if node.inputs[0].dtype != onnx_ir.DataType.INT8 or not node.inputs[0].is_initializer():
+            continue
+        codes, steps, zeros = node.inputs
+        for user, place in tuple(node.outputs[0].uses()):
+            copied = onnx_ir.node(node.op_type, [own(codes), steps, own(zeros)], node.attributes)
+            graph.insert_before(user, copied)
+            user.replace_input_with(place, copied.outputs[0])
+        graph.remove(node, safe=True)
 
 
 def _onnx(kind: str, *inputs: Tensor, dtype: torch.dtype = torch.float32, **attributes: int) -> Tensor:
