@@ -16,7 +16,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from edgepress.activations import ActivationGrid, with_quantized_activations
+from edgepress.graph import Mean, mean
 from edgepress.integer import IntegerLayer, NoIntegerFormError, integer_layers
+from edgepress.logs import one_line
 from edgepress.packing import Compressed
 
 OPSET = 21
@@ -25,24 +27,31 @@ INPUT, OUTPUT = "input", "output"
 logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
 
 
+class NoExportError(ValueError):
+    """A network that torch does not write as an ONNX file; the message says why, in one line."""
+
+
 def to_onnx(network: nn.Module, input_shape: tuple[int, ...]) -> bytes:
     """The ONNX file of ``network``, for any number of rows of ``input_shape``; float32 in and out.
 
-    It holds nothing of where it was made: torch notes the lines of code behind each node, with their paths.
+    It holds nothing of where it was made: torch notes the lines of code behind each node, with their paths. Raises
+    NoExportError where torch does not export the network, one that branches on values, say.
     """
     from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 
-    rows = torch.export.Dim("rows", min=1)
-    program = torch.onnx.export(
-        network.eval(),
-        (torch.zeros(2, *input_shape),),
-        input_names=[INPUT],
-        output_names=[OUTPUT],
-        dynamic_shapes=({0: rows},),
-        opset_version=OPSET,
-        dynamo=True,
-        verbose=False,
-    )
+    try:
+        program = torch.onnx.export(
+            network.eval(),
+            (torch.zeros(2, *input_shape),),
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            dynamic_shapes=({0: torch.export.Dim("rows", min=1)},),
+            opset_version=OPSET,
+            dynamo=True,
+            verbose=False,
+        )
+    except torch.onnx.OnnxExporterError as error:
+        raise NoExportError(f"torch does not export it to ONNX: {one_line(error.__cause__ or error)}") from error
     assert program is not None  # which only the exporter that dynamo replaces gives
     ClearMetadataAndDocStringPass()(program.model)
     _separate(program.model.graph)
@@ -64,14 +73,16 @@ def in_integers(architecture: nn.Module, stored: Compressed) -> nn.Module:
         graph.set_submodule(f"quantize_{name}", _Codes(grid))
     for name, layer in integer_layers(architecture, stored).items():
         graph.set_submodule(name, _Layer(graph.get_submodule(name), layer))
-    for name, module in list(graph.named_modules()):
-        if isinstance(module, nn.AdaptiveAvgPool2d) and module.output_size == 1:
-            graph.set_submodule(name, _Average())
+    for node in list(graph.graph.nodes):
+        if whole := mean(node, graph):
+            graph.add_submodule(f"mean_{node.name}", _Mean(whole))
+            node.op, node.target, node.args, node.kwargs = "call_module", f"mean_{node.name}", node.args[:1], {}
+    graph.recompile()
     return graph
 
 
 def _separate(graph: Any) -> None:
-    """Give each use of int8 weights a DequantizeLinear, codes and zero point of its own; the exporter merges equal ones.
+    """Give each use of int8 weights its own codes and zero point; the exporter merges those that are equal.
 
     ONNX Runtime's exact mode replaces the codes and zero point behind each layer, and loads no file in which two layers
     share them.
@@ -106,12 +117,19 @@ def _onnx(kind: str, *inputs: Tensor, dtype: torch.dtype = torch.float32, **attr
     return torch.onnx.ops.symbolic(kind, inputs, dict(attributes), dtype=dtype, shape=inputs[0].shape, version=OPSET)
 
 
-class _Average(nn.Module):
-    """The mean of each channel, by the node for which there is an integer kernel; torch's export gives another."""
+class _Mean(nn.Module):
+    """A mean; that of each channel by the node for which there is an integer kernel, torch's export gives another."""
+
+    def __init__(self, mean: Mean) -> None:
+        super().__init__()
+        self.mean = mean
 
     def forward(self, values: Tensor) -> Tensor:
-        shape = (*values.shape[:2], 1, 1)
-        return torch.onnx.ops.symbolic("GlobalAveragePool", (values,), dtype=values.dtype, shape=shape, version=OPSET)
+        if not self.mean.is_global(values.dim()):
+            return values.mean(self.mean.dims, self.mean.keepdim)
+        shape = (*values.shape[:2], *[1] * (values.dim() - 2))
+        means = torch.onnx.ops.symbolic("GlobalAveragePool", (values,), dtype=values.dtype, shape=shape, version=OPSET)
+        return means if self.mean.keepdim else means.flatten(1)
 
 
 class _Codes(nn.Module):
