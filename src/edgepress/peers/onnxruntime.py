@@ -57,7 +57,7 @@ class OnnxRuntime(Peer):
 
 def load(folder: Path) -> Runtime:
     """The ONNX file in ``folder``, on ONNX Runtime in its exact mode: quality is that of the file on every device."""
-    model = (folder / FILE).read_bytes()
+    model = export.separated((folder / FILE).read_bytes())
     session = runtime.session(model, runtime.EXACT)
     (given,) = session.get_inputs()
     return Runtime(lambda rows: session.run(None, {given.name: rows})[0], model)
