@@ -19,6 +19,7 @@ from edgepress.datasets import Prepared
 from edgepress.evaluation import evaluate
 from edgepress.folding import fold_batch_norm, fold_stored
 from edgepress.levels import FLOAT_BITS, Level
+from edgepress.logs import one_line
 from edgepress.methods import Method
 from edgepress.networks import compressible, inference_state, parameter_count
 from edgepress.packing import Compressed
@@ -123,7 +124,7 @@ class Bench:
                     files.append(self._compressed(chain, as_trained, visible, level, generator).to_bytes())
                     rows += self._rows(identity | {"draw": draw}, Compressed.from_bytes(files[-1]), len(files[-1]))
             except ArithmeticError as error:
-                yield self._without_network(identity, "failed", str(error))
+                yield self._without_network(identity, "failed", one_line(error))
                 continue
             yield Result(name, files[0], rows)
 
@@ -185,7 +186,7 @@ class Bench:
             try:
                 quality = {**evaluate(network, self.data, split), "status": "ok"}
             except ArithmeticError as error:
-                quality = {"status": "failed", "reason": str(error)}
+                quality = {"status": "failed", "reason": one_line(error)}
             rows.append(self._row(identity, split, **costs, **quality))
         return rows
 

@@ -300,7 +300,7 @@ def test_latency_is_told_with_what_has_no_kernel():
     assert (theirs.level, theirs.times) == ("w8a8", "3.20 ×")
     exact = table[(table.peer == "") & (table["mode"] == "exact")].set_index(["level", "batch"])
     assert exact.times["w8a8", "1"] == "2.67 ×"
-    assert list(exact.loc[("w8a8", "1"), ["instructions", "products", "layers", "quality", "code_difference"]]) == [
+    assert list(exact.loc[("w8a8", "1"), ["instructions", "products", "layers", "quality", "code difference"]]) == [
         *("avx2", "exact", "4 + 1", "0.9000", "1")
     ]
     table = table[(table.peer == "") & (table["mode"] != "exact")].set_index(["level", "batch"])
