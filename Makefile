@@ -5,6 +5,7 @@
 # make test-kill: a run killed at two dozen random moments; minutes.
 # make test-cluster: the run through a private SLURM on this host; needs root, and slurm-wlm and munge of Debian.
 # make test-browser: the report's pages in a browser; needs chromium and chromium-driver of Debian.
+# make test-emulated: 8-bit files on a CPU without VNNI; needs qemu-user of Debian; minutes.
 # make docs: the site, into build/docs.
 # make test-all: make test and make test-cluster side by side.
 # make lint: what CI refuses.    make bench: the speed of what is ours, against copying memory and a matrix product.
@@ -18,7 +19,7 @@ EXTRAS := dev hardware energy deploy
 PYTEST := $(BIN)/pytest --numprocesses logical --dist loadfile --no-loadscope-reorder
 TESTS := tests/workflow tests/contract tests/unit
 
-.PHONY: run study replicate test test-peers test-kill test-cluster test-all test-browser docs lint bench clean
+.PHONY: run study replicate test test-peers test-kill test-cluster test-all test-browser test-emulated docs lint bench clean
 
 run: .venv/installed
 	$(BIN)/snakemake --cores all --configfile $(CONFIG)
@@ -45,6 +46,9 @@ test-cluster: .venv/installed-dev .venv/installed-cluster
 
 test-browser: .venv/installed-dev
 	$(BIN)/pytest -ra tests/browser
+
+test-emulated: .venv/installed-dev
+	$(BIN)/pytest -ra -s tests/emulated
 
 docs: .venv/installed .venv/installed-docs
 	$(BIN)/python -m sphinx --builder html --fail-on-warning --keep-going --quiet --jobs auto docs build/docs

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import copy
+import operator
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 from torch.fx.proxy import TraceError
 from torch.nn import functional as F
+
+from edgepress.logs import one_line
 
 Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
 Layer = nn.Linear | Convolution
@@ -16,12 +21,32 @@ LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 _RECTIFIERS = (nn.ReLU, nn.ReLU6, F.relu, F.relu6, torch.relu, "relu")
 _SELECTIONS = (
-    *(nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.Flatten),
+    *(nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.Flatten, nn.Unflatten),
     *(nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d),
     *(nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d),
-    *(F.dropout, F.max_pool2d, torch.max_pool2d, torch.flatten, torch.reshape),
-    *("flatten", "reshape", "view", "contiguous", "permute", "transpose", "float", "double"),
+    *(F.dropout, F.max_pool1d, F.max_pool2d, F.max_pool3d, torch.max_pool1d, torch.max_pool2d, torch.max_pool3d),
+    *(torch.flatten, torch.unflatten, torch.reshape, torch.permute, torch.transpose, torch.squeeze, torch.unsqueeze),
+    *("flatten", "unflatten", "reshape", "view", "contiguous", "permute", "transpose", "squeeze", "unsqueeze"),
+    *("float", "double"),
+    operator.getitem,
 )
+_MEANS = (torch.mean, "mean")
+_ADAPTIVE_MEANS: dict[object, int] = {  # pools, and over how many dimensions, the last ones, they average
+    **{nn.AdaptiveAvgPool1d: 1, nn.AdaptiveAvgPool2d: 2, nn.AdaptiveAvgPool3d: 3},
+    **{F.adaptive_avg_pool1d: 1, F.adaptive_avg_pool2d: 2, F.adaptive_avg_pool3d: 3, torch.adaptive_avg_pool1d: 1},
+}
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A mean over whole dimensions, negative ones counted from the end; ``keepdim``: they stay, of one entry."""
+
+    dims: tuple[int, ...]
+    keepdim: bool
+
+    def is_global(self, rank: int) -> bool:
+        """Whether it is that of each channel of values of shape (rows, channels, …), of ``rank`` dimensions."""
+        return rank > 2 and {dim % rank for dim in self.dims} == set(range(2, rank))
 
 
 class UntraceableError(ValueError):
@@ -36,10 +61,11 @@ def trace(network: nn.Module) -> fx.GraphModule:
     try:
         traced = fx.symbolic_trace(copy.deepcopy(network).eval())
     except (TraceError, TypeError, ValueError, RuntimeError, NotImplementedError, AttributeError) as error:
-        raise UntraceableError(f"its computation is no fixed graph: {error}") from error
+        raise UntraceableError(f"its computation is no fixed graph: {one_line(error)}") from error
     for node in traced.graph.nodes:
-        if node.op == "call_module" and "input" in node.kwargs:  # layer(input=x) is layer(x)
-            node.args, node.kwargs = (node.kwargs["input"],), {}
+        if not node.args and next(iter(node.kwargs), None) == "input":  # layer(input=x) is layer(x)
+            node.args = (node.kwargs["input"],)
+            node.kwargs = {name: value for name, value in node.kwargs.items() if name != "input"}
     traced.recompile()
     return traced
 
@@ -69,9 +95,9 @@ def layer_inputs(traced: fx.GraphModule, points: list[fx.Node]) -> dict[str, lis
     inputs: dict[str, list[str]] = {}
     for node in traced.graph.nodes:
         if _is_module(node, traced, LAYERS):
-            source = node.args[0]
+            source = node.all_input_nodes[0]
             while source not in points and selects(source, traced):
-                source = source.args[0]
+                source = source.all_input_nodes[0]
             if source in points:
                 inputs.setdefault(f"{node.target}.weight", []).append(source.name)
     return inputs
@@ -108,6 +134,23 @@ def called(node: fx.Node, network: nn.Module) -> nn.Module:
 def operation(node: fx.Node, network: nn.Module) -> object:
     """What a node does: the type of its module, its function, or the name of its method."""
     return type(called(node, network)) if node.op == "call_module" else node.target
+
+
+def mean(node: fx.Node, network: nn.Module) -> Mean | None:
+    """The mean that a node computes, written as a mean or as a pool to one place; None for anything else."""
+    kind = operation(node, network) if node.op.startswith("call") else None
+    given: list[Any] = list(node.args[1:])
+    if kind in _ADAPTIVE_MEANS:
+        asked = called(node, network).output_size if node.op == "call_module" else None
+        sizes = asked or node.kwargs.get("output_size") or given[0]
+        ones = set(sizes) if isinstance(sizes, tuple | list) else {sizes}
+        return Mean(tuple(range(-_ADAPTIVE_MEANS[kind], 0)), True) if ones == {1} else None
+    if kind not in _MEANS or "dtype" in node.kwargs or len(given) > 2:
+        return None
+    dims, keepdim, *_ = [*given, None, None]
+    dims, keepdim = node.kwargs.get("dim", dims), node.kwargs.get("keepdim", keepdim)
+    dims = dims if isinstance(dims, tuple | list) else (dims,)
+    return Mean(tuple(dims), bool(keepdim)) if dims and all(isinstance(dim, int) for dim in dims) else None
 
 
 def selects(node: fx.Node, network: nn.Module) -> bool:

@@ -13,6 +13,7 @@ import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from math import prod
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
@@ -21,10 +22,11 @@ from torch.nn import functional as F
 from edgepress.activations import ActivationGrid, Quantize, with_quantized_activations
 from edgepress.codebooks import Codebook, Symmetric
 from edgepress.encodings import Encoding, PerChannel, Quantized, Scaled, Sparse
-from edgepress.graph import LAYERS, Layer, called, layer_inputs, operation, selects, trace
+from edgepress.graph import LAYERS, Layer, called, layer_inputs, mean, operation, selects, trace
 from edgepress.packing import Compressed
 
 _RECTIFIERS = (nn.ReLU, F.relu, torch.relu, "relu")
+_SHAPES = (getattr, "size", "dim")
 _SUMS = (operator.add, operator.iadd, torch.add, "add")
 _LARGEST_BIAS = 1 << 30  # half of what an accumulator holds; the other half is for the products
 _EXACT_IN_FLOAT32 = 1 << 24  # whole numbers below that, whatever the order of a sum
@@ -172,13 +174,13 @@ class IntegerNetwork(nn.Module):
             layer.bias = nn.Parameter(integers.bias.to(exact), requires_grad=False)
             layer.register_buffer("steps", integers.steps.to(torch.float64))
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Float32 inputs, shape (rows, …), to outputs, float64, shape (rows, outputs).
+    def forward(self, inputs: Tensor, others: Mapping[str, Tensor] | None = None) -> Tensor:
+        """Float32 inputs, shape (rows, …), to outputs, float64, shape (rows, outputs); ``others`` as for ``codes``.
 
         Raises OverflowError where an accumulator leaves 32 bits.
         """
         with torch.inference_mode():
-            outputs: Tensor = _Interpreter(self.graph).run(inputs)
+            outputs: Tensor = _Interpreter(self.graph, others).run(inputs)
             return outputs
 
     def codes(self, inputs: Tensor, others: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
@@ -202,26 +204,49 @@ class _Interpreter(fx.Interpreter):
         self.codes: dict[str, Tensor] = {}
 
     def run_node(self, n: fx.Node) -> object:
-        if n.op == "placeholder":
-            return super().run_node(n)
-        (value, *others), options = self.fetch_args_kwargs_from_env(n)
-        if n.op == "output":
-            return value.values
+        if n.op == "get_attr":
+            raise NoIntegerFormError(f"the network reads '{n.target}' itself, which is not computed in integers here")
+        read = [self.env[node] for node in n.all_input_nodes]
+        if n.op == "placeholder" or not any(isinstance(each, _Whole | Tensor) for each in read):
+            return super().run_node(n)  # the input, or what comes of shapes
+        arguments, options = self.fetch_args_kwargs_from_env(n)
+        value, *others = arguments or (None,)
         module = called(n, self.module) if n.op == "call_module" else None
-        kind = operation(n, self.module)
         if isinstance(module, Quantize):
             return self._quantized(n.all_input_nodes[0].name, module.grid, value)
+        if isinstance(value, _Whole) and (found := self._computed(n, module, value, others, options)) is not None:
+            return found
+        kind = operation(n, self.module)
+        raise NoIntegerFormError(f"'{n.name}', {getattr(kind, '__name__', kind)}, is not computed in integers here")
+
+    def _computed(
+        self, n: fx.Node, module: nn.Module | None, value: _Whole, others: list[Any], options: dict[str, Any]
+    ) -> object:
+        """What a node gives of ``value``, its first argument; None where integers alone do not compute that."""
+        kind = operation(n, self.module)
+
+        def of(numbers: Tensor) -> Any:
+            return getattr(self, n.op)(n.target, (numbers, *others), options)
+
+        if n.op == "output":
+            return value.values
+        if kind in _SHAPES:
+            return of(value.values)
         if kind in _RECTIFIERS:
             return replace(value, rectified=True)
         if kind in _SUMS and len(others) == 1 and isinstance(others[0], _Whole) and not options:
             return _Whole(value.terms + others[0].terms)
-        if isinstance(module, LAYERS) and value.is_held:
-            return _layer(str(n.target), module, *value.terms[0])
-        if isinstance(module, nn.AdaptiveAvgPool2d) and value.is_held:
-            return _average(str(n.target), module, *value.terms[0])
         if selects(n, self.module) and (value.is_held or isinstance(module, nn.Identity | nn.Dropout)):
-            return value.each(lambda numbers: getattr(self, n.op)(n.target, (numbers, *others), options))
-        raise NoIntegerFormError(f"'{n.name}', {getattr(kind, '__name__', kind)}, is not computed in integers here")
+            return value.each(of)
+        if not value.is_held:
+            return None
+        numbers, step = value.terms[0]
+        if isinstance(module, LAYERS):
+            return _layer(str(n.target), module, numbers, step)
+        if whole := mean(n, self.module):
+            sums = numbers.to(torch.float64).sum(whole.dims, whole.keepdim)
+            return _Whole(((sums, step * sums.numel() / numbers.numel()),))
+        return _average(str(n.target), of, numbers, step) if isinstance(module, nn.AdaptiveAvgPool2d) else None
 
     def _quantized(self, point: str, grid: ActivationGrid, value: Tensor | _Whole) -> _Whole:
         if isinstance(value, Tensor):  # the network's input
@@ -240,7 +265,7 @@ def _layer(name: str, layer: Layer, numbers: Tensor, step: Tensor) -> _Whole:
     return _Whole(((sums, step * steps),))
 
 
-def _average(name: str, pool: nn.AdaptiveAvgPool2d, numbers: Tensor, step: Tensor) -> _Whole:
+def _average(name: str, pool: Callable[[Tensor], Tensor], numbers: Tensor, step: Tensor) -> _Whole:
     """The sums over windows, whose step is smaller by the size of a window."""
     means = pool(numbers.to(torch.float64))
     sides = list(zip(numbers.shape[-2:], means.shape[-2:], strict=True))

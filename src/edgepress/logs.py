@@ -39,7 +39,7 @@ def job(path: str | Path, *plain: type[Exception]) -> Iterator[None]:
             kind = "" if isinstance(error, plain) else f"{type(error).__name__}: "
             if kind:
                 traceback.print_exc()
-            print(_FAILED + " ".join(f"{kind}{error}".split()))
+            print(f"{_FAILED}{kind}{one_line(error)}")
             sys.exit(1)
 
 
@@ -58,6 +58,12 @@ def taken(path: str | Path) -> tuple[str, str]:
     """
     found = [_TOOK.fullmatch(line) for line in (_lines(path) or [])[-2:-1]]
     return (found[0][1], found[0][2]) if found and found[0] else ("", "")
+
+
+def one_line(error: BaseException) -> str:
+    """What an error says, in one line: its first paragraph. Behind it torch has graphs, tracebacks and advice."""
+    first = str(error).strip().split("\n\n")[0].split("While executing ")[0]
+    return " ".join(first.split()) or type(error).__name__
 
 
 def failure(path: str | Path) -> str:

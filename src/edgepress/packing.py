@@ -31,6 +31,7 @@ from edgepress import encodings
 from edgepress.activations import ActivationGrid, with_quantized_activations
 from edgepress.encodings import Encoding, Reader
 from edgepress.files import FileError
+from edgepress.logs import one_line
 from edgepress.widths import with_state
 
 FORMAT = 2
@@ -275,7 +276,7 @@ def _inflated(layout: str) -> Any:
 
 def _brief(error: Exception) -> str:
     """What an error says, in a part of a sentence: some quote the whole of what they read."""
-    return " ".join(str(error).split())[:200]
+    return one_line(error)[:200]
 
 
 def _compact(value: Any) -> str:

@@ -22,6 +22,7 @@ from edgepress.evaluation import evaluate
 from edgepress.files import FileError
 from edgepress.folding import fold_batch_norm, fold_stored
 from edgepress.levels import FLOAT_BITS, Level
+from edgepress.logs import one_line
 from edgepress.methods import Method
 from edgepress.networks import compressible, inference_state, parameter_count, uncompressed
 from edgepress.packing import Compressed
@@ -220,7 +221,7 @@ class Bench:
             try:
                 quality = {**evaluate(network, self.data, split), "status": "ok"}
             except ArithmeticError as error:
-                quality = {"status": "failed", "reason": str(error)}
+                quality = {"status": "failed", "reason": one_line(error)}
             rows.append(self._row(identity, split, **costs, **quality))
         return rows
 
@@ -256,11 +257,12 @@ def _some(names: Sequence[str], most: int = 4) -> str:
 
 def _why(error: Exception) -> str:
     """What failed, in one line, without the node of a graph that torch adds; an unexpected error is traced, too."""
-    said = " ".join(str(error).partition("While executing")[0].split())[:300]
+    said = one_line(error)[:300]
     if isinstance(error, ArithmeticError):
         return said
     traceback.print_exception(error)
-    return f"{type(error).__name__}: {said}"
+    kind = type(error).__name__
+    return kind if said == kind else f"{kind}: {said}"
 
 
 def identify(method: str, family: str, level: Level, steps: Sequence[str] = ()) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from edgepress.files import FileError
+from edgepress.logs import one_line
 
 _ENTRY = "edgepress"
 _AGAIN = "remove it, and run the same command again, which makes it"
@@ -67,7 +68,7 @@ def _read(path: str | Path, cure: str, absent: str = "name another file") -> tup
     except FileNotFoundError:
         raise FileError(f"{path} is not there; {absent}") from None
     except (safetensors.SafetensorError, OSError, ValueError, TypeError, AttributeError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise FileError(f"{path} cannot be read as safetensors: {reason}; {cure}") from None
 
 

@@ -3,13 +3,16 @@ from importlib.util import find_spec
 
 import pytest
 import torch
+from torch import nn
 
-from edgepress.costs import export, latency
+from edgepress.activations import ActivationGrid
+from edgepress.costs import export, latency, runtime
 from edgepress.evaluation import predict
 from edgepress.integer import IntegerNetwork, NoIntegerFormError
 from edgepress.levels import Level
 
 from .eight_bit import NAMES, compressed, trained
+from .odd_graphs import IN_INTEGERS, OUT_OF_REACH, own, own_trained
 
 KERNELS = {  # of the runtime, where nothing is left in float but what goes in and comes out
     "resnet8": {"QLinearConv": 9, "QLinearAdd": 3, "QLinearGlobalAveragePool": 1, "QGemm": 1},
@@ -17,8 +20,8 @@ KERNELS = {  # of the runtime, where nothing is left in float but what goes in a
     "cnn": {"QLinearConv": 6, "NhwcMaxPool": 3, "QGemm": 2},
     "dnn_complex": {"QGemm": 5},
 }
-MISSING = [package for package in latency.PACKAGES if find_spec(package) is None]
-needs_runtime = pytest.mark.skipif(bool(MISSING), reason=f"{', '.join(MISSING)} missing: {latency.INSTALL}")
+MISSING = [package for package in runtime.PACKAGES if find_spec(package) is None]
+needs_runtime = pytest.mark.skipif(bool(MISSING), reason=f"{', '.join(MISSING)} missing: {runtime.INSTALL}")
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -29,20 +32,24 @@ def deployed(request):
 
 
 @needs_runtime
-def test_the_runtime_computes_in_integers(deployed, tmp_path):
+@pytest.mark.parametrize("mode", runtime.MODES)
+def test_the_runtime_computes_in_integers(deployed, mode, tmp_path):
     import onnx
 
     name, model, *_ = deployed
-    latency.session(model, str(tmp_path / "optimized.onnx"))
+    runtime.session(model, mode, optimized=tmp_path / "optimized.onnx")
     nodes = collections.Counter(node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node)
     assert {kind: nodes.pop(kind, 0) for kind in KERNELS[name]} == KERNELS[name]
     assert nodes.keys() <= {"QuantizeLinear", "Reshape", "Transpose"} and nodes["QuantizeLinear"] == 1
+    layers = sum(count for kind, count in KERNELS[name].items() if kind in ("QLinearConv", "QGemm"))
+    assert runtime.layers(model, mode) == (layers, 0)
 
 
 @needs_runtime
 def test_every_activation_is_that_of_exact_integers_or_a_step_beside(deployed):
     _, model, network, stored, inputs = deployed
-    theirs = latency.codes(model, list(stored.activations), inputs)
+    theirs, _ = runtime.codes(model, runtime.EXACT, inputs)
+    theirs = dict(zip(stored.activations, theirs, strict=True))
     ours = IntegerNetwork(network, stored).codes(inputs, theirs)
     for point, codes in ours.items():
         apart = (codes - theirs[point]).abs()
@@ -52,23 +59,104 @@ def test_every_activation_is_that_of_exact_integers_or_a_step_beside(deployed):
 @needs_runtime
 def test_outputs_are_those_of_exact_integers(deployed):
     _, model, network, stored, inputs = deployed
-    found = latency.outputs(latency.session(model), inputs)
-    expected = predict(IntegerNetwork(network, stored), inputs)
+    integers = IntegerNetwork(network, stored)
+    found = runtime.outputs(runtime.session(model, runtime.EXACT), inputs)
+    expected = predict(integers, inputs)
     assert float((found - expected).abs().max()) <= 0.01 * float(expected.max() - expected.min())
+    theirs, outputs = runtime.codes(model, runtime.EXACT, inputs)
+    from_theirs = integers(inputs, dict(zip(stored.activations, theirs, strict=True)))
+    assert float((outputs - from_theirs).abs().max()) <= 1e-5 * float(expected.max() - expected.min())
+
+
+@needs_runtime
+def test_float32_arithmetic_on_the_codes_of_a_file_gives_the_same(deployed):
+    _, model, *_, inputs = deployed
+    codes, outputs = runtime.code_difference(model, runtime.EXACT, inputs)
+    assert codes <= 1 and outputs <= 1e-5
+
+
+@needs_runtime
+def test_weights_that_are_used_twice_or_equal_load_in_both_modes():
+    network, stored, inputs = own(Twice())
+    stored = stored.with_activations(dict.fromkeys(stored.activations, ActivationGrid(8, 0.02, 0)))
+    model = export.to_onnx(export.in_integers(network, stored), tuple(inputs.shape[1:]))
+    for mode in runtime.MODES:
+        assert runtime.layers(model, mode) == (5, 0)
+    codes, outputs = runtime.code_difference(model, runtime.EXACT, inputs)
+    assert codes <= 1 and outputs <= 1e-5
+
+
+class Twice(nn.Module):
+    """A convolution that is used twice, and two layers of the same weights."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.first, self.second, self.last = (
+            nn.Conv2d(2, 2, 3, padding=1), nn.Linear(12, 12), nn.Linear(12, 12), nn.Linear(12, 3)
+        )  # fmt: skip
+        self.second.load_state_dict(self.first.state_dict())
+
+    def forward(self, x):
+        x = torch.relu(self.conv(torch.relu(self.conv(x)))).mean(-1).flatten(1)
+        return self.last(torch.relu(self.second(torch.relu(self.first(x)))))
+
+
+@needs_runtime
+def test_a_mode_that_does_not_exist_is_refused():
+    with pytest.raises(ValueError, match="'fast' is no mode; there are default, exact"):
+        runtime.session(b"", "fast")
 
 
 @needs_runtime
 def test_rows_say_what_was_measured_and_what_no_kernel_computes():
     rows = latency.measure(trained("dnn_complex"), ["w32", "w8a8", "w4a8"], batches=(1, 80))
-    assert [(row["level"], row["batch"]) for row in rows] == [(w, b) for w in ("w32", "w8a8", "w4a8") for b in (1, 80)]
-    measured, unavailable = rows[:4], rows[4:]
+    assert [(row["level"], row.get("mode"), row["batch"]) for row in rows] == [
+        (level, mode, batch)
+        for level, mode in (("w32", None), ("w8a8", "default"), ("w8a8", "exact"), ("w4a8", None))
+        for batch in (1, 80)
+    ]
+    measured, unavailable = rows[:6], rows[6:]
     for row in measured:
         assert (row["status"], row["source"], row["threads"]) == ("ok", "measured", 1)
         assert 0 < row["q1_ms"] <= row["median_ms"] <= row["q3_ms"] and row["repeats"] >= 10
-    assert {row["max_code_difference"] for row in measured if row["level"] == "w8a8"} <= {0, 1}
+        layers = (0, 5) if row["level"] == "w32" else (5, 0)
+        assert (row["integer_layers"], row["float_layers"]) == layers
+    for row in measured[4:]:
+        assert row["products"] == "exact" and row["max_code_difference"] <= 1
+        assert row["instructions"] == runtime.instruction_set() and "reason" not in row
     assert all(row["status"] == "unavailable" and "4-bit" in row["reason"] for row in unavailable)
     assert not any("median_ms" in row for row in unavailable)
     assert {name for row in rows for name in row} <= latency.COLUMNS.keys()
+
+
+@needs_runtime
+@pytest.mark.parametrize(
+    "wrong, statuses", [(["default"], ["ok", "ok"]), (["exact"], ["ok", "failed"]), (runtime.MODES, ["failed"] * 2)]
+)
+@pytest.mark.parametrize("where", ["codes", "outputs"])
+def test_inexact_products_are_a_finding_in_the_default_mode_and_a_failure_in_the_exact_one(
+    monkeypatch, wrong, statuses, where
+):
+    """``default`` is right where ``exact`` alone is spoilt, so this holds on CPUs that saturate as well."""
+    honest = runtime.codes
+
+    def codes(model, mode, inputs):
+        found, outputs = honest(model, "exact", inputs)
+        if mode in wrong:
+            found[-1][0] += 9 if where == "codes" else 0
+            outputs[0] += 9 if where == "outputs" else 0
+        return found, outputs
+
+    monkeypatch.setattr(runtime, "codes", codes)
+    rows = latency.measure(trained("dnn_complex"), ["w8a8"], batches=(1,))
+    assert [row["status"] for row in rows] == statuses
+    for row in rows:
+        inexact = row["mode"] in wrong
+        assert row["products"] == ("inexact" if inexact else "exact")
+        assert (row["max_code_difference"] > 1) == (inexact and where == "codes")
+        assert ("median_ms" in row) == (row["status"] == "ok")
+        told = "saturate" if row["status"] == "ok" else "exact arithmetic"
+        assert told in row["reason"] if inexact else "reason" not in row
 
 
 @needs_runtime
@@ -86,7 +174,7 @@ def test_without_the_packages_rows_say_how_to_install_them(monkeypatch):
     monkeypatch.setattr(latency, "find_spec", lambda name: None)
     rows = latency.measure(trained("dnn_complex"), ["w32", "w4"], batches=(1,))
     assert [row["status"] for row in rows] == ["skipped", "unavailable"]
-    assert latency.INSTALL in rows[0]["reason"]
+    assert runtime.INSTALL in rows[0]["reason"]
 
 
 @pytest.mark.parametrize(
@@ -103,3 +191,28 @@ def test_activations_of_other_than_8_bits_have_no_kernel():
     coarse = {name: type(grid)(4, grid.step, 0) for name, grid in stored.activations.items()}
     with pytest.raises(NoIntegerFormError, match="activations of 4 bits"):
         export.in_integers(network, stored.with_activations(coarse))
+
+
+@needs_runtime
+@pytest.mark.parametrize("name", IN_INTEGERS)
+def test_means_and_reshapes_of_any_spelling_are_computed_in_integers(name):
+    network, stored, inputs = own(IN_INTEGERS[name]())
+    model = export.to_onnx(export.in_integers(network, stored), tuple(inputs.shape[1:]))
+    theirs, outputs = runtime.codes(model, runtime.EXACT, inputs)
+    integers, theirs = IntegerNetwork(network, stored), dict(zip(stored.activations, theirs, strict=True))
+    for point, codes in integers.codes(inputs, theirs).items():
+        assert int((codes - theirs[point]).abs().max()) <= 1, point
+    torch.testing.assert_close(integers(inputs, theirs), outputs, rtol=0, atol=1e-5)
+    assert runtime.layers(model, runtime.EXACT)[1] == 0
+
+
+@needs_runtime
+@pytest.mark.parametrize("name", OUT_OF_REACH)
+def test_what_cannot_be_computed_is_unavailable_for_a_reason_of_one_line(name):
+    module, words, floats = OUT_OF_REACH[name]
+    rows = latency.measure(own_trained(module()), ["w32", "w8a8"], batches=(1,))
+    assert [(row["level"], row["status"]) for row in rows] == [("w32", floats), ("w8a8", "unavailable")]
+    for row in rows:
+        if row["status"] == "unavailable":
+            assert "\n" not in row["reason"] and "While executing" not in row["reason"] and len(row["reason"]) < 300
+    assert words in rows[1]["reason"]

@@ -2,6 +2,8 @@ import os
 import sys
 
 import pytest
+import torch
+from torch import fx, nn
 
 from edgepress import logs
 
@@ -83,3 +85,26 @@ def test_of_many_failures_the_rest_is_counted(tmp_path):
         (tmp_path / f"{number}.log").write_text("failed: no\n")
     assert logs.failures(tmp_path, since=0, most=2).endswith("1.log:\n    failed: no\n… and 3 more")
     assert logs.failures(tmp_path / "absent", since=0) == ""
+
+
+def test_a_reason_is_one_line_without_what_torch_adds():
+    """Interpreters of graphs append the node, the traceback and advice to what was raised."""
+    raised = RuntimeError(
+        "stack expects\n  a list\n\nWhile executing %relu : [num_users=1] = call_module[target=a](args = (%x,))\n"
+        "Original traceback:\nNone\nUse tlparse to see full graph."
+    )
+    assert logs.one_line(raised) == "stack expects a list"
+    assert logs.one_line(RuntimeError("While executing %relu")) == logs.one_line(RuntimeError()) == "RuntimeError"
+
+
+def test_what_torch_raises_inside_a_graph_is_one_line(tmp_path):
+    class Broken(nn.Module):
+        def forward(self, x):
+            return x @ torch.ones(3, 2)
+
+    with pytest.raises(RuntimeError, match="While executing") as raised:
+        fx.Interpreter(fx.symbolic_trace(Broken())).run(torch.ones(1, 5))
+    assert logs.one_line(raised.value) == "mat1 and mat2 shapes cannot be multiplied (1x5 and 3x2)"
+    with pytest.raises(SystemExit), logs.job(tmp_path / "job.log"):
+        raise raised.value
+    assert logs.failure(tmp_path / "job.log") == f"RuntimeError: {logs.one_line(raised.value)}"

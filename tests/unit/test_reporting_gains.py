@@ -53,8 +53,12 @@ def metrics(levels=LEVELS) -> pd.DataFrame:
     return frame.assign(dataset="toy", network="net", quality=frame.accuracy, **constant)
 
 
-def timed(level, batch, median, status="ok", reason=None, peer=None):
-    row = {"dataset": "toy", "network": "net", "peer": peer, "level": level, "batch": batch, "median_ms": median}
+def timed(level, batch, median, status="ok", reason=None, peer=None, mode=None, **said):
+    """A row of latency.csv; in ``said`` what integers were computed by, and how well."""
+    row = dict.fromkeys(("instructions", "products"), None)
+    row |= dict.fromkeys(("integer_layers", "float_layers", "accuracy", "r2", "max_code_difference"), math.nan)
+    row |= said | {"mode": mode}
+    row |= {"dataset": "toy", "network": "net", "peer": peer, "level": level, "batch": batch, "median_ms": median}
     row |= {"q1_ms": median, "q3_ms": median, "source": "measured" if status == "ok" else None}
     return {**row, "status": status, "reason": reason}
 
@@ -67,12 +71,17 @@ def simulated(level, energy, status="ok", reason=None):
 
 THEIR_FILE = "no runtime computes its file"
 NO_KERNEL = "onnxruntime has no kernel for 4-bit weights and 8-bit activations"
+DEFAULT = {"instructions": "avx2", "products": "inexact", "integer_layers": 4, "float_layers": 1, "accuracy": 0.25}
+DEFAULT |= {"max_code_difference": 115}
+EXACT = DEFAULT | {"products": "exact", "accuracy": 0.9, "max_code_difference": 1}
 LATENCY = pd.DataFrame(
     [
         *(timed("w32", batch, median) for batch, median in ((1, 8.0), (128, 90.0))),
-        *(timed("w8a8", batch, median) for batch, median in ((1, 2.0), (128, 30.0))),
+        *(timed("w8a8", *at, mode="default", **DEFAULT) for at in ((1, 2.0), (128, 30.0))),
+        *(timed("w8a8", *at, mode="exact", **EXACT) for at in ((1, 3.0), (128, 45.0))),
         timed("w4a8", 1, math.nan, "unavailable", NO_KERNEL),
-        timed("w8a8", 1, 2.5, peer="their_int8"),
+        timed("w8a8", 1, 2.5, peer="their_int8", mode="default"),
+        timed("w8a8", 1, 3.5, peer="their_int8", mode="exact"),
         timed("w4a8", 1, math.nan, "unavailable", THEIR_FILE, peer="their_int4"),
     ]
 )
@@ -289,8 +298,27 @@ def test_latency_is_told_with_what_has_no_kernel():
     table = tables.latency(TAKEN)
     theirs = table[table.peer == "their int8"].iloc[0]
     assert (theirs.level, theirs.times) == ("w8a8", "3.20 ×")
-    table = table[table.peer == ""].set_index(["level", "batch"])
+    exact = table[(table.peer == "") & (table["mode"] == "exact")].set_index(["level", "batch"])
+    assert exact.times["w8a8", "1"] == "2.67 ×"
+    assert list(exact.loc[("w8a8", "1"), ["instructions", "products", "layers", "quality", "code difference"]]) == [
+        *("avx2", "exact", "4 + 1", "0.9000", "1")
+    ]
+    table = table[(table.peer == "") & (table["mode"] != "exact")].set_index(["level", "batch"])
     assert table.times["w8a8", "1"] == "4.00 ×" and table.times["w8a8", "128"] == "3.00 ×"
     assert table.ms["w8a8", "1"] == "2.00 [2.00, 2.00]"
     assert (table.source["w4a8", ""], table.reason["w4a8", ""]) == ("unavailable", NO_KERNEL)
     assert table.ms["w4a8", ""] == table.times["w4a8", ""] == ""
+
+
+def test_a_cpu_that_saturates_is_told_once_a_file_with_what_it_costs(joined):
+    (told,) = costs.saturation(LATENCY)
+    for words in ("(avx2)", "net at w8a8 has accuracy 0.250 there, and 0.900 in the exact mode", "up to 115 steps"):
+        assert words in told
+    assert told in costs.remarks(joined, TAKEN)
+    assert not list(costs.saturation(LATENCY.assign(products="exact")))
+
+
+def test_one_mode_alone_is_compared_with_other_costs():
+    kept = costs.in_default_mode(LATENCY)
+    assert set(kept["mode"].dropna()) == {"default"} and set(kept.level) == set(LATENCY.level)
+    assert not kept.duplicated(["dataset", "network", "peer", "level", "batch"]).any()

@@ -191,7 +191,7 @@ RAISED = {
     RuntimeError("shapes differ\nat line 3"): "RuntimeError: shapes differ at line 3",
     KeyError("0.weight"): "KeyError: '0.weight'",
     FloatingPointError("diverged"): "diverged",
-    AssertionError(): "AssertionError: ",
+    AssertionError(): "AssertionError",
 }
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from edgepress.files import write_atomically
+from edgepress.logs import one_line
 
 _ABOUT = """\
 What a network loses when it is stored in b bits, and what a device gains.
@@ -51,7 +52,7 @@ def plainly(*errors: type[Exception]) -> Iterator[None]:
     except errors as error:
         if isinstance(error, FileNotFoundError):
             raise UserError(f"{error.filename} is not there") from None
-        raise UserError(" ".join(str(error).split())) from None
+        raise UserError(one_line(error)) from None
 
 
 def write(path: str | Path, content: bytes | str) -> None:

@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import io
 import logging
+import operator
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.func import functional_call
 
 from edgepress.activations import ActivationGrid, with_quantized_activations
+from edgepress.graph import Mean, mean
 from edgepress.integer import IntegerLayer, NoIntegerFormError, integer_layers
+from edgepress.logs import one_line
 from edgepress.packing import Compressed
 
 OPSET = 21
@@ -24,26 +28,34 @@ INPUT, OUTPUT = "input", "output"
 logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
 
 
+class NoExportError(ValueError):
+    """A network that torch does not write as an ONNX file; the message says why, in one line."""
+
+
 def to_onnx(network: nn.Module, input_shape: tuple[int, ...]) -> bytes:
     """The ONNX file of ``network``, for any number of rows of ``input_shape``; float32 in and out.
 
-    It holds nothing of where it was made: torch notes the lines of code behind each node, with their paths.
+    It holds nothing of where it was made: torch notes the lines of code behind each node, with their paths. Raises
+    NoExportError where torch does not export the network, one that branches on values, say.
     """
     from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 
-    rows = torch.export.Dim("rows", min=1)
-    program = torch.onnx.export(
-        network.eval(),
-        (torch.zeros(2, *input_shape),),
-        input_names=[INPUT],
-        output_names=[OUTPUT],
-        dynamic_shapes=({0: rows},),
-        opset_version=OPSET,
-        dynamo=True,
-        verbose=False,
-    )
+    try:
+        program = torch.onnx.export(
+            network.eval(),
+            (torch.zeros(2, *input_shape),),
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            dynamic_shapes=({0: torch.export.Dim("rows", min=1)},),
+            opset_version=OPSET,
+            dynamo=True,
+            verbose=False,
+        )
+    except torch.onnx.OnnxExporterError as error:
+        raise NoExportError(f"torch does not export it to ONNX: {one_line(error.__cause__ or error)}") from error
     assert program is not None  # which only the exporter that dynamo replaces gives
     ClearMetadataAndDocStringPass()(program.model)
+    _separate(program.model.graph)
     file = io.BytesIO()
     program.save(file)  # type: ignore[arg-type] # a file is as good as a path to onnx.save, which it calls
     return file.getvalue()
@@ -62,10 +74,64 @@ def in_integers(architecture: nn.Module, stored: Compressed) -> nn.Module:
         graph.set_submodule(f"quantize_{name}", _Codes(grid))
     for name, layer in integer_layers(architecture, stored).items():
         graph.set_submodule(name, _Layer(graph.get_submodule(name), layer))
-    for name, module in list(graph.named_modules()):
-        if isinstance(module, nn.AdaptiveAvgPool2d) and module.output_size == 1:
-            graph.set_submodule(name, _Average())
+    for node in list(graph.graph.nodes):
+        if whole := mean(node, graph):
+            _replace(node, graph, _Mean(whole))
+        elif node.target is operator.getitem and _is_plain(node.args[1]):
+            _replace(node, graph, _Part(node.args[1]))
+    graph.recompile()
     return graph
+
+
+def separated(model: bytes) -> bytes:
+    """The ONNX file ``model`` with codes and a zero point of their own for each use of int8 weights.
+
+    ONNX Runtime's exact mode replaces both behind each layer, and loads no file in which two layers share them.
+    """
+    import onnx
+    import onnx_ir
+
+    program = onnx_ir.from_proto(onnx.load_from_string(model))
+    _separate(program.graph)
+    return bytes(onnx_ir.to_proto(program).SerializeToString())
+
+
+def _separate(graph: Any) -> None:
+    import onnx_ir
+
+    taken: set[str] = set()
+
+    def own(value: Any) -> Any:
+        """``value``, or a copy of it where another node has it already; what is computed stays one."""
+        if value.name in taken and value.is_initializer():
+            copied = onnx_ir.Value(name=f"{value.name}.{len(taken)}", const_value=value.const_value)
+            copied.type, copied.shape, value = value.type, value.shape, copied
+            graph.register_initializer(value)
+        taken.add(value.name)
+        return value
+
+    for node in [node for node in graph.all_nodes() if node.op_type == "DequantizeLinear" and len(node.inputs) == 3]:
+        codes, steps, zeros = node.inputs
+        if zeros.dtype != onnx_ir.DataType.INT8 or not _is_constant(codes):
+            continue
+        for user, place in tuple(node.outputs[0].uses()):
+            copied = onnx_ir.node(node.op_type, [own(codes), steps, own(zeros)], node.attributes)
+            graph.insert_before(user, copied)
+            user.replace_input_with(place, copied.outputs[0])
+        graph.remove(node, safe=True)
+
+
+def _is_constant(value: Any) -> bool:
+    """Whether a value of a graph depends on initializers alone."""
+    node = value.producer()
+    return bool(value.is_initializer()) if node is None else all(map(_is_constant, filter(None, node.inputs)))
+
+
+def _replace(node: fx.Node, graph: fx.GraphModule, module: nn.Module) -> None:
+    """Have ``module`` compute a node, of its first argument alone."""
+    name = f"{node.name}_as_integers"
+    graph.add_submodule(name, module)
+    node.op, node.target, node.args, node.kwargs = "call_module", name, node.args[:1], {}
 
 
 def _onnx(kind: str, *inputs: Tensor, dtype: torch.dtype = torch.float32, **attributes: int) -> Tensor:
@@ -73,12 +139,42 @@ def _onnx(kind: str, *inputs: Tensor, dtype: torch.dtype = torch.float32, **attr
     return torch.onnx.ops.symbolic(kind, inputs, dict(attributes), dtype=dtype, shape=inputs[0].shape, version=OPSET)
 
 
-class _Average(nn.Module):
-    """The mean of each channel, by the node for which there is an integer kernel; torch's export gives another."""
+class _Mean(nn.Module):
+    """A mean; that of each channel by the node for which there is an integer kernel, torch's export gives another."""
+
+    def __init__(self, mean: Mean) -> None:
+        super().__init__()
+        self.mean = mean
 
     def forward(self, values: Tensor) -> Tensor:
-        shape = (*values.shape[:2], 1, 1)
-        return torch.onnx.ops.symbolic("GlobalAveragePool", (values,), dtype=values.dtype, shape=shape, version=OPSET)
+        if not self.mean.is_global(values.dim()):
+            return values.mean(self.mean.dims, self.mean.keepdim)
+        shape = (*values.shape[:2], *[1] * (values.dim() - 2))
+        means = torch.onnx.ops.symbolic("GlobalAveragePool", (values,), dtype=values.dtype, shape=shape, version=OPSET)
+        return means if self.mean.keepdim else means.flatten(1)
+
+
+class _Part(nn.Module):
+    """Values by index, as a slice and a reshape, both of which the runtime does to integers."""
+
+    def __init__(self, index: tuple[Any, ...]) -> None:
+        super().__init__()
+        self.index = index
+
+    def forward(self, values: Tensor) -> Tensor:
+        shape = values[self.index].shape
+        slices = [slice(i, i + 1 or None) if isinstance(i, int) else i for i in self.index if i is not None]
+        return values[tuple(slices)].reshape(-1, *shape[1:])
+
+
+def _is_plain(index: object) -> bool:
+    """Whether it is an index of numbers and slices, which leaves the rows alone."""
+    if not isinstance(index, tuple) or index[0] not in (slice(None), ...):
+        return False
+    ends = [
+        end for part in index for end in ((part.start, part.stop, part.step) if isinstance(part, slice) else [part])
+    ]
+    return all(end is None or end is ... or type(end) is int for end in ends)
 
 
 class _Codes(nn.Module):

@@ -22,6 +22,7 @@ from torch import nn
 from edgepress.costs.energy import accumulator_bits, energy_per_mac, is_float
 from edgepress.costs.operations import LayerCall, observed
 from edgepress.levels import FLOAT_BITS, Level, asked
+from edgepress.logs import one_line
 
 DESCRIBED_BITS = 8  # those of weights and activations in a description
 INSTALL = "pip install --requirement envs/requirements-hardware.lock"
@@ -261,7 +262,7 @@ def row(network: nn.Module, input_shape: tuple[int, ...], level: Level, accelera
         reason = f"{error.name} is not installed: {INSTALL}"
         return {**identity, "source": "unavailable", "status": "skipped", "reason": reason}
     except CannotSimulateError as error:
-        return {**identity, "source": "unavailable", "status": "skipped", "reason": str(error)}
+        return {**identity, "source": "unavailable", "status": "skipped", "reason": one_line(error)}
     energies = {"energy": sum(cost.energy.values()), **cost.energy}
     measured = {f"{part}_uj": picojoules / 1e6 for part, picojoules in energies.items()}
     return {

@@ -13,6 +13,7 @@ from torch import nn
 from edgepress.costs.consumption import measured
 from edgepress.datasets import Prepared
 from edgepress.evaluation import evaluate, quality
+from edgepress.logs import one_line
 from edgepress.training import Training, steps_an_epoch, train
 
 COLUMNS = {
@@ -64,7 +65,7 @@ def follow(
             train(network, data, settings, seed, note, loaded=loaded)
         except (ArithmeticError, ValueError) as error:
             diverged = isinstance(error, ArithmeticError)
-            return [{"status": "failed" if diverged else "skipped", "reason": str(error)}]
+            return [{"status": "failed" if diverged else "skipped", "reason": one_line(error)}]
     for row in rows:
         row |= {name: taken[name] for name in ("source", "reason") if name in taken}
         if "kwh" in taken:

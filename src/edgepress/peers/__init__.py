@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from edgepress import registry
 from edgepress.levels import FLOAT_BITS, Level
+from edgepress.logs import one_line
 from edgepress.methods import calibration_inputs
 from edgepress.networks import compressible
 from edgepress.registry import PEER, PeerEntry
@@ -53,11 +54,15 @@ class Peer(ABC):
 
 
 class Runtime(nn.Module):
-    """A network that a runtime computes, not torch; ``run`` maps inputs to outputs, float32, a row an example."""
+    """A network that a runtime computes, not torch; ``run`` maps inputs to outputs, float32, a row an example.
 
-    def __init__(self, run: Callable[[np.ndarray], np.ndarray]) -> None:
+    ``model`` is the ONNX file that it runs, where it is one: its latency is taken in each mode of ONNX Runtime.
+    """
+
+    def __init__(self, run: Callable[[np.ndarray], np.ndarray], model: bytes | None = None) -> None:
         super().__init__()
         self.run = run
+        self.model = model
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Shape (rows, …) to (rows, outputs)."""
@@ -80,7 +85,7 @@ def sweep(bench: Bench, name: str, folder: Path) -> Iterator[list[dict[str, Any]
         except Exception as error:  # whatever another library raises on a network that it was not made for
             traceback.print_exc()
             shutil.rmtree(folder / str(level), ignore_errors=True)  # half a file would be timed, say
-            reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+            reason = f"{type(error).__name__}: {one_line(error)}"[:300]
             rows = bench.rows_without_network(identity, "failed", reason)
         yield rows
 

@@ -24,7 +24,7 @@ _INPUT_BITS = 8  # that the input of a network keeps
 _MOST_NAMES = 4  # of methods in a sentence
 _KEY = ["dataset", "network", "method", "level"]
 _TABLES = {
-    "latency": ("peer", "level", "batch", "status"),
+    "latency": ("peer", "level", "mode", "instructions", "products", "batch", "status"),
     "hardware": ("level", "energy_uj", "status"),
     "energy": ("status",),
 }
@@ -100,7 +100,7 @@ class CostTables:
         """The rows of the table of a cost, by data set, network, peer ('' for ours) and level."""
         table = getattr(self, cost.table)
         if cost.batch is not None:
-            table = table[table.batch == cost.batch]
+            table = in_default_mode(table[table.batch == cost.batch])
         peers = table.peer.fillna("") if "peer" in table else [""] * len(table)
         keys = zip(table.dataset, table.network, peers, table.level, strict=True)
         return dict(zip(keys, table.itertuples(), strict=True))
@@ -133,6 +133,13 @@ class CostTables:
         if tuple(getattr(row, name) for name in _KEY) in self.on_steps:
             return ""
         return "its file does not hold weights as multiples of a step in equal bits, as integer kernels need them"
+
+
+def in_default_mode(latency: pd.DataFrame) -> pd.DataFrame:
+    """The rows of latency.csv that are compared with other costs, one a file and batch: what a user of this machine
+    gets who asks the runtime for nothing else. Rows without a mode are float32, or another runtime's.
+    """
+    return latency[latency["mode"].fillna("default") == "default"]
 
 
 def _bits(row: Any) -> int:
@@ -168,7 +175,9 @@ def taken(joined: pd.DataFrame) -> list[Cost]:
 
 
 def remarks(joined: pd.DataFrame, tables: CostTables) -> Iterator[str]:
-    """Sentences on what is not shown of a data set: costs that were not taken, and rows whose cost is unknown."""
+    """Sentences on a data set's costs: where this CPU saturates, and what is not shown: costs that were not taken, and
+    rows whose cost is unknown."""
+    yield from saturation(tables.latency[tables.latency.dataset.isin(joined.dataset)])
     for cost in (LATENCY, ENERGY):
         if getattr(tables, cost.table).empty:
             yield NOT_ASKED[cost.table]
@@ -180,6 +189,24 @@ def remarks(joined: pd.DataFrame, tables: CostTables) -> Iterator[str]:
                 networks.setdefault(_told(of_network), []).append(style.label(network))
             who = "; ".join(f"{told} of {', '.join(names)}" for told, names in networks.items())
             yield f"No {cost.label.split(' (')[0]}, because {reason}: {who}."
+
+
+def saturation(latency: pd.DataFrame) -> Iterator[str]:
+    """A sentence for each file whose products saturate in the default mode on the CPU that timed it: its quality there
+    and in the exact mode.
+    """
+    files = latency.fillna({"peer": ""}).drop_duplicates(keys := ["dataset", "network", "peer", "level", "mode"])
+    saturated = files[(files["mode"] == "default") & (files.products == "inexact") & (files.status == "ok")]
+    both = saturated.merge(files[files["mode"] == "exact"], on=keys[:-1], suffixes=("", "_exact"))
+    for row in both.to_dict("records"):
+        name, label = ("r2", "R²") if pd.isna(row["accuracy"]) else ("accuracy", "accuracy")
+        whose = f" by {style.label(row['peer'])}" if row["peer"] else ""
+        yield (
+            f"8-bit products saturate on this CPU ({row['instructions']}) in ONNX Runtime's default mode: "
+            f"{style.label(row['network'])} at {row['level']}{whose} has {label} {row[name]:.3f} there, and "
+            f"{row[f'{name}_exact']:.3f} in the exact mode, as on ARM; activations are up to "
+            f"{row['max_code_difference']:.0f} steps off."
+        )
 
 
 def _told(rows: pd.DataFrame) -> str:

@@ -45,7 +45,7 @@ class Axis:
 _SIMULATED = "Simulated once a network and precision of its arithmetic, so methods share it."
 _TIMED = (
     "Timed once a network and precision of its arithmetic, so methods share it; where activations stay float32, "
-    "weights are decoded, and all is float32."
+    "weights are decoded, and all is float32. 8-bit integers in the default mode of ONNX Runtime."
 )
 _AXES = {
     "bytes": Axis("size of the file", "B"),

@@ -15,7 +15,7 @@ from pandas.api.types import is_numeric_dtype
 
 from edgepress.files import write_atomically
 from edgepress.metrics import from_csv
-from edgepress.reporting import Notebook, explorer, findings, pages, results, summary, tables
+from edgepress.reporting import Notebook, costs, explorer, findings, pages, results, summary, tables
 
 # The tables that the page shows, by title: each a function from the rows of metrics.
 TABLES: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
@@ -42,7 +42,7 @@ def write(notebooks: Mapping[Notebook, Mapping[str, Sequence[str]]], run_folder:
         statuses=Counter(row["status"] for row in rows),
         data=[name for name in _DATA if (run_folder / name).exists()],
         methods=measured.method.nunique() - 1,
-        findings=[_emphasis(sentence) for sentence in summary.sentences(measured)],
+        findings=[_emphasis(sentence) for sentence in (*summary.sentences(measured), *_saturation(run_folder))],
         notes=[_emphasis(sentence) for sentence in summary.notes(rows)],
         claims=findings.all_findings(measured),
         explorer=explorer.data(measured, run_folder),
@@ -50,6 +50,12 @@ def write(notebooks: Mapping[Notebook, Mapping[str, Sequence[str]]], run_folder:
         notebooks=[_card(notebook, shown, run_folder) for notebook, shown in notebooks.items()],
     )
     write_atomically(page, text)
+
+
+def _saturation(run_folder: Path) -> Iterator[str]:
+    """What the times of a run say of the CPU that took them."""
+    path = run_folder / "latency.csv"
+    yield from costs.saturation(results.read_table(path)) if path.exists() else ()
 
 
 def _tables(metrics: pd.DataFrame, run_folder: Path) -> Iterator[tuple[str, pd.DataFrame]]:

@@ -15,19 +15,12 @@ from edgepress import registry
 from edgepress.levels import FLOAT_BITS
 from edgepress.reporting import steps
 
-CELL = ["dataset", "network", "method", "family", "steps", "level", "bits", "act_bits", "sparsity_target", "split"]
+CELL = ["dataset", "network", "method", "family", "level", "bits", "act_bits", "sparsity_target", "split"]
 SIZES = ["bytes", "bits_per_weight", "compression_ratio", "sparsity", "macs", "bops"]
-NAMES = (
-    "dataset",
-    "network",
-    "method",
-    "family",
-    "steps",
-    "level",
-    "peer",
-    "recipe",
-    "status",
-)  # columns that hold text
+NAMES = (  # columns that hold text
+    *("dataset", "network", "method", "family", "level", "peer", "recipe", "status"),
+    *("mode", "instructions", "products"),
+)
 SEVERAL_CODES = "multipoint"  # the family that stores several codes a weight: its bits are not those of the others
 CONFIDENCE = 0.95
 

@@ -129,23 +129,35 @@ def glance(decided: pd.DataFrame) -> pd.DataFrame:
 
 
 def latency(costs: CostTables) -> pd.DataFrame:
-    """The times of inferences as people read them, and how many times faster than float32 a level is."""
+    """The times of inferences as people read them, in each mode, and how many times faster than float32 a level is;
+    how it was computed (``layers``: in integers + in float32), how well, and how many steps from exact arithmetic.
+    """
     table = costs.latency
     ours = table.peer.isna()
     float32 = table[ours & (table.level == "w32")].set_index(["dataset", "network", "batch"]).median_ms
     times = table.join(float32.rename("float32_ms"), on=["dataset", "network", "batch"])
     ratio = times.float32_ms / times.median_ms
-    shown = table[["dataset", "network", "level", "batch"]].copy()
+    shown = table[["dataset", "network", "level", "mode", "batch"]].fillna({"mode": ""})
     if not ours.all():
         shown.insert(2, "peer", table.peer.fillna(""))
     ends = zip(table.median_ms, table.q1_ms, table.q3_ms, strict=True)
     shown["ms"] = [_with_interval(*values, signed=False, ratio=False) for values in ends]
     shown["times"] = ["" if pd.isna(value) else f"{value:.2f} ×" for value in ratio]
+    for name in ("instructions", "products"):
+        shown[name] = table[name].fillna("")
+    shown["layers"] = [_layers(*counts) for counts in zip(table.integer_layers, table.float_layers, strict=True)]
+    shown["quality"] = ["" if pd.isna(value) else f"{value:.4f}" for value in table.accuracy.fillna(table.r2)]
+    shown["code_difference"] = ["" if pd.isna(value) else f"{value:.0f}" for value in table.max_code_difference]
     shown["source"] = table.source.fillna("unavailable")
     shown["reason"] = table.reason.fillna("")
     untimed = shown.ms == ""
     shown["batch"] = shown.batch.astype("string").where(~untimed, "")
     return readable(shown.drop_duplicates())
+
+
+def _layers(integer: float, floating: float) -> str:
+    """How many layers are computed in integers, and how many in float32."""
+    return "" if pd.isna(integer) else f"{integer:.0f} + {floating:.0f}"
 
 
 def trainings(costs: CostTables) -> pd.DataFrame:
