@@ -83,7 +83,7 @@ METHODS = {
 _DAMPING = 0.01  # of the mean of H's diagonal, added to it: inputs that calibration did not see
 _BLOCK = 128
 _POSITIONS = 1 << 14  # of a layer's output at a time, when H is summed up
-_ITERATIONS = 1000
+_STEPS = 200
 _PENALTY = 20  # for a channel of weights that are neither down nor up, in errors of rounding it to the nearest
 
 # Rounds weights to whole steps: (weights in steps, H, lowest level, highest level) → levels. Weights have the shape
@@ -102,57 +102,111 @@ def nearest(position: Tensor, hessian: Tensor, lowest: int, highest: int) -> Ten
 def gptq(position: Tensor, hessian: Tensor, lowest: int, highest: int) -> Tensor:
     """Round input by input, the one with the largest mean square first, and let the inputs to come make up for it.
 
-    After weight j is rounded, the best change of those not yet rounded is −(error/U_jj)·U_j, U the upper Cholesky
-    factor of H⁻¹. Changes reach weights further on in blocks, as one matrix product. (Frantar et al. 2023, arXiv
-    2210.17323; the error compensation is Optimal Brain Surgeon's.)
+    With R upper triangular and H = RRᵀ, the error of the output is ‖ΔW R‖². Its column k depends on weights up to k
+    alone, so weight k is rounded after subtracting Σ_{i<k} ΔW_i R_ik / R_kk. This is the compensation of GPTQ (Frantar
+    et al. 2023, arXiv 2210.17323) without inverting H, as in LDLQ (Chee et al. 2023, arXiv 2307.13304). The sum over
+    earlier blocks is one matrix product a block.
+
+    For c channels of n weights it takes n³/3 operations for R and 2·c·n² for the sums.
     """
-    diagonal = hessian.diagonal(dim1=1, dim2=2)
-    order = diagonal.argsort(dim=1, descending=True)
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky(_permuted(hessian, order)))
-    factor = torch.linalg.cholesky(inverse, upper=True)
-    left = position.gather(2, order[:, None, :].expand_as(position)).clone()
-    levels = torch.empty_like(left)
-    inputs = left.shape[2]
-    for first in range(0, inputs, _BLOCK):
+    # Inputs are in reverse order: then R is the lower Cholesky factor, and the last input is rounded first.
+    order = hessian.diagonal(dim1=1, dim2=2).argsort(dim=1, descending=True).flip(1)
+    group = torch.arange(len(order))[:, None]
+    factor = torch.linalg.cholesky(hessian[group[:, :, None], order[:, :, None], order[:, None, :]])
+    scale = factor.diagonal(dim1=1, dim2=2)
+    exact = position.mT[group, order]  # inputs first: the channels of one input lie side by side
+    levels, delta = torch.empty_like(exact), torch.empty_like(exact)
+    inputs = exact.shape[1]
+    for first in reversed(range(0, inputs, _BLOCK)):
         last = min(first + _BLOCK, inputs)
-        errors = torch.empty_like(left[:, :, first:last])
-        for j in range(first, last):
-            levels[:, :, j] = left[:, :, j].round().clamp_(lowest, highest)
-            error = (left[:, :, j] - levels[:, :, j]) / factor[:, None, j, j]
-            left[:, :, j + 1 : last] -= error[:, :, None] * factor[:, None, j, j + 1 : last]
-            errors[:, :, j - first] = error
-        left[:, :, last:] -= errors @ factor[:, first:last, last:]
-    return torch.empty_like(levels).scatter_(2, order[:, None, :].expand_as(levels), levels)
+        weights = (factor[:, first:, first:last] / scale[:, None, first:last]).mT
+        target = exact[:, first:last] - weights[:, :, last - first :] @ delta[:, last:]
+        inner = weights[:, :, : last - first].contiguous()
+        for j in reversed(range(last - first)):
+            k = slice(first + j, first + j + 1)
+            here = target[:, j : j + 1].baddbmm_(inner[:, j : j + 1, j + 1 :], delta[:, k.stop : last], alpha=-1)
+            torch.clamp(here.round_(), lowest, highest, out=levels[:, k])
+            torch.sub(levels[:, k], exact[:, k], out=delta[:, k])
+    result = torch.empty_like(levels)
+    result[group, order] = levels
+    return result.mT
 
 
-@torch.enable_grad()
 def adaround(position: Tensor, hessian: Tensor, lowest: int, highest: int) -> Tensor:
     """Learn whether each weight goes down or up, by gradient descent on ΔW H ΔWᵀ.
 
     A weight is ⌊w⌋ + h with h = clamp(1.2·σ(v) − 0.1, 0, 1); a penalty ``1 − |2h − 1|^β``, β falling from 20 to 2,
     drives h to 0 or 1 (Nagel et al. 2020, arXiv 2004.10568). The paper draws batches of inputs; here H has them all,
     so each step is exact. The error is counted in that of rounding to the nearest, which is kept for channels where
-    nothing better is found.
+    nothing better is found. At the end, single decisions are reversed while that lowers the error (``descend``); so
+    200 steps do what takes 1,000 without it.
+
+    For c channels of n weights a step takes 2·c·n² operations.
     """
     floor, plain = position.floor(), nearest(position, hessian, lowest, highest)
-    start = ((position - floor).clamp(0.01, 0.99) + 0.1) / 1.2
-    v = torch.logit(start).requires_grad_()
-    unit = _output_error(plain - position, hessian).clamp_min(1e-12)
-    optimizer = torch.optim.Adam([v], lr=0.02)
-    for step in range(_ITERATIONS):
-        share = (v.sigmoid() * 1.2 - 0.1).clamp(0, 1)
-        delta = (floor + share).clamp(lowest, highest) - position
-        loss = (_output_error(delta, hessian) / unit).sum()
-        progress = step / _ITERATIONS
-        if progress > 0.2:
-            beta = 2 + 18 * (1 - (progress - 0.2) / 0.8)
-            loss = loss + _PENALTY / position.shape[2] * (1 - (2 * share - 1).abs() ** beta).sum()
-        optimizer.zero_grad()
-        loss.backward()
+    low = floor.clamp(lowest, highest)
+    choice = (floor + 1).clamp(lowest, highest) - low
+    plain_error = _output_error(plain - position, hessian)
+    unit = plain_error.clamp_min(1e-12)
+    v = torch.logit(((position - floor).clamp(0.01, 0.99) + 0.1) / 1.2)
+    optimizer = torch.optim.Adam([v], lr=0.2, betas=(0.9, 0.99))
+    for step in range(_STEPS):
+        progress = step / _STEPS
+        beta = 2 + 18 * (1 - (progress - 0.2) / 0.8) if progress > 0.2 else None
+        v.grad = adaround_gradient(v, low - position, choice, hessian, unit, beta)
         optimizer.step()
-    learned = (floor + (v.detach() > 0)).clamp(lowest, highest)
-    better = _output_error(learned - position, hessian) < _output_error(plain - position, hessian)
-    return torch.where(better[:, :, None], learned, plain)
+    learned = low + choice * (v > 0)
+    better = _output_error(learned - position, hessian) < plain_error
+    return descend(torch.where(better[:, :, None], learned, plain), position, hessian, low, choice)
+
+
+def adaround_gradient(
+    v: Tensor, below: Tensor, choice: Tensor, hessian: Tensor, unit: Tensor, beta: float | None
+) -> Tensor:
+    """The gradient by ``v`` of Σ ΔW H ΔWᵀ / ``unit`` and of the penalty with exponent ``beta``, None for no penalty.
+
+    ΔW is ``below`` + ``choice``·h(v), each of shape (groups, channels, inputs); ``unit`` has shape (groups, channels).
+    It takes one product with H, where automatic differentiation takes two.
+    """
+    sigmoid = v.sigmoid()
+    share = 1.2 * sigmoid - 0.1
+    moves = (share >= 0) & (share <= 1)
+    share.clamp_(0, 1)
+    gradient = torch.addcmul(below, choice, share) @ hessian
+    gradient.mul_(choice).mul_(2 / unit[:, :, None])
+    if beta is not None:
+        signed = 2 * share - 1
+        gradient.sub_(signed.abs().pow_(beta - 1).mul_(signed.sign_()), alpha=2 * beta * _PENALTY / v.shape[2])
+    return gradient.mul_(sigmoid.mul_(1 - sigmoid)).mul_(moves).mul_(1.2)
+
+
+def descend(levels: Tensor, position: Tensor, hessian: Tensor, low: Tensor, choice: Tensor) -> Tensor:
+    """Reverse decisions, in each channel the one that lowers ΔW H ΔWᵀ most, until none lowers it.
+
+    A weight is at ``low`` or at ``low`` + ``choice``; all are of shape (groups, channels, inputs). Changing a weight by
+    d changes the error by 2d·(ΔW H)_j + d²·H_jj, so ΔW H is kept and a change adds one row of H to it.
+    """
+    delta = levels - position
+    slope = (delta @ hessian).flatten(0, 1)
+    tolerance = 1e-6 * _output_error(delta, hessian).flatten()
+    change = (2 * low + choice - 2 * levels).flatten(0, 1)  # to the other level
+    group = torch.arange(len(levels)).repeat_interleave(levels.shape[1])
+    diagonal = hessian.diagonal(dim1=1, dim2=2)
+    result = levels.flatten(0, 1).clone()
+    channels = torch.arange(len(result))
+    for _ in range(4 * levels.shape[2]):  # a bound that rounding errors cannot pass
+        most, at = (change * diagonal[group]).add_(slope, alpha=2).mul_(change).min(dim=1)
+        lower = most < -tolerance
+        if not bool(lower.all()):
+            slope, change, tolerance = slope[lower], change[lower], tolerance[lower]
+            group, channels, at = group[lower], channels[lower], at[lower]
+        if not len(channels):
+            break
+        step = change.gather(1, at[:, None])
+        slope.addcmul_(hessian[group, at], step)
+        change.scatter_(1, at[:, None], -step)
+        result[channels, at] += step[:, 0]
+    return result.unflatten(0, levels.shape[:2])
 
 
 ROUNDERS: dict[str, Rounder] = {"nearest": nearest, "gptq": gptq, "adaround": adaround}
@@ -163,11 +217,6 @@ def _output_error(delta: Tensor, hessian: Tensor) -> Tensor:
     return ((delta @ hessian) * delta).sum(dim=2)
 
 
-def _permuted(hessian: Tensor, order: Tensor) -> Tensor:
-    rows = hessian.gather(1, order[:, :, None].expand_as(hessian))
-    return rows.gather(2, order[:, None, :].expand_as(hessian))
-
-
 def input_hessian(layer: nn.Linear | nn.Conv2d, inputs: Tensor) -> Tensor:
     """E[xxᵀ] of what each output of a layer sees, damped: float32, shape (groups, inputs, inputs).
 
@@ -175,7 +224,7 @@ def input_hessian(layer: nn.Linear | nn.Conv2d, inputs: Tensor) -> Tensor:
     """
     if isinstance(layer, nn.Linear):
         columns = inputs.reshape(1, -1, layer.in_features).transpose(1, 2)
-        return _damped(columns @ columns.transpose(1, 2) / columns.shape[2])
+        return _damped((columns @ columns.transpose(1, 2)).div_(columns.shape[2]))
     groups, size = layer.groups, layer.weight[0].numel()
     total, count = torch.zeros(groups, size, size), 0
     per_image = layer(inputs[:1])[0, 0].numel()
@@ -183,14 +232,16 @@ def input_hessian(layer: nn.Linear | nn.Conv2d, inputs: Tensor) -> Tensor:
         padded = F.pad(batch, layer._reversed_padding_repeated_twice)  # its padding may be a word, "same" say
         columns = F.unfold(padded, layer.kernel_size, layer.dilation, stride=layer.stride)
         columns = columns.unflatten(1, (groups, size)).permute(1, 2, 0, 3).flatten(2)
-        total += columns @ columns.transpose(1, 2)
+        total.baddbmm_(columns, columns.transpose(1, 2))
         count += columns.shape[2]
-    return _damped(total / count)
+    return _damped(total.div_(count))
 
 
 def _damped(hessian: Tensor) -> Tensor:
+    """Adds to the diagonal, in place."""
     mean = hessian.diagonal(dim1=1, dim2=2).mean(dim=1).clamp_min(1e-8)
-    return hessian + _DAMPING * mean[:, None, None] * torch.eye(hessian.shape[1])
+    hessian.diagonal(dim1=1, dim2=2).add_(_DAMPING * mean[:, None])
+    return hessian
 
 
 def quantized_layer(
