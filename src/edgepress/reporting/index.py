@@ -19,7 +19,7 @@ from edgepress.reporting import Notebook, explorer, findings, pages, results, su
 
 # The tables that the page shows, by title: each a function from the rows of metrics.
 TABLES: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
-    "Smallest files within 1 % of full precision": tables.smallest_within_one_percent,
+    tables.SMALLEST: tables.smallest_within_one_percent,
     "Best method at each precision": tables.best_at_each_precision,
     "Full precision": tables.full_precision,
 }
@@ -42,6 +42,9 @@ def write(notebooks: Mapping[Notebook, Mapping[str, Sequence[str]]], run_folder:
         statuses=Counter(row["status"] for row in rows),
         data=[name for name in _DATA if (run_folder / name).exists()],
         methods=measured.method.nunique() - 1,
+        smallest=tables.SMALLEST,
+        tolerated=results.TOLERATED,
+        works=results.WORKS,
         findings=[_emphasis(sentence) for sentence in summary.sentences(measured)],
         claims=findings.all_findings(measured),
         explorer=explorer.data(measured, run_folder),

@@ -64,6 +64,11 @@ class Quality:
         return "geometric mean" if self.is_error else ""
 
     @property
+    def possible(self) -> tuple[float, float] | None:
+        """The least and the most that it can be, in its unit; None for errors, which have no most."""
+        return None if self.is_error else (0.0, self.scale)
+
+    @property
     def change_label(self) -> str:
         """What ``change`` is, in words."""
         if self.is_error:
