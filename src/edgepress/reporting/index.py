@@ -65,7 +65,7 @@ def _tables(metrics: pd.DataFrame, run_folder: Path) -> Iterator[tuple[str, pd.D
 def _table(title: str, table: pd.DataFrame) -> dict[str, Any]:
     """A table as people read it, with the number behind each text, by which it is sorted."""
     shown = tables.readable(table)
-    numbers = table.rename(columns=lambda name: name.replace("_", " "))
+    numbers = table.rename(columns=tables.heading)
     numbers = numbers[[name for name in numbers if is_numeric_dtype(numbers[name])]].astype(object)
     numbers = numbers.where(numbers.notna(), None)
     cells = [zip(shown[name], numbers.get(name, [None] * len(shown)), strict=True) for name in shown]

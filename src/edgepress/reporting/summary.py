@@ -32,8 +32,8 @@ def _told(row: Any, quality: Quality) -> str:
     tied = f"; not told apart from {counted(row.tied, 'other')} of about that size" if row.tied else ""
     if row.shown:
         return f" fits in {small}, {_WITHIN}: {_price(row, quality)}, by {by}{tied}."
-    told = f": no file is shown to be {_WITHIN}. The smallest that is on val, {small}, has {_price(row, quality)}"
-    return f"{told}, by {by}{tied}."
+    told = f": the smallest file {_WITHIN} on val, {small}, is not shown to be so on test"
+    return f"{told}: {_price(row, quality)}, by {by}{tied}."
 
 
 def _price(row: Any, quality: Quality) -> str:

@@ -18,7 +18,7 @@ from edgepress.reporting.rivals import Rivals
 
 BUDGETS = ("1/2", "1/4", "1/8", "1/16")  # of what full precision costs
 NONE = "none"  # in place of a method, where none is within a budget
-NONE_WORKS, NONE_SHOWN = "none works", "none shown"  # where one is, but must not be recommended
+NONE_WORKS, NOT_SHOWN = "none works", "not shown on test"  # where one is, but must not be recommended
 SMALLEST = f"Smallest files within {100 * TOLERANCE:g} % of full precision"  # the title of the table of these
 _INSTEAD = {"least_bad": "least bad", "candidate": "smallest on val"}  # what stands beside these, and its name
 _DECIDED = ["division", "cost", "budget", "limit", "method", "least_bad", "level", "spent", "source"]
@@ -79,7 +79,7 @@ def smallest_within_one_percent(metrics: pd.DataFrame) -> pd.DataFrame:
     """
 
     def choose(rows: pd.DataFrame, dataset: str) -> pd.DataFrame:
-        return _renamed(selection.smallest_within_tolerance(rows, dataset), "shown", NONE_SHOWN, "candidate")
+        return _renamed(selection.smallest_within_tolerance(rows, dataset), "shown", NOT_SHOWN, "candidate")
 
     return _chosen(metrics, choose, ["method", "candidate", "level", "bytes", "compression_ratio"])
 
@@ -255,7 +255,12 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
     for name in ("dataset", "network", "method", "against", "chosen", "recipe", "peer"):
         if name in shown:
             shown[name] = shown[name].fillna("").str.replace("_", " ")
-    return shown.rename(columns=lambda name: _HEADINGS.get(name, name.replace("_", " ")))
+    return shown.rename(columns=heading)
+
+
+def heading(column: str) -> str:
+    """A column's name as it stands over a table."""
+    return _HEADINGS.get(column, column.replace("_", " "))
 
 
 def write(table: pd.DataFrame, path: str | Path) -> None:

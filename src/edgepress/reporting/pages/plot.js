@@ -120,7 +120,7 @@ function yRange(now, points) {
   const { set, measure, quality } = now;
   const full = points.filter((point) => methodOf(set, point).name === "fp32").map((point) => quality[0][point]);
   const [least, most] = measure.possible ?? [-Infinity, Infinity];
-  const limits = measure.possible && { minallowed: least, maxallowed: most };
+  const limits = measure.possible && { clipmin: least, clipmax: most };
   if ($("range").value === "all" || !full.length) return { autorange: true, autorangeoptions: limits ?? {} };
   const values = points.map((point) => quality[0][point]);
   const [worst, best] = [Math.max(...full), Math.min(...full)];
