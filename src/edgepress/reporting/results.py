@@ -118,7 +118,8 @@ class Quality:
             share = mean.abs() / scale if name == "change" else np.minimum(mean, 1 - mean)
             examples = rows.examples.groupby(groups, sort=False, dropna=False).first()
             half = np.hypot(half.fillna(0.0), scale * sampling_half_width(share, examples).fillna(0.0))
-        half = half.where(half > 0)
+        unchanged = self.is_error & (name == "change") & (mean == 0)  # errors that are equal are of the same outputs
+        half = half.where((half > 0) | unchanged)
         ends = ends.assign(**{f"{name}_low": mean - half, f"{name}_high": mean + half})
         return ends.apply(np.exp) if self.is_error else ends
 

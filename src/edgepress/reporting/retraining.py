@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from edgepress.reporting.results import one_code_a_weight, over_seeds, quality_of, retrained
-from edgepress.reporting.selection import val_beside_test
+from edgepress.reporting.selection import ranked, val_beside_test
 
 _LEVEL = ["network", "level"]
 
@@ -23,8 +23,7 @@ def _of_dataset(rows: pd.DataFrame, dataset: str) -> pd.DataFrame:
     quality, means = quality_of(rows), over_seeds(rows)
     test = means[(means.split == "test") & retrained(means)].sort_values(["network", "level", "method"])
     others = val_beside_test(means[~retrained(means) & one_code_a_weight(means)], quality)
-    ranked = others.sort_values(["gain", "bytes"], ascending=[False, True], kind="stable")
-    best = ranked.groupby(_LEVEL).head(1).set_index(_LEVEL)[["method", "quality"]]
+    best = ranked(others).groupby(_LEVEL).head(1).set_index(_LEVEL)[["method", "quality"]]
     test = test.join(best.set_axis(["against", "after_training"], axis=1), on=_LEVEL)
     columns = {"dataset": dataset, **test[["network", "level", "method", "bytes"]], "measure": quality.axis_label}
     for end in ("", "_low", "_high"):

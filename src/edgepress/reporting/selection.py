@@ -2,7 +2,8 @@
 
 Methods that train the network again are not among those chosen from. A network without val has no part in choices.
 Only what works is chosen (``results.WORKS``); where nothing does, the least bad is named as such. Of equals the smaller
-file is taken, and of equal files the one that is better on val.
+file is taken, of equal files the one that is better on val, and then the first by name: in whatever order a run has its
+methods, it chooses the same.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from edgepress.reporting.results import (
 from edgepress.reporting.rivals import Rivals
 
 _POINT = ["dataset", "network", "method", "level"]
+_NAMES = ["method", "level"]
 _ON_VAL = {
     "quality": "val",
     "full_precision": "val_full_precision",
@@ -50,7 +52,7 @@ def pareto_front(means: pd.DataFrame, quality: Quality, cost: str = "bytes") -> 
     ``cost`` is a column of ``means``; rows where it is unknown have no part.
     """
     points = val_beside_test(means, quality).dropna(subset=cost)
-    points = points[points.works].sort_values([cost, "gain"], ascending=[True, False], kind="stable")
+    points = points[points.works].sort_values([cost, "gain", *_NAMES], ascending=[True, False, True, True])
     return points[points.gain > points.gain.cummax().shift(fill_value=float("-inf"))]
 
 
@@ -81,7 +83,8 @@ def smallest_within_tolerance(metrics: pd.DataFrame, dataset: str) -> pd.DataFra
     good = points[quality.within(points.val_change_worst)]
     found: list[dict[Hashable, Any]] = []
     for _, pool in good.groupby("network"):
-        smallest = pool.sort_values(["bytes", "gain"], ascending=[True, False], kind="stable").iloc[0].to_dict()
+        ranked = pool.sort_values(["bytes", "gain", *_NAMES], ascending=[True, False, True, True])
+        smallest = ranked.iloc[0].to_dict()
         as_small = pool[pool.bytes <= (1 + TOLERANCE) * smallest["bytes"]]
         found.append({**smallest, "tied": rivals.not_told_apart(smallest, as_small)})
     table = pd.DataFrame(found, columns=[*points.columns, "tied"])
@@ -111,10 +114,16 @@ def best_within(
     return pd.DataFrame(found, columns=[*points.columns, "tied", "share", "limit"])
 
 
+def ranked(points: pd.DataFrame, cost: str = "bytes") -> pd.DataFrame:
+    """Points of ``val_beside_test``, the best on val first, of equals the cheapest."""
+    order = list(dict.fromkeys(["gain", cost, "bytes", *_NAMES]))
+    return points.sort_values(order, ascending=[name != "gain" for name in order])
+
+
 def _best(pool: pd.DataFrame, rivals: Rivals, cost: str) -> dict[Hashable, Any]:
     """The row of those that work, or of all where none does, that is best on val, the cheapest of equals."""
     usable = pool[pool.works] if pool.works.any() else pool
-    best = usable.sort_values(["gain", cost], ascending=[False, True], kind="stable").iloc[0].to_dict()
+    best = ranked(usable, cost).iloc[0].to_dict()
     return {**best, "tied": rivals.not_told_apart(best, usable)}
 
 

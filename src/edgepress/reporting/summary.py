@@ -26,7 +26,7 @@ def sentences(metrics: pd.DataFrame) -> Iterator[str]:
 def _told(row: Any, quality: Quality) -> str:
     """What is said of a network, by its row of ``selection.smallest_within_tolerance``."""
     if row.method == "fp32":
-        return f": no method keeps it {_WITHIN} on val."
+        return f": no smaller file keeps it {_WITHIN} on val."
     by = f"{style.label(row.method)} at {_level(row.level)}"
     small = f"{numbers.size(row.bytes)}, {row.compression_ratio:.1f} times smaller than float32"
     tied = f"; not told apart from {counted(row.tied, 'other')} of about that size" if row.tied else ""
