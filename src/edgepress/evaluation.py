@@ -76,6 +76,13 @@ def score(outputs: Tensor, targets: Tensor) -> dict[str, float]:
     }
 
 
+def majority(targets: Tensor) -> float | None:
+    """The share of ``targets`` (rows,) that are of the most frequent class; None for regression."""
+    if targets.is_floating_point():
+        return None
+    return int(targets.unique(return_counts=True)[1].max()) / len(targets)
+
+
 def quality(measured: Mapping[str, float]) -> float:
     """The one number of ``score`` that grows as a network gets better: accuracy, or R²."""
     return measured["accuracy"] if "accuracy" in measured else measured["r2"]

@@ -20,7 +20,7 @@ COLUMNS: dict[str, str] = {
     "method": "method of compression; `fp32` is the trained network as it is",
     "family": "family of the method; `peer` for other libraries",
     "level": "operating point: `w4` is 4-bit weights, `s50` is 50 % sparsity",
-    "bits": "bits a compressed weight",
+    "bits": "nominal bits a compressed weight: of each of its codes, where it has several",
     "act_bits": "bits an activation; empty where activations stay float32",
     "sparsity_target": "share of weights that the method was asked to remove, 0–1",
     "draw": "repetition of a stochastic method, from 0; always 0 for the others",
@@ -45,6 +45,7 @@ COLUMNS: dict[str, str] = {
     "`accuracy`, it counts a rare class as much as a common one",
     "steps": "methods that the method consists of, in order, joined by `+`: those of a chain, or its own name",
     "examples": "number of examples of the split",
+    "majority": "share of these that are of their most frequent class, 0–1: the accuracy of always answering it",
     "note": "what an `ok` row leaves out: weights in layers that no method compresses, operations that are not counted",
 }
 

@@ -18,7 +18,7 @@ from edgepress.activations import input_bits, with_quantized_activations
 from edgepress.checkpoints import Checkpoints
 from edgepress.costs.operations import Inference, bit_operations, macs_of, observed
 from edgepress.datasets import Prepared
-from edgepress.evaluation import evaluate
+from edgepress.evaluation import evaluate, majority
 from edgepress.files import FileError
 from edgepress.folding import fold_batch_norm, fold_stored
 from edgepress.levels import FLOAT_BITS, Level
@@ -84,6 +84,10 @@ class Bench:
         self.checkpoints = checkpoints
         self.device = device
         self.data = trained.data.only(*splits).to(device)
+        self.counts = {
+            split: {"examples": len(targets), "majority": majority(targets)}
+            for split, targets in self.data.targets.items()
+        }
         self.shipped = fold_batch_norm(trained.network, trained.data.input_shape) if fold_bn else trained.network
         self.weights = sum(trained.network.get_parameter(name).numel() for name in compressible(trained.network))
         self.fp32_bytes = float32_bytes(self.shipped)
@@ -227,7 +231,7 @@ class Bench:
 
     def _row(self, identity: Mapping[str, Any], split: str, **measured: Any) -> dict[str, Any]:
         cell = {"dataset": self.data.name, "network": self.trained.network_name, "seed": self.trained.seed}
-        return {**cell, **identity, "split": split, "examples": len(self.data.targets[split]), **measured}
+        return {**cell, **identity, "split": split, **self.counts[split], **measured}
 
 
 def _shapes(state: Mapping[str, torch.Tensor]) -> tuple[tuple[str, torch.Size], ...]:

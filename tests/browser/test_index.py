@@ -57,7 +57,7 @@ def test_an_axis_is_offered_only_where_the_run_has_something_on_it(explorer):
     explorer.select("x", "energy of an inference")
     explorer.select("dataset", "amounts")
     assert not costs & set(explorer.texts("#x option"))
-    assert explorer.js(TITLES) == ["size of the file (B)", "test MSE"]
+    assert explorer.js(TITLES) == ["size of the file (B)", "test MSE (geometric mean)"]
 
 
 def test_a_point_without_a_value_on_the_axis_is_left_out_and_counted(explorer):
@@ -153,7 +153,7 @@ def test_the_explorer_works_by_the_keyboard_alone(explorer):
         ActionChains(explorer.driver, duration=0).send_keys(*keys).perform()
 
     press("#dataset", Keys.ARROW_DOWN)
-    assert explorer.js(TITLES)[1] == "test MSE"
+    assert explorer.js(TITLES)[1] == "test MSE (geometric mean)"
     before = len(explorer.texts("#points tbody tr"))
     press("[data-pick=random]", Keys.SPACE)
     assert len(explorer.texts("#points tbody tr")) > before

@@ -19,6 +19,7 @@ from edgepress.reporting.costs import CostTables
 
 mpl.use("Agg")
 MACS = 1000
+EXAMPLES = 10_000
 # method: (family, level, bytes, points lost, bits a weight × bits an activation, MACs)
 LEVELS = [
     ("fp32", "fp32", "w32", 4000, 0.0, 32 * 32, MACS),
@@ -50,6 +51,7 @@ def metrics(levels=LEVELS) -> pd.DataFrame:
         )
     frame = pd.DataFrame(table).astype({"bits": float, "act_bits": float, "sparsity_target": float})
     constant = {"bits_per_weight": 1.0, "compression_ratio": 2.0, "sparsity": 0.0, "draw": 0}
+    constant |= {"examples": EXAMPLES, "majority": 0.1}
     return frame.assign(dataset="toy", network="net", quality=frame.accuracy, **constant)
 
 
@@ -186,7 +188,8 @@ def test_a_choice_says_what_it_costs_how_that_is_known_and_the_interval_on_test(
     (row,) = decided[(decided.cost == "latency (ms)") & (decided.budget == "1/4")][:1].to_dict("records")
     assert (row["limit"], row["spent"], row["source"], row["seeds"]) == (2.0, 2.0, "measured", 3)
     assert row["test"] == pytest.approx(90.7)
-    assert (row["test_high"] - row["test"]) == pytest.approx(4.3027 / math.sqrt(3), rel=1e-4)
+    of_seeds, of_examples = 4.3027 / math.sqrt(3), 196 * math.sqrt(0.907 * 0.093 / EXAMPLES)
+    assert (row["test_high"] - row["test"]) == pytest.approx(math.hypot(of_seeds, of_examples), rel=1e-4)
     assert row["change"] == pytest.approx(-0.3)
     none = decided[decided.method == "none"]
     assert none.test.isna().all() and none.spent.isna().all() and set(none.source) <= {"measured", "modelled"}

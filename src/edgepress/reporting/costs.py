@@ -147,12 +147,14 @@ def _bits(row: Any) -> int:
 
 
 def _table(run_folder: Path, name: str) -> pd.DataFrame:
-    """A table of costs, without rows where the run did not take them."""
+    """A table of costs, without rows where the run did not take them; columns that an older one lacks are empty."""
     path = run_folder / f"{name}.csv"
-    if path.exists():
-        return read_table(path)
     types = {column: str if column in NAMES else float for column in ("dataset", "network", *_TABLES[name])}
-    return pd.DataFrame(columns=list(types)).astype(types)
+    if not path.exists():
+        return pd.DataFrame(columns=list(types)).astype(types)
+    table = read_table(path)
+    lacking = {column: kind for column, kind in types.items() if column not in table}
+    return table.assign(**dict.fromkeys(lacking, None)).astype(lacking | dict.fromkeys(lacking, object))
 
 
 def _look_up(cost: Cost, known: Mapping[Any, Any], row: Any, level: Level | str) -> tuple[float, str, str]:

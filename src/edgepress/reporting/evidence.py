@@ -7,13 +7,20 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
-from edgepress.reporting.results import CONFIDENCE, MSE, complete, examples, per_seed, retrained, t_half_width
+from edgepress.reporting.results import (
+    MSE,
+    TOLERANCE,
+    complete,
+    examples,
+    per_seed,
+    retrained,
+    sampling_half_width,
+    t_half_width,
+)
 
 HOLDS, FAILS, OPEN = "holds", "does not hold", "cannot be told"
 DEPENDS = "holds for some, not for others"
-POINTS_TOLERATED, ERROR_TOLERATED = 1.0, 0.05  # a loss that counts as none: points of accuracy, part of the MSE
 NETWORK = ["dataset", "network"]
 ACCURACY_POINTS = "accuracy (points)"
 _FEW_BITS = 3  # cases at this many bits or fewer are counted apart from those at more
@@ -91,15 +98,11 @@ def judged(
 
 def _interval(table: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
     """The 95 % interval of each case's mean: Student's t over seeds, and the sampling error of the test set, which all
-    seeds share, added in quadrature. Of a single seed there is none: NaN.
-
-    Two networks whose accuracies differ by d on n examples differ on n·d of them at least, and on one where chance
-    could have decided: the variance of d is (max(d, 1/n) − d²)/n, McNemar's, or more. For errors it is not known.
+    seeds share, added in quadrature; for errors the latter is not known. Of a single seed there is none: NaN.
     """
     over_seeds = t_half_width(table["count"], table["std"])
     apart = (table["mean"].abs() / 100).where(~table.is_error)
-    variance = (np.maximum(apart, 1 / table.examples) - apart**2) / table.examples
-    of_test_set = 100 * stats.norm.ppf((1 + CONFIDENCE) / 2) * np.sqrt(variance.clip(lower=0))
+    of_test_set = 100 * sampling_half_width(apart, table.examples)
     half = np.hypot(over_seeds, of_test_set.fillna(0))
     return table["mean"] - half, table["mean"] + half
 
@@ -170,7 +173,7 @@ def free(low: pd.Series, high: pd.Series, is_error: pd.Series) -> pd.Series:
 
 
 def _tolerated(is_error: pd.Series) -> pd.Series:
-    return is_error.map({True: float(np.log1p(ERROR_TOLERATED)), False: POINTS_TOLERATED})
+    return is_error.map({True: float(np.log1p(TOLERANCE)), False: 100 * TOLERANCE})
 
 
 def _verdicts(holds: pd.Series, fails: pd.Series) -> pd.Series:

@@ -20,7 +20,16 @@ from edgepress import registry
 from edgepress.reporting import style
 from edgepress.reporting.costs import Cost, CostTables
 from edgepress.reporting.energy import training_bill
-from edgepress.reporting.results import CROSS_ENTROPY, MAE, TOP5, Quality, over_seeds, quality_of, retrained
+from edgepress.reporting.results import (
+    CROSS_ENTROPY,
+    MAE,
+    TOP5,
+    Quality,
+    one_code_a_weight,
+    over_seeds,
+    quality_of,
+    retrained,
+)
 
 _POINT = ["network", "method", "level"]
 _DIGITS = 6
@@ -49,8 +58,8 @@ _TIMED = (
 )
 _AXES = {
     "bytes": Axis("size of the file", "B"),
-    "bits_per_weight": Axis("bits a weight, the whole file counted", log=False),
-    "bits": Axis("bits a weight, as asked for", log=False),
+    "bits_per_weight": Axis("bits per weight, the whole file counted", log=False),
+    "bits": Axis("nominal bits, of methods with one code a weight", log=False),
     "sparsity": Axis("weights that are 0", "%", log=False, more_is_better=True),
     "bops": Axis("bit operations of an inference"),
     "energy_uj": Axis("energy of an inference, modelled", "µJ", note=_SIMULATED),
@@ -138,6 +147,7 @@ def _dataset(rows: pd.DataFrame, costs: CostTables) -> tuple[dict[str, Any], dic
         "network": points.network.map(places.index).tolist(),
         "method": points.method.map(methods.index).tolist(),
         "level": points.level.tolist(),
+        "works": points.join(_works(means[measures[0]], measures[0]), on=_POINT).works.eq(True).tolist(),
         "ratio": _numbers(points.join(_first(means[measures[0]]).compression_ratio, on=_POINT).compression_ratio),
         "costs": {name: _numbers(values) for name, (_, values) in found.items()},
         "quality": quality,
@@ -159,12 +169,26 @@ def _columns(measures: list[Quality]) -> dict[str, tuple[Quality, float, list[st
 
 
 def _described(measures: list[Quality]) -> dict[str, dict[str, Any]]:
-    described = {}
+    described: dict[str, dict[str, Any]] = {}
     for name, (of, *_) in _columns(measures).items():
         label, unit = (of.change_label, "") if name == "change" else (of.label, of.unit)
         near = _NEAR_RATIO if of.is_error else _NEAR_POINTS
-        described[name] = {"label": label, "unit": unit, "error": of.is_error, "near": near}
+        of_change = name == "change"
+        described[name] = {
+            "label": label,
+            "unit": unit,
+            "mean": "" if of_change else of.mean_label,
+            "error": of.is_error,
+            "near": near,
+            "possible": None if of_change or of.possible is None else list(of.possible),
+        }
     return described
+
+
+def _works(means: pd.DataFrame, quality: Quality) -> pd.Series:
+    """Whether each point works on val (``results.WORKS``); those without val are not there."""
+    val = means[means.split == "val"].set_index(_POINT)
+    return quality.works(val.quality, val.full_precision, val.chance).rename("works")
 
 
 def _first(means: pd.DataFrame) -> pd.DataFrame:
@@ -182,7 +206,9 @@ def _costs(
         name = f"latency_{batch}"
         axes[name] = Axis(f"time of a batch of {batch}, measured", "ms", note=_TIMED)
         taken.append(Cost(name, "", "", "latency", "median_ms", batch))
-    table = points.join(_first(costs.join(means, taken))[[name for name in axes if name != "training_wh"]], on=_POINT)
+    first = _first(costs.join(means, taken))
+    first["bits"] = first.bits.where(one_code_a_weight(first.reset_index()).to_numpy())
+    table = points.join(first[[name for name in axes if name != "training_wh"]], on=_POINT)
     table["sparsity"] *= 100
     found = {name: (axis, table[name]) for name, axis in axes.items() if name in table}
     if not (table.sparsity > 0).any():

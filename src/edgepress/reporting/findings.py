@@ -15,12 +15,10 @@ import pandas as pd
 
 from edgepress.reporting import steps, style
 from edgepress.reporting.evidence import (
-    ERROR_TOLERATED,
     FAILS,
     HOLDS,
     NETWORK,
     OPEN,
-    POINTS_TOLERATED,
     Group,
     free,
     judged,
@@ -29,10 +27,10 @@ from edgepress.reporting.evidence import (
     sign,
     within,
 )
-from edgepress.reporting.results import MSE, one_code_a_weight, trained_on, weights_alone
+from edgepress.reporting.numbers import counted, signed
+from edgepress.reporting.results import MSE, TOLERATED, one_code_a_weight, trained_on, weights_alone
 
 ABSENT = "not in this run"
-_TOLERANCE = f"{POINTS_TOLERATED:g} point of accuracy, or {ERROR_TOLERATED:.0%} of the MSE"
 _CLAIMED_BEST = "stochastic_uniform"
 _CLAIMED_WORST = "normal"  # a codebook
 
@@ -121,7 +119,7 @@ def bits_needed(scored: pd.DataFrame) -> Finding:
     ends = sorted({bits for bits in needed.values() if bits})
     verdict = f"{ends[0]:g} to {ends[-1]:g} bits" if len(ends) > 1 else f"{ends[0]:g} bits" if ends else OPEN
     verdict += "" if all(needed.values()) or not ends else ", on some networks more than was tried"
-    sentence = f"The fewest bits from which on the interval of the loss lies within {_TOLERANCE}: "
+    sentence = f"The fewest bits from which on the interval of the loss lies within {TOLERATED}: "
     sentence += f"{'; '.join(texts) or 'of no network'}. {_basis(evidence)}"
     return Finding("bits_needed", claim, verdict, sentence, evidence, ("kept", "lost"))
 
@@ -153,8 +151,8 @@ def pruning_after(scored: pd.DataFrame) -> Finding:
     if differences.empty:
         return _absent("pruning_after", claim, "a method both alone and in a chain with pruning after it")
     found = judged(differences, [*NETWORK, "bits"], scored, free)
-    told = f"Against the same method without pruning, mean over {_count(len(pairs), 'method')}, where a loss within "
-    told += f"{_TOLERANCE} counts as none"
+    told = f"Against the same method without pruning, mean over {counted(len(pairs), 'method')}, where a loss within "
+    told += f"{TOLERATED} counts as none"
     return _told("pruning_after", claim, found, told, ("free", "a loss"), "networks and precisions")
 
 
@@ -175,7 +173,7 @@ def training_again(scored: pd.DataFrame) -> Finding:
     if differences.empty:
         return _absent("training_again", claim, "the same method without training again, or val to choose one")
     found = judged(differences, [*NETWORK, "method", "bits"], scored, sign(1))
-    told = [f"against the same rounding after training, mean over {_count(len(twins), 'pair')}"] if twins else []
+    told = [f"against the same rounding after training, mean over {counted(len(twins), 'pair')}"] if twins else []
     others = [style.label(name) for name in again if pairs[name] == name]
     told += [f"{' and '.join(others)} against the best method after training, chosen on val"] if others else []
     against = f"At equal bits, {', and '.join(told)}"
@@ -207,12 +205,6 @@ def difference(row: pd.Series) -> str:
         return f"{mean} times the MSE" + ("" if pd.isna(ends[1]) else f" [{low}, {high}]")
     mean, low, high = (signed(value, 2) for value in ends)
     return f"{mean} points" + ("" if pd.isna(ends[1]) else f" [{low}, {high}]")
-
-
-def signed(value: float, digits: int) -> str:
-    """A number with its sign, unless it rounds to 0."""
-    text = f"{round(value, digits) + 0.0:+.{digits}f}".replace("-", "−")
-    return text[1:] if round(value, digits) == 0 else text
 
 
 def _quantized(scored: pd.DataFrame) -> pd.DataFrame:
@@ -303,7 +295,7 @@ def _basis(evidence: pd.DataFrame) -> str:
     known = evidence.examples.dropna()
     told += f" and test sets of {_range(known)} examples" if len(known) else ""
     left_out = int((evidence.seeds == 1).sum())
-    told += f"; {_count(left_out, 'case')} of one seed {'has' if left_out == 1 else 'have'} none" if left_out else ""
+    told += f"; {counted(left_out, 'case')} of one seed {'has' if left_out == 1 else 'have'} none" if left_out else ""
     told += "; ratios of MSE are geometric means" if (evidence.measure == MSE.axis_label).any() else ""
     return f"{told}."
 
@@ -332,10 +324,6 @@ def _absent(name: str, claim: str, needed: str) -> Finding:
     columns = [*NETWORK, "measure", *ends, "seeds", "examples", "verdict"]
     sentence = f"Not in this run: it would need {needed}."
     return Finding(name, claim, ABSENT, sentence, pd.DataFrame(columns=columns))
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def table(findings: Iterable[Finding]) -> pd.DataFrame:

@@ -19,7 +19,7 @@ from edgepress.reporting import Notebook, costs, explorer, findings, pages, resu
 
 # The tables that the page shows, by title: each a function from the rows of metrics.
 TABLES: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
-    "Smallest files within 1 % of full precision": tables.smallest_within_one_percent,
+    tables.SMALLEST: tables.smallest_within_one_percent,
     "Best method at each precision": tables.best_at_each_precision,
     "Full precision": tables.full_precision,
 }
@@ -42,6 +42,9 @@ def write(notebooks: Mapping[Notebook, Mapping[str, Sequence[str]]], run_folder:
         statuses=Counter(row["status"] for row in rows),
         data=[name for name in _DATA if (run_folder / name).exists()],
         methods=measured.method.nunique() - 1,
+        smallest=tables.SMALLEST,
+        tolerated=results.TOLERATED,
+        works=results.WORKS,
         findings=[_emphasis(sentence) for sentence in (*summary.sentences(measured), *_saturation(run_folder))],
         notes=[_emphasis(sentence) for sentence in summary.notes(rows)],
         claims=findings.all_findings(measured),
@@ -69,7 +72,7 @@ def _tables(metrics: pd.DataFrame, run_folder: Path) -> Iterator[tuple[str, pd.D
 def _table(title: str, table: pd.DataFrame) -> dict[str, Any]:
     """A table as people read it, with the number behind each text, by which it is sorted."""
     shown = tables.readable(table)
-    numbers = table.rename(columns=lambda name: name.replace("_", " "))
+    numbers = table.rename(columns=tables.heading)
     numbers = numbers[[name for name in numbers if is_numeric_dtype(numbers[name])]].astype(object)
     numbers = numbers.where(numbers.notna(), None)
     cells = [zip(shown[name], numbers.get(name, [None] * len(shown)), strict=True) for name in shown]

@@ -15,14 +15,21 @@ from edgepress import registry
 from edgepress.levels import FLOAT_BITS
 from edgepress.reporting import steps
 
-CELL = ["dataset", "network", "method", "family", "level", "bits", "act_bits", "sparsity_target", "split"]
+CELL = ["dataset", "network", "method", "family", "steps", "level", "bits", "act_bits", "sparsity_target", "split"]
 SIZES = ["bytes", "bits_per_weight", "compression_ratio", "sparsity", "macs", "bops"]
 NAMES = (  # columns that hold text
     *("dataset", "network", "method", "family", "level", "peer", "recipe", "status"),
     *("mode", "instructions", "products"),
 )
+_EXACT_DIGITS = 9  # of points: more are rounding errors
 SEVERAL_CODES = "multipoint"  # the family that stores several codes a weight: its bits are not those of the others
 CONFIDENCE = 0.95
+TOLERANCE = 0.01  # a loss that counts as none, in all of the report: of accuracy, 0–1, or part of the error
+TOLERATED = f"{100 * TOLERANCE:g} point of accuracy, or {100 * TOLERANCE:g} % of the mean squared error"
+WORKS = (
+    "A network works where it keeps at least half of what full precision gains over a constant answer: over the most "
+    "frequent class, or for regression over the mean."
+)
 
 
 @dataclass(frozen=True)
@@ -41,27 +48,48 @@ class Quality:
 
     @property
     def axis_label(self) -> str:
-        """The measure with its unit."""
-        return f"{self.label} ({self.unit})" if self.unit else self.label
+        """The measure with its unit, and how it is averaged where that is not the arithmetic mean."""
+        told = ", ".join(filter(None, (self.unit, self.mean_label)))
+        return f"{self.label} ({told})" if told else self.label
+
+    @property
+    def mean_label(self) -> str:
+        """How means are taken where that is to be said."""
+        return "geometric mean" if self.is_error else ""
+
+    @property
+    def possible(self) -> tuple[float, float] | None:
+        """The least and the most that it can be, in its unit; None for errors, which have no most."""
+        return None if self.is_error else (0.0, self.scale)
 
     @property
     def change_label(self) -> str:
         """What ``change`` is, in words."""
-        return f"{self.label} / {self.label} at full precision" if self.is_error else "change in accuracy (points)"
+        if self.is_error:
+            return f"{self.label} / {self.label} at full precision ({self.mean_label})"
+        return f"change in {self.label} (points)"
 
     def change(self, quality: pd.Series, full_precision: pd.Series) -> pd.Series:
-        """What compression changed: points of accuracy, or the ratio of errors."""
-        return quality / full_precision if self.is_error else self.scale * (quality - full_precision)
+        """What compression changed: points of accuracy, free of rounding errors, or the ratio of errors."""
+        if self.is_error:
+            return quality / full_precision
+        return (self.scale * (quality - full_precision)).round(_EXACT_DIGITS) + 0.0  # never −0
 
     def gain(self, quality: pd.Series) -> pd.Series:
         """The measure as a number that grows with quality."""
         return -quality if self.is_error else quality
 
-    def within(self, quality: pd.Series, full_precision: pd.Series, share: float) -> pd.Series:
-        """Whether quality is at most ``share`` worse than full precision: of accuracy, or part of the error."""
-        if self.is_error:
-            return quality <= full_precision * (1 + share)
-        return quality >= full_precision - share
+    def within(self, change: pd.Series) -> pd.Series:
+        """Whether each ``change`` is a loss of ``TOLERANCE`` at most; not where it is unknown."""
+        return change <= 1 + TOLERANCE if self.is_error else change >= -self.scale * TOLERANCE
+
+    def works(self, quality: pd.Series, full_precision: pd.Series, chance: pd.Series) -> pd.Series:
+        """Whether each quality keeps at least half of what full precision gains over ``chance``, see ``WORKS``. Where
+        chance is not known, it is the worst there is.
+        """
+        halfway = (chance.fillna(np.inf if self.is_error else 0.0) + full_precision) / 2
+        floor = halfway.where(self.gain(halfway) < self.gain(full_precision), full_precision)
+        return self.gain(quality) >= self.gain(floor)
 
     def mean(self, values: pd.Series) -> float:
         """The mean: arithmetic, or geometric for errors."""
@@ -69,12 +97,24 @@ class Quality:
 
     def summary(self, rows: pd.DataFrame, name: str, by: list[str]) -> pd.DataFrame:
         """A row a group of ``rows`` by the columns ``by``: the mean of the column ``name``, and as ``<name>_low`` and
-        ``<name>_high`` the ends of its 95 % t-interval, NaN for a single value.
+        ``<name>_high`` the ends of its 95 % interval; NaN where nothing is known of it.
+
+        It is Student's t over seeds and, of accuracies on a known number of ``examples``, the sampling error of the
+        split, which all seeds share, added in quadrature. ``<name>_worst`` is the worse end over seeds alone, the mean
+        for a single one.
         """
-        values = np.log(rows[name]) if self.is_error else rows[name]
-        groups = values.groupby([rows[column] for column in by], sort=False, dropna=False)
-        mean, half = groups.mean(), t_half_width(groups.count(), groups.std(ddof=1))
-        ends = pd.DataFrame({name: mean, f"{name}_low": mean - half, f"{name}_high": mean + half})
+        groups = [rows[column] for column in by]
+        values = (np.log(rows[name]) if self.is_error else rows[name]).groupby(groups, sort=False, dropna=False)
+        mean, half = values.mean(), t_half_width(values.count(), values.std(ddof=1))
+        ends = pd.DataFrame({name: mean, f"{name}_worst": mean + (1 if self.is_error else -1) * half.fillna(0.0)})
+        if not self.is_error:
+            scale = self.scale if name == "change" else 1.0
+            share = mean.abs() / scale if name == "change" else np.minimum(mean, 1 - mean)
+            examples = rows.examples.groupby(groups, sort=False, dropna=False).first()
+            half = np.hypot(half.fillna(0.0), scale * sampling_half_width(share, examples).fillna(0.0))
+        unchanged = self.is_error & (name == "change") & (mean == 0)  # errors that are equal are of the same outputs
+        half = half.where((half > 0) | unchanged)
+        ends = ends.assign(**{f"{name}_low": mean - half, f"{name}_high": mean + half})
         return ends.apply(np.exp) if self.is_error else ends
 
 
@@ -91,6 +131,18 @@ def t_half_width(count: Any, deviation: Any) -> Any:
     numbers or columns of them; NaN for a single value.
     """
     return stats.t.ppf((1 + CONFIDENCE) / 2, count - 1) * deviation / np.sqrt(count)
+
+
+def sampling_half_width(share: Any, examples: Any) -> Any:
+    """Half of the 95 % interval that a number of ``examples`` leaves to a share of them, numbers or columns of them:
+    to the share that is wrong, or to the difference between two networks.
+
+    Networks whose accuracies differ by d on n examples differ on n·d of them at least, and on one where chance could
+    have decided: the variance of d is (max(d, 1/n) − d²)/n, McNemar's, or more. Of a share of errors it is the binomial
+    one, of one error at least.
+    """
+    variance = (np.maximum(share, 1 / examples) - share**2) / examples
+    return stats.norm.ppf((1 + CONFIDENCE) / 2) * np.sqrt(np.maximum(variance, 0))
 
 
 def t_interval(values: pd.Series) -> tuple[float, float]:
@@ -223,19 +275,42 @@ def complete(seeds: pd.DataFrame) -> pd.DataFrame:
 
 def over_seeds(rows: pd.DataFrame, quality: Quality | None = None) -> pd.DataFrame:
     """A row a cell, level and split of one data set: means over seeds, ``quality`` and ``change`` with the ends
-    ``_low`` and ``_high`` of their 95 % intervals.
+    ``_low`` and ``_high`` of their 95 % intervals (``Quality.summary``); the number of ``examples`` of the split, and
+    ``chance``, what a constant answer gets on it.
 
     A level that has no result for one of its network's seeds, or of its draws, is left out: the mean of those that
     did not fail would flatter it.
     """
     quality = quality or quality_of(rows)
     present = complete(per_seed(rows, quality))
+    by_split = {str(split): of_split for split, of_split in rows.groupby("split", sort=False)}
+    known = {split: examples(of_split, split).max().round() for split, of_split in by_split.items()}
+    present["examples"] = present.split.map(known).astype(float)
     groups = present.groupby(CELL, sort=False, dropna=False)
-    means = groups[SIZES].mean()
+    means = groups[[*SIZES, "examples"]].mean()
     means["seeds"] = groups.size()
     means["full_precision"] = quality.summary(present, "full_precision", CELL).full_precision
     for name in ("quality", "change"):
         means = means.join(quality.summary(present, name, CELL))
-    if not quality.is_error:
-        means[["quality_low", "quality_high"]] = means[["quality_low", "quality_high"]].clip(0, 1)
-    return means.reset_index()
+    means = means.reset_index()
+    means["chance"] = means.split.map({split: _chance(of_split, quality) for split, of_split in by_split.items()})
+    means.loc[means.method == "fp32", ["change_low", "change_high"]] = np.nan  # it is none, by definition
+    return means if quality.is_error else _possible(means, quality.scale)
+
+
+def _chance(rows: pd.DataFrame, quality: Quality) -> float:
+    """What a constant answer gets on the one split of ``rows``; NaN where that is not known."""
+    if quality is ACCURACY and "majority" in rows:
+        return float(rows.majority.max())
+    if quality is MSE and "r2" in rows:
+        return float((rows.mse / (1 - rows.r2)).median())
+    return float("nan")
+
+
+def _possible(means: pd.DataFrame, scale: float) -> pd.DataFrame:
+    """Means of accuracies, with intervals cut off where no accuracy can be."""
+    least, most = -scale * means.full_precision, scale * (1 - means.full_precision)
+    for end in ("low", "high"):
+        means[f"quality_{end}"] = means[f"quality_{end}"].clip(0, 1)
+        means[f"change_{end}"] = means[f"change_{end}"].clip(least, most)
+    return means

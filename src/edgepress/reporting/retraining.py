@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from edgepress.reporting.results import one_code_a_weight, over_seeds, quality_of, retrained, trained_on
-from edgepress.reporting.selection import val_beside_test
+from edgepress.reporting.selection import ranked, val_beside_test
 
 _LEVEL = ["network", "level"]
 
@@ -13,8 +13,8 @@ _LEVEL = ["network", "level"]
 def trained_again(metrics: pd.DataFrame) -> pd.DataFrame:
     """A row a method that trains again and level: bytes, quality on test with its interval, and the change from full
     precision. ``against`` is the best on val of those at the same level that do not train again and have one code a
-    weight, and ``after_training`` its quality on test; both are empty where there is none. ``control`` is the quality
-    on test of the network that was trained again in float32, empty where the run has none.
+    weight, of equals the smallest file, and ``after_training`` its quality on test; both are empty where there is none.
+    ``control`` is the quality on test of the network that was trained again in float32, empty where the run has none.
     """
     tables = [_of_dataset(rows, str(dataset)) for dataset, rows in metrics.groupby("dataset", sort=False)]
     return pd.concat(tables, ignore_index=True)
@@ -24,9 +24,8 @@ def _of_dataset(rows: pd.DataFrame, dataset: str) -> pd.DataFrame:
     quality, means = quality_of(rows), over_seeds(rows)
     test = means[(means.split == "test") & retrained(means)].sort_values(["network", "level", "method"])
     control = test[trained_on(test)].drop_duplicates("network").set_index("network").quality.astype(float)
-    others = val_beside_test(means[~retrained(means) & one_code_a_weight(means)])
-    ranked = others.assign(gain=quality.gain(others.val)).sort_values("gain", ascending=False, kind="stable")
-    best = ranked.groupby(_LEVEL).head(1).set_index(_LEVEL)[["method", "quality"]]
+    others = val_beside_test(means[~retrained(means) & one_code_a_weight(means)], quality)
+    best = ranked(others).groupby(_LEVEL).head(1).set_index(_LEVEL)[["method", "quality"]]
     test = test.join(best.set_axis(["against", "after_training"], axis=1), on=_LEVEL)
     columns = {"dataset": dataset, **test[["network", "level", "method", "bytes"]], "measure": quality.axis_label}
     for end in ("", "_low", "_high"):

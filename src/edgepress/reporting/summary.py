@@ -8,28 +8,43 @@ from typing import Any
 import pandas as pd
 
 from edgepress.levels import Level
-from edgepress.reporting import selection, style, tables
-from edgepress.reporting.results import quality_of
+from edgepress.reporting import numbers, selection, style
+from edgepress.reporting.numbers import counted
+from edgepress.reporting.results import TOLERANCE, Quality, quality_of
+
+_WITHIN = f"within {100 * TOLERANCE:g} % of full precision"
 
 
 def sentences(metrics: pd.DataFrame) -> Iterator[str]:
-    """For each data set and network: how small its file gets within 1 % of full precision, and at what price."""
+    """For each data set and network: how small its file gets within ``results.TOLERATED``, and at what price."""
     for dataset in metrics.dataset.unique():
         quality = quality_of(metrics[metrics.dataset == dataset])
-        row: Any
-        for row in selection.smallest_within(metrics, dataset, tables.TOLERANCE).itertuples():
-            who = f"**{style.label(row.network)}** on **{style.label(dataset)}**"
-            if row.method == "fp32":
-                yield f"{who}: no method keeps it within 1 % of full precision on val."
-                continue
-            if quality.is_error:
-                price = f"with {row.change:.3f} times the error"
-            else:
-                price = f"for {row.change:+.2f} points of accuracy".replace("-", "−")
-            yield (
-                f"{who} fits in {_size(row.bytes)}, {row.compression_ratio:.1f} times smaller than float32, "
-                f"{price} on test, by {style.label(row.method)} at {_level(row.level)}."
-            )
+        for row in selection.smallest_within_tolerance(metrics, dataset).itertuples():
+            yield f"**{style.label(row.network)}** on **{style.label(dataset)}**{_told(row, quality)}"
+
+
+def _told(row: Any, quality: Quality) -> str:
+    """What is said of a network, by its row of ``selection.smallest_within_tolerance``."""
+    if row.method == "fp32":
+        return f": no smaller file keeps it {_WITHIN} on val."
+    by = f"{style.label(row.method)} at {_level(row.level)}"
+    small = f"{numbers.size(row.bytes)}, {row.compression_ratio:.1f} times smaller than float32"
+    tied = f"; not told apart from {counted(row.tied, 'other')} of about that size" if row.tied else ""
+    if row.shown:
+        return f" fits in {small}, {_WITHIN}: {_price(row, quality)}, by {by}{tied}."
+    told = f": the smallest file {_WITHIN} on val, {small}, is not shown to be so on test"
+    return f"{told}: {_price(row, quality)}, by {by}{tied}."
+
+
+def _price(row: Any, quality: Quality) -> str:
+    """The change on test in words, its interval, and what that is of."""
+    seeds = counted(row.seeds, "seed")
+    if quality.is_error:
+        ends = "" if pd.isna(row.change_low) else f" [{row.change_low:.3f}, {row.change_high:.3f}]"
+        return f"{row.change:.3f}{ends} times the error on test (geometric mean of {seeds})"
+    change = numbers.with_interval(row.change, row.change_low, row.change_high, signs=True)
+    examples = "" if pd.isna(row.examples) else f", {counted(row.examples, 'example')}"
+    return f"{change} points of accuracy on test ({seeds}{examples})"
 
 
 def notes(rows: Iterable[Mapping[str, str]]) -> list[str]:
@@ -52,10 +67,3 @@ def _level(name: str) -> str:
     parts += [f"activations in {level.act_bits}"] if level.act_bits else []
     parts += [f"{level.sparsity:.0%} sparsity"] if level.sparsity is not None else []
     return " and ".join(parts)
-
-
-def _size(count: float) -> str:
-    for unit, factor in (("MB", 1e6), ("kB", 1e3)):
-        if count >= factor:
-            return f"{count / factor:.1f} {unit}"
-    return f"{count:.0f} bytes"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -10,19 +9,29 @@ from pathlib import Path
 import pandas as pd
 
 from edgepress.files import write_atomically
-from edgepress.reporting import selection
+from edgepress.reporting import numbers, selection
 from edgepress.reporting.costs import Cost, CostTables, taken
 from edgepress.reporting.energy import payback, training_bill
-from edgepress.reporting.results import BALANCED, MSE, Quality, over_seeds, quality_of, retrained
+from edgepress.reporting.numbers import with_interval
+from edgepress.reporting.results import BALANCED, MSE, TOLERANCE, Quality, over_seeds, quality_of, retrained
+from edgepress.reporting.rivals import Rivals
 
-TOLERANCE = 0.01
 BUDGETS = ("1/2", "1/4", "1/8", "1/16")  # of what full precision costs
 NONE = "none"  # in place of a method, where none is within a budget
-_DECIDED = ["division", "cost", "budget", "limit", "method", "level", "spent", "source"]
+NONE_WORKS, NOT_SHOWN = "none works", "not shown on test"  # where one is, but must not be recommended
+SMALLEST = f"Smallest files within {100 * TOLERANCE:g} % of full precision"  # the title of the table of these
+_INSTEAD = {"least_bad": "least bad", "candidate": "smallest on val"}  # what stands beside these, and its name
+_DECIDED = ["division", "cost", "budget", "limit", "method", "least_bad", "level", "spent", "source"]
 _MULTIPOINT = "multipoint"
 _MOST_POINT_BITS = 8
 _ENDS = ("", "_low", "_high")
-_HEADINGS = {"kwh": "kWh", "co2e_g": "g CO2e", "inferences": "inferences until paid back"}
+_HEADINGS = {
+    "kwh": "kWh",
+    "co2e_g": "g CO2e",
+    "inferences": "inferences until paid back",
+    "bits": "nominal bits",
+    "tied": "not told apart from",
+}
 
 
 def full_precision(metrics: pd.DataFrame) -> pd.DataFrame:
@@ -54,41 +63,55 @@ def multipoint(metrics: pd.DataFrame) -> pd.DataFrame:
         means = _with_train(over_seeds(of_set))
         means = means[(means.family == _MULTIPOINT) & (means.bits <= _MOST_POINT_BITS)]
         means = means.sort_values(["network", "method", "bits"], ascending=[False, True, False])
-        tables.append(_table(means, dataset, quality_of(of_set), ["method", "bits", "bytes", "bits_per_weight"], True))
+        columns = ["method", "bits", "bytes", "bits_per_weight"]
+        tables.append(_table(means, dataset, quality_of(of_set), columns, changed=True))
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["dataset", "network", "method"])
 
 
 def best_at_each_precision(metrics: pd.DataFrame) -> pd.DataFrame:
-    """At each number of bits, the method that is best on val, and its quality on test."""
-    return _chosen(metrics, selection.best_at_each_precision, ["bits", "method", "bytes", "compression_ratio"])
-
-
-def smallest_within_one_percent(metrics: pd.DataFrame) -> pd.DataFrame:
-    """The smallest file within 1 % of full precision on val (1 point of accuracy, 1 % of the MSE), and its
-    quality on test.
+    """At each nominal number of bits, the method that is best on val, and its quality on test; where none works,
+    ``least_bad`` names it.
     """
 
     def choose(rows: pd.DataFrame, dataset: str) -> pd.DataFrame:
-        return selection.smallest_within(rows, dataset, TOLERANCE)
+        return _renamed(selection.best_at_each_precision(rows, dataset), "works", NONE_WORKS, "least_bad")
 
-    return _chosen(metrics, choose, ["method", "level", "bytes", "compression_ratio"])
+    columns = ["bits", "method", "least_bad", "bytes", "bits_per_weight", "compression_ratio"]
+    return _chosen(metrics, choose, columns)
+
+
+def smallest_within_one_percent(metrics: pd.DataFrame) -> pd.DataFrame:
+    """The smallest file within ``results.TOLERATED`` on val, and its quality on test; where the interval of its change
+    there is not within that, ``candidate`` names it.
+    """
+
+    def choose(rows: pd.DataFrame, dataset: str) -> pd.DataFrame:
+        return _renamed(selection.smallest_within_tolerance(rows, dataset), "shown", NOT_SHOWN, "candidate")
+
+    return _chosen(metrics, choose, ["method", "candidate", "level", "bytes", "compression_ratio"])
+
+
+def _renamed(table: pd.DataFrame, recommended: str, otherwise: str, instead: str) -> pd.DataFrame:
+    """The table with its methods moved to the column ``instead`` where they are not ``recommended``."""
+    kept = table[recommended].astype(bool)
+    moved = {instead: table.method.mask(kept, "").astype("string")}
+    return table.assign(**moved, method=table.method.where(kept, otherwise).astype("string"))
 
 
 def decide(metrics: pd.DataFrame, costs: CostTables) -> pd.DataFrame:
     """For each network, cost and budget, the method within it that is best on val, and its quality on test.
 
     A budget is a share of what full precision costs. The ``closed`` division is of methods that do not train the
-    network again, ``open`` of those that do. Where no level is within the budget, the method is ``none``.
+    network again, ``open`` of those that do. Where no level is within the budget, the method is ``none``; where none of
+    those that are works (``results.WORKS``), it is ``none works``, and ``least_bad`` is the best of them.
     """
     tables = [pd.DataFrame(columns=["dataset", "network", *_DECIDED])]
     for _, rows in metrics.groupby("dataset", sort=False):
         joined = costs.join(over_seeds(rows))
-        again = retrained(joined)
+        again, rivals = retrained(joined), Rivals.of(rows)
         divisions = {"closed": joined[~again], "open": joined[again | (joined.method == "fp32")]}
         found = pd.concat(
-            _within(points, cost, division, quality_of(rows))
-            for division, points in divisions.items()
-            for cost in taken(joined)
+            _within(points, cost, division, rivals) for division, points in divisions.items() for cost in taken(joined)
         )
         tables.append(found.sort_values("network", kind="stable", key=_in_order(joined.network)))
     return pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True)
@@ -100,17 +123,19 @@ def _in_order(names: pd.Series) -> Callable[[pd.Series], pd.Series]:
     return lambda column: column.map(places)
 
 
-def _within(points: pd.DataFrame, cost: Cost, division: str, quality: Quality) -> pd.DataFrame:
+def _within(points: pd.DataFrame, cost: Cost, division: str, rivals: Rivals) -> pd.DataFrame:
     """What is best within each budget of one cost, of the rows of one data set and division."""
     shares = [float(Fraction(budget)) for budget in BUDGETS]
-    best = selection.best_within(points, quality, cost.column, shares)
+    best = selection.best_within(points, rivals.quality, cost.column, shares, rivals)
     best["budget"] = best.share.map(dict(zip(shares, BUDGETS, strict=True)))
     sources = points[points.method == "fp32"].groupby("network")[f"{cost.column}_source"].first()
     best["source"] = best.network.map(sources)
     best["level"] = best.level.where(best.method.notna(), "").astype("string")
-    best["method"] = best.method.where(best.method.notna(), NONE).astype("string")
-    best = best.assign(division=division, cost=cost.name, spent=best[cost.column], seeds=best.seeds.astype("Int64"))
-    return _table(best, points.dataset.iloc[0], quality, _DECIDED, changed=True)
+    best["works"] = best.works.where(best.method.notna(), True)
+    best["method"] = best.method.where(best.method.notna(), NONE)
+    best = _renamed(best, "works", NONE_WORKS, "least_bad")
+    best = best.assign(division=division, cost=cost.name, spent=best[cost.column])
+    return _table(best, points.dataset.iloc[0], rivals.quality, _DECIDED, changed=True)
 
 
 def glance(decided: pd.DataFrame) -> pd.DataFrame:
@@ -141,7 +166,7 @@ def latency(costs: CostTables) -> pd.DataFrame:
     if not ours.all():
         shown.insert(2, "peer", table.peer.fillna(""))
     ends = zip(table.median_ms, table.q1_ms, table.q3_ms, strict=True)
-    shown["ms"] = [_with_interval(*values, signed=False, ratio=False) for values in ends]
+    shown["ms"] = [with_interval(*values) for values in ends]
     shown["times"] = ["" if pd.isna(value) else f"{value:.2f} ×" for value in ratio]
     for name in ("instructions", "products"):
         shown[name] = table[name].fillna("")
@@ -204,7 +229,9 @@ def _table(
     if changed:
         for end in _ENDS:
             table[f"change{end}"] = rows[f"change{end}"]
-    table["seeds"] = rows.seeds
+    for name in ("tied", "seeds", "examples"):
+        if name in rows:
+            table[name] = pd.to_numeric(rows[name]).astype("Int64")
     return table
 
 
@@ -217,7 +244,7 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
             ends = shown.pop(f"{name}_low"), shown.pop(f"{name}_high")
             compared = name in ("change", "difference")
             shown[name] = [
-                _with_interval(mean, low, high, signed=compared and not error, ratio=compared and error)
+                with_interval(mean, low, high, signs=compared and not error, ratio=compared and error)
                 for mean, low, high, error in zip(shown[name], *ends, is_error, strict=True)
             ]
     for name in ("bytes", "parameters", "macs"):
@@ -225,7 +252,7 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
             shown[name] = shown[name].map("{:,.0f}".format)
     for name in ("limit", "spent", "co2e_g", "inferences"):
         if name in shown:
-            shown[name] = [_plain(value) for value in shown[name]]
+            shown[name] = [numbers.plain(value) for value in shown[name]]
     if "compression_ratio" in shown:
         shown["compression_ratio"] = shown.compression_ratio.map("{:.1f} ×".format)
     if "bits_per_weight" in shown:
@@ -235,37 +262,24 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
             shown[name] = ["" if pd.isna(value) else f"{value:,.4g}" for value in shown[name]]
     if "bits" in shown:
         shown["bits"] = shown.bits.astype(int)
-    if "seeds" in shown:
-        shown["seeds"] = ["" if pd.isna(count) else f"{count:.0f}" for count in shown.seeds]
+    for name in ("seeds", "examples", "tied"):
+        if name in shown:
+            shown[name] = ["" if pd.isna(count) else f"{count:,.0f}" for count in shown[name]]
     if "level" in shown:
         shown["level"] = shown.level.fillna("")
+    for name, word in _INSTEAD.items():
+        if name in shown:
+            others = shown.pop(name).astype("string").fillna("")
+            shown["method"] = shown.method.where(others == "", shown.method + f"; {word}: " + others)
     for name in ("dataset", "network", "method", "against", "chosen", "recipe", "peer"):
         if name in shown:
             shown[name] = shown[name].fillna("").str.replace("_", " ")
-    return shown.rename(columns=lambda name: _HEADINGS.get(name, name.replace("_", " ")))
+    return shown.rename(columns=heading)
 
 
-def _with_interval(mean: float, low: float, high: float, signed: bool, ratio: bool) -> str:
-    """``mean [low, high]``, in three digits, or two decimals of points; the mean alone for a single seed, and nothing
-    where there is none.
-    """
-    if pd.isna(mean):
-        return ""
-    texts = [f"{value:+.2f}" if signed else _number(value) for value in (mean, low, high)]
-    text = texts[0] if pd.isna(low) else f"{texts[0]} [{texts[1]}, {texts[2]}]"
-    return f"× {text}" if ratio else text
-
-
-def _number(value: float) -> str:
-    """Three digits, or all of those before the point."""
-    return f"{value:,.0f}" if 1000 <= abs(value) < 1e6 else f"{value:#.3g}".rstrip(".")
-
-
-def _plain(value: float) -> str:
-    """A number of any size: its whole part with thousands apart, or three digits; nothing where there is none."""
-    if pd.isna(value):
-        return ""
-    return f"{value:,.0f}" if 1000 <= abs(value) < math.inf else f"{value:.3g}".replace("inf", "never")
+def heading(column: str) -> str:
+    """A column's name as it stands over a table."""
+    return _HEADINGS.get(column, column.replace("_", " "))
 
 
 def write(table: pd.DataFrame, path: str | Path) -> None:
@@ -278,6 +292,6 @@ def write(table: pd.DataFrame, path: str | Path) -> None:
 
 def _latex(shown: pd.DataFrame) -> str:
     def escaped(value: object) -> str:
-        return str(value).replace("%", r"\%").replace("×", r"$\times$")
+        return str(value).replace("%", r"\%").replace("×", r"$\times$").replace("−", "$-$")
 
     return shown.map(escaped).rename(columns=escaped).to_latex(index=False, escape=False)

@@ -16,7 +16,8 @@ from matplotlib.ticker import NullLocator
 from edgepress.reporting import style
 from edgepress.reporting.evidence import FAILS, HOLDS, OPEN
 from edgepress.reporting.figures.panels import finish
-from edgepress.reporting.findings import Finding, signed
+from edgepress.reporting.findings import Finding
+from edgepress.reporting.numbers import signed
 from edgepress.reporting.results import MSE
 
 _COLOURS = {HOLDS: "#0072B2", FAILS: "#D55E00", OPEN: "#8A8A8A"}

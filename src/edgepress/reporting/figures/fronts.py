@@ -104,7 +104,7 @@ def _bits_of_layers(axes: Axes, panel: pd.DataFrame, colours: ScalarMappable) ->
     axes.set_yticks(
         range(len(layers)), [f"{name} ({size.short(weights[name])})" for name in layers], fontsize="x-small"
     )
-    axes.set_xlabel("bits a weight on average", fontsize="small")
+    axes.set_xlabel("nominal bits, on average", fontsize="small")
     axes.grid(visible=False)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)

@@ -14,7 +14,14 @@ from edgepress.reporting import steps, style
 from edgepress.reporting.figures import panels
 from edgepress.reporting.figures.panels import Column
 from edgepress.reporting.figures.sweeps import with_full_precision
-from edgepress.reporting.results import over_seeds, quality_of, retrained, trained_on, weights_alone
+from edgepress.reporting.results import (
+    one_code_a_weight,
+    over_seeds,
+    quality_of,
+    retrained,
+    trained_on,
+    weights_alone,
+)
 
 Draw = Callable[[Axes, pd.Series, pd.DataFrame, str, float], None]
 _WITHOUT = "#9A9A9A"
@@ -22,13 +29,14 @@ _AGAIN = (0, (3, 1.5))
 
 
 def quantize_prune(metrics: pd.DataFrame, dataset: str) -> Figure:
-    """Quality against bits a weight of each chain that quantizes and prunes, in colour, and of the same without
-    pruning, in grey; on train and test.
+    """Quality against nominal bits of each chain that quantizes to one code a weight and prunes, in colour, and of the
+    same without pruning on the same networks, in grey; on train and test.
     """
-    rows = weights_alone(metrics[(metrics.dataset == dataset) & ~retrained(metrics)])
+    rows = weights_alone(metrics[(metrics.dataset == dataset) & ~retrained(metrics) & one_code_a_weight(metrics)])
     chains = rows.bits.notna() & rows.sparsity_target.notna()
     unpruned = {steps.without_pruning(name) for name in rows.method[chains].unique()}
-    alone = rows.bits.notna() & ~chains & rows.method.map(steps.joined).isin(unpruned)
+    alone = rows.bits.notna() & ~chains & rows.network.isin(rows.network[chains])
+    alone &= rows.method.map(steps.joined).isin(unpruned)
     rows = with_full_precision(rows, chains | alone)
 
     def draw(axes: Axes, x: pd.Series, line: pd.DataFrame, method: str, scale: float) -> None:
@@ -48,7 +56,7 @@ def quantize_prune(metrics: pd.DataFrame, dataset: str) -> Figure:
 
 
 def qat(metrics: pd.DataFrame, dataset: str) -> Figure:
-    """Quality against bits a weight of each method that trains the network again, solid, and of the one that rounds
+    """Quality against nominal bits of each method that trains the network again, solid, and of the one that rounds
     in the same way without, dashed, at the bits of the former; on train and test.
     """
     rows = weights_alone(metrics[metrics.dataset == dataset])

@@ -17,12 +17,17 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from edgepress.reporting import style
-from edgepress.reporting.results import Quality
+from edgepress.reporting.results import Quality, one_code_a_weight
 
 GREY = "#444444"
 _STEPS = ((50, (1,)), (15, (1, 3)), (4, (1, 2, 5)), (0, (1, 1.5, 2, 3, 4, 5, 7)))  # ticks of a decade by its span
 _ROW_HEIGHT = 1.75  # inches
 _COLUMNS = 2
+MEASURED_BITS = "bits per weight (file)"
+_BIT_STEPS = ((1,), (1, 1.5), (1, 1.25, 1.5, 1.75))  # ticks from one power of 2 to the next
+_LEAST_TICKS = 4
+_BITS_ROOM = 1.08  # beyond the outermost points
+_LABELS_APART = 0.1  # of the axis, from a label over it to the next
 _ENTRY = 0.19  # inches that an entry of the legend takes for each point of the text
 
 
@@ -111,12 +116,16 @@ def _share_measures(row: Sequence[Axes], network: str, columns: Sequence[Column]
         shown = [axes for axes, column in zip(row, columns, strict=True) if column.quality is quality]
         shown[0].set_ylabel(f"{style.label(network)}\n{quality.axis_label}")
         for axes in shown:
-            fill_with_means(axes, quality, quality.scale * means)
+            fill_with_means(axes, quality, quality.scale * means, quality.possible)
             axes.tick_params(labelleft=axes is shown[0])
 
 
-def fill_with_means(axes: Axes, quality: Quality, means: pd.Series) -> None:
-    """Let the means, not the widest interval, decide what an axis shows; those of a network that broke do not."""
+def fill_with_means(
+    axes: Axes, quality: Quality, means: pd.Series, possible: tuple[float, float] | None = None
+) -> None:
+    """Let the means, not the widest interval, decide what an axis shows; those of a network that broke do not. Where
+    there is no value but between two ``possible`` ones, it ends there.
+    """
     means = means[np.isfinite(means) & ((means > 0) | (not quality.is_error))]
     if means.empty:
         return
@@ -126,7 +135,9 @@ def fill_with_means(axes: Axes, quality: Quality, means: pd.Series) -> None:
         _log_ticks(axes)
     else:
         room = 0.06 * (means.max() - means.min()) + 0.3
-        axes.set_ylim(means.min() - room, means.max() + room)
+        low, high = possible or (-np.inf, np.inf)
+        edge = 0.02 * (means.max() - means.min() + 2 * room)  # half a marker
+        axes.set_ylim(max(means.min() - room, low - edge), min(means.max() + room, high + edge))
         axes.yaxis.set_major_locator(MaxNLocator(5))
 
 
@@ -144,8 +155,10 @@ def _log_ticks(axes: Axes) -> None:
 
 
 def line(axes: Axes, x: pd.Series, means: pd.DataFrame, column: str, scale: float = 1.0, **look: Any) -> None:
-    """Means joined by a line, over the band of their intervals."""
-    order = x.argsort()
+    """Means joined by a line in the order of their nominal bits, or of ``x`` where they have none, over the band of
+    their intervals.
+    """
+    order = (means.bits if means.bits.notna().all() else x).argsort()
     x, means = x.iloc[order], means.iloc[order]
     axes.plot(x, scale * means[column], **{"markeredgecolor": "white", "markeredgewidth": 0.4, **look})
     low, high = scale * means[f"{column}_low"], scale * means[f"{column}_high"]
@@ -163,8 +176,40 @@ def bit_places(axes: Axes, all_bits: Iterable[float]) -> dict[float, int]:
     bits = sorted(set(all_bits))
     axes.set_xticks(range(len(bits)), [f"{bit:g}" for bit in bits], fontsize="small")
     axes.set_xlim(-0.4, len(bits) - 0.6)
-    axes.set_xlabel("bits a weight")
+    axes.set_xlabel("nominal bits")
     return {bit: place for place, bit in enumerate(bits)}
+
+
+def measured_bits(axes: Axes, means: pd.DataFrame) -> None:
+    """Let the x axis be logarithmic in the bits per weight that the files of ``means`` take."""
+    axes.set_xlabel(MEASURED_BITS, fontsize="small")
+    if means.empty:
+        return
+    low, high = means.bits_per_weight.min(), means.bits_per_weight.max()
+    axes.set_xscale("log", base=2)
+    axes.set_xlim(low / _BITS_ROOM, high * _BITS_ROOM)
+    powers = 2.0 ** np.arange(-2, 8)
+    for steps in _BIT_STEPS:
+        places = [place for place in np.outer(powers, steps).ravel() if low / _BITS_ROOM <= place <= high * _BITS_ROOM]
+        if len(places) >= _LEAST_TICKS:
+            break
+    axes.set_xticks(places, [f"{place:g}" for place in places], fontsize="small")
+    axes.xaxis.set_minor_locator(NullLocator())
+
+
+def nominal_bits_above(axes: Axes, means: pd.DataFrame) -> None:
+    """Name, over an axis of ``measured_bits``, the levels at which methods with one code a weight are there."""
+    places = means[one_code_a_weight(means)].groupby("bits").bits_per_weight.median()
+    kept: dict[float, float] = {}
+    low, high = axes.get_xlim()
+    for bits, place in places.items():
+        if not kept or np.log(place / max(kept.values())) >= _LABELS_APART * np.log(high / low):
+            kept[float(str(bits))] = place
+    top = axes.secondary_xaxis("top")
+    top.set_xticks(list(kept.values()), [f"w{bits:g}" for bits in kept], fontsize="x-small", color="#777777")
+    top.xaxis.set_minor_locator(NullLocator())
+    top.tick_params(length=2, pad=1, color="#777777")
+    top.spines[:].set_visible(False)
 
 
 def handles(methods: Iterable[str], **changes: Any) -> list[Line2D]:

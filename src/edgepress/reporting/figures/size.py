@@ -31,7 +31,8 @@ def pareto(metrics: pd.DataFrame, dataset: str) -> Figure:
     """Quality on test against the bytes of the file: a point a method and level, hollow where the network was trained
     again, and the front of each of the two divisions.
 
-    A front is the one on val; what is drawn is its quality on test, so it may step down. Networks that have broken are
+    A front is the one on val, from the smallest file that works; what is drawn is its quality on test, so it may step
+    down. Networks that have broken are
     left out, and of many methods those that are on no front are grey.
     """
     rows = metrics[metrics.dataset == dataset]
@@ -65,7 +66,8 @@ def standing_out(means: pd.DataFrame, quality: Quality, costs: Sequence[Cost]) -
 def end_where_networks_broke(axes: Axes, means: pd.DataFrame, quality: Quality) -> None:
     """Leave out what is far from full precision, which would take the room of what is near."""
     test = means[means.split == "test"]
-    panels.fill_with_means(axes, quality, quality.scale * test.quality[_near(test.quality, test, quality)])
+    near = quality.scale * test.quality[_near(test.quality, test, quality)]
+    panels.fill_with_means(axes, quality, near, quality.possible)
 
 
 def _near(values: pd.Series, means: pd.DataFrame, quality: Quality) -> pd.Series:

@@ -1,4 +1,4 @@
-"""Quality along a sweep: against bits a weight, and against the share of weights removed."""
+"""Quality along a sweep: against the measured bits per weight, and against the share of weights removed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ _NETWORK_LINES = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (4, 1, 1, 1)), (0, (6, 1,
 
 
 def precision(metrics: pd.DataFrame, dataset: str) -> Figure:
-    """Quality on train and test against bits a weight, bands the 95 % interval: a row a network, a line a method.
+    """Quality on train and test against the measured bits per weight, with the nominal ones above, bands the 95 %
+    interval: a row a network, a line a method.
 
     Methods that round at random have panels of their own beside the others', on the same scale; of many methods, so
     have those with a codebook a channel, and those that are no rounding of one tensor.
@@ -49,10 +50,12 @@ def precision(metrics: pd.DataFrame, dataset: str) -> Figure:
     ]
     figure, grid = panels.page(dataset, columns)
     for axes, column, means in grid:
-        places = panels.bit_places(axes, rows[rows.method != "fp32"].bits)
+        of_network = rows[(rows.method != "fp32") & (rows.network == means.network.iloc[0])]
+        panels.measured_bits(axes, of_network)
+        panels.nominal_bits_above(axes, of_network)
         panels.full_precision(axes, column.quality, means)
         for method, line in means[means.method != "fp32"].groupby("method", sort=False):
-            panels.line(axes, line.bits.map(places), line, "quality", column.quality.scale, **style.look(str(method)))
+            panels.line(axes, line.bits_per_weight, line, "quality", column.quality.scale, **style.look(str(method)))
     panels.finish(figure, [*panels.handles(methods), panels.full_precision_handle()])
     return figure
 
@@ -95,8 +98,8 @@ def pruning(metrics: pd.DataFrame, dataset: str) -> Figure:
 
 
 def change(metrics: pd.DataFrame, dataset: str) -> Figure:
-    """Change in quality, seed by seed against full precision, against the bits saved: a panel a method, a line a
-    network; on test with its band, and on train in grey.
+    """Change in quality, seed by seed against full precision, against the measured bits per weight: a panel a method, a
+    line a network; on test with its band, and on train in grey.
     """
     rows = of_sweep(metrics, dataset, "bits")
     quality = quality_of(rows)
@@ -107,23 +110,22 @@ def change(metrics: pd.DataFrame, dataset: str) -> Figure:
     methods = list(dict.fromkeys(means.method))
     networks = dict.fromkeys(rows.network)
     looks = {name: _NETWORK_LINES[i % len(_NETWORK_LINES)] for i, name in enumerate(networks)}
-    levels = sorted(means.bits.unique(), reverse=True)
     figure, grid = _small_panels(len(methods))
     for axes, method in zip(grid, methods, strict=False):
         axes.axhline(1 if quality.is_error else 0, zorder=1, **style.FULL_PRECISION)
         for split, (network, line) in _lines(measured, method):
-            places = line.bits.map(levels.index)
             if split == "train":
-                order = places.argsort()
-                axes.plot(places.iloc[order], line.change.iloc[order], color="#999999", lw=0.9, ls=looks[network])
+                line = line.sort_values("bits")
+                axes.plot(line.bits_per_weight, line.change, color="#999999", lw=0.9, ls=looks[network])
             else:
-                panels.line(axes, places, line, "change", **style.look(method) | {"linestyle": looks[network]})
+                look = style.look(method) | {"linestyle": looks[network]}
+                panels.line(axes, line.bits_per_weight, line, "change", **look)
         axes.set_title(fill(style.label(method), _TITLE))
         axes.tick_params(axis="x", labelbottom=True, labelsize="small")
-    grid[0].set_xticks(range(len(levels)), [f"{32 - bits:g}" for bits in levels])
+    panels.measured_bits(grid[0], means)
     panels.fill_with_means(grid[0], quality, means.change)
-    for axes in grid[max(0, len(methods) - _CHANGE_COLUMNS) :]:
-        axes.set_xlabel("bits saved of 32")
+    for place, axes in enumerate(grid):
+        axes.set_xlabel(panels.MEASURED_BITS if place >= len(methods) - _CHANGE_COLUMNS else "", fontsize="small")
     figure.supylabel(f"{style.label(dataset)}: {quality.change_label}")
     entries = [Line2D([], [], color=panels.GREY, ls=look, label=style.label(name)) for name, look in looks.items()]
     entries += [Line2D([], [], color="#999999", lw=0.9, label="the same on train")] if "train" in measured else []

@@ -22,13 +22,17 @@ function element(tag, attributes = {}, ...children) {
 function number(value) {
   if (value === null) return "–";
   const size = Math.abs(value);
-  if (size >= 1e9 || (size && size < 1e-3)) return value.toExponential(2);
   const digits = size >= 1000 ? { maximumFractionDigits: 0 } : { maximumSignificantDigits: 4 };
-  return value.toLocaleString("en", digits).replace("-", "−");
+  const exponential = size >= 1e9 || (size && size < 1e-3);
+  const text = exponential ? size.toExponential(2) : size.toLocaleString("en", digits);
+  return (value < 0 ? "−" : "") + text; // never −0
 }
 
 const withUnit = (value, unit) => number(value) + (unit && value !== null ? ` ${unit}` : "");
-const titled = ({ label, unit }) => (unit ? `${label} (${unit})` : label);
+const titled = ({ label, unit, mean }) => {
+  const told = [unit, mean].filter(Boolean).join(", ");
+  return told ? `${label} (${told})` : label;
+};
 
 // ---- what is picked ---------------------------------------------------------------------------------------------
 
@@ -57,14 +61,15 @@ function pointsOf({ set, network }) {
   return [...set.level.keys()].filter((point) => network === ALL || set.network[point] === Number(network));
 }
 
-// The points that no other beats in both cost and quality on val, cheapest first (reporting/selection.py has the same).
+// The points that work and that no other beats in both cost and quality on val, cheapest first (reporting/selection.py
+// has the same).
 function front({ set, axis, measure, cost, val }, points) {
   if (!val) return [];
   const price = (point) => (axis.more_is_better ? -cost[point] : cost[point]);
   const gain = (point) => (measure.error ? -val[0][point] : val[0][point]);
   let best = -Infinity;
   return points
-    .filter((point) => cost[point] !== null && val[0][point] !== null)
+    .filter((point) => set.works[point] && cost[point] !== null && val[0][point] !== null)
     .sort((a, b) => price(a) - price(b) || gain(b) - gain(a))
     .filter((point) => gain(point) > best && ((best = gain(point)), true));
 }
@@ -171,7 +176,7 @@ function rowsOf(now, points, marked) {
     ["level", (point) => set.level[point]],
     ["size (B)", (point) => set.costs.bytes[point]],
     ["times smaller", (point) => set.ratio[point]],
-    ["bits a weight", (point) => set.costs.bits_per_weight[point]],
+    ["bits per weight", (point) => set.costs.bits_per_weight[point]],
     ...extra,
     ...(val && now.split !== "val" ? [[`val ${titled(measure)}`, (point) => val[0][point]]] : []),
     [
@@ -211,7 +216,7 @@ function detail(now) {
   const term = (name, ...value) => terms.push(element("dt", {}, name), element("dd", {}, ...value));
   for (const [y, measure] of Object.entries(set.measures)) {
     const told = Object.entries(set.quality[y]).filter(([, columns]) => columns[0][point] !== null);
-    term(measure.label, told.map(([split, columns]) => `${split} ${worth(measure, columns, point)}`).join("; "));
+    term(titled({ ...measure, unit: "" }), told.map(([split, columns]) => `${split} ${worth(measure, columns, point)}`).join("; "));
   }
   for (const [x, values] of Object.entries(set.costs)) {
     if (values[point] !== null) term(data.axes[x].label, withUnit(values[point], data.axes[x].unit));

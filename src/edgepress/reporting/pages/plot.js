@@ -55,7 +55,7 @@ function hover(now, point) {
   const network = now.network === ALL ? `${set.networks[set.network[point]].label}, ` : "";
   return (
     `<b>${network}${methodOf(set, point).label}</b>, ${set.level[point]}<br>` +
-    `${measure.label}: ${worth(measure, quality, point)}<br>${axis.label}: ${withUnit(cost[point], axis.unit)}`
+    `${titled({ ...measure, unit: "" })}: ${worth(measure, quality, point)}<br>${axis.label}: ${withUnit(cost[point], axis.unit)}`
   );
 }
 
@@ -74,6 +74,7 @@ function traces(now, points) {
       customdata: line,
       text: line.map((point) => hover(now, point)),
       hovertemplate: "%{text}<extra></extra>",
+      cliponaxis: false, // at 100 % a marker is whole
       mode: $("lines").checked ? "lines+markers" : "markers",
       line: { color: colour(method), width: 1.2, dash: method.dash },
       marker: {
@@ -118,11 +119,14 @@ function ring(now, point) {
 function yRange(now, points) {
   const { set, measure, quality } = now;
   const full = points.filter((point) => methodOf(set, point).name === "fp32").map((point) => quality[0][point]);
-  if ($("range").value === "all" || !full.length) return { autorange: true };
+  const [least, most] = measure.possible ?? [-Infinity, Infinity];
+  const limits = measure.possible && { clipmin: least, clipmax: most };
+  if ($("range").value === "all" || !full.length) return { autorange: true, autorangeoptions: limits ?? {} };
   const values = points.map((point) => quality[0][point]);
   const [worst, best] = [Math.max(...full), Math.min(...full)];
   if (measure.error) return { range: [Math.min(...values) / 1.05, worst * measure.near].map(Math.log10) };
-  return { range: [best - (measure.unit || now.y === "change" ? measure.near : 0), Math.max(...values) + 0.5] };
+  const low = best - (measure.unit || now.y === "change" ? measure.near : 0);
+  return { range: [Math.max(low, least), Math.min(Math.max(...values) + 0.5, most)] };
 }
 
 function layout(now, points) {
