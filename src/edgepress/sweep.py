@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from edgepress import methods, networks, packing, registry, tensor_files
-from edgepress.activations import input_bits
+from edgepress.activations import add_bits, input_bits
 from edgepress.checkpoints import Checkpoints
 from edgepress.costs.operations import bit_operations, layer_macs
 from edgepress.datasets import Prepared
@@ -42,6 +42,19 @@ class Trained:
         network = networks.build(network_name, prepared)
         networks.load_inference_state(network, tensor_files.load(model)[0])
         return cls(network_name, int(seed), network, prepared)
+
+
+@dataclass(frozen=True)
+class FileSize:
+    """The bytes of a network's file, or files, and how many of them hold tensors."""
+
+    bytes: int
+    tensors: int
+
+    @classmethod
+    def of(cls, file: bytes) -> FileSize:
+        """That of a safetensors file."""
+        return cls(len(file), tensor_files.tensor_bytes(file))
 
 
 @dataclass(frozen=True)
@@ -78,7 +91,8 @@ class Bench:
         self.data = trained.data.only(*splits).to(device)
         self.shipped = fold_batch_norm(trained.network, trained.data.input_shape) if fold_bn else trained.network
         self.weights = sum(trained.network.get_parameter(name).numel() for name in compressible(trained.network))
-        self.fp32_bytes = float32_bytes(self.shipped)
+        self.float32 = FileSize.of(float32_file(self.shipped))
+        self.fp32_bytes = self.float32.bytes
 
     def baseline(self) -> list[dict[str, Any]]:
         """The rows of the network in full precision, method ``fp32``."""
@@ -89,7 +103,7 @@ class Bench:
             "bits": FLOAT_BITS,
             "draw": 0,
         }
-        return self._rows(identity, methods.in_full_precision(self.shipped), self.fp32_bytes)
+        return self._rows(identity, methods.in_full_precision(self.shipped), self.float32)
 
     def sweep(
         self, method: str, levels: Sequence[str], draws: int, steps: Sequence[str] | None = None
@@ -121,7 +135,8 @@ class Bench:
                         self.trained.data.name, self.trained.network_name, self.trained.seed, method, name, draw
                     )
                     files.append(self._compressed(chain, as_trained, visible, level, generator).to_bytes())
-                    rows += self._rows(identity | {"draw": draw}, Compressed.from_bytes(files[-1]), len(files[-1]))
+                    stored, size = Compressed.from_bytes(files[-1]), FileSize.of(files[-1])
+                    rows += self._rows(identity | {"draw": draw}, stored, size)
             except ArithmeticError as error:
                 yield self._without_network(identity, "failed", str(error))
                 continue
@@ -149,25 +164,29 @@ class Bench:
         """The rows of a level that gave no network, which say why."""
         return [self._row(identity, split, status=status, reason=reason) for split in self.splits]
 
-    def _rows(self, identity: Mapping[str, Any], stored: Compressed, size: int) -> list[dict[str, Any]]:
+    def _rows(self, identity: Mapping[str, Any], stored: Compressed, size: FileSize) -> list[dict[str, Any]]:
         narrow = with_state(self.shipped, stored.state_dict())
         bits = {name: stored.tensors[name].bits for name in compressible(narrow)}
         read = input_bits(narrow, stored.activations, self.trained.data.input_shape)
-        costs = self.costs(size, narrow, bits, read) | {"sparsity": self.sparsity(narrow)}
+        costs = self.costs(size, narrow, bits, read) | {
+            "sparsity": self.sparsity(narrow),
+            "add_bits": add_bits(narrow, stored.activations),
+        }
         return self.rows(identity, stored.rebuild(self.shipped), costs)
 
     def costs(
-        self, size: int, layers: nn.Module, weight_bits: Mapping[str, float], act_bits: Mapping[str, int]
+        self, size: FileSize, layers: nn.Module, weight_bits: Mapping[str, float], act_bits: Mapping[str, int]
     ) -> dict[str, Any]:
-        """What a file of ``size`` bytes saves, and what an inference by the Linear and Conv layers of ``layers`` costs.
+        """What a file of ``size`` saves, and what an inference by the Linear and Conv layers of ``layers`` costs.
 
         ``weight_bits`` are the bits of their weights, ``act_bits`` those of what they read, float32 where it says none.
         """
         macs = layer_macs(layers, self.trained.data.input_shape)
         return {
-            "bytes": size,
-            "bits_per_weight": 8 * size / parameter_count(self.trained.network),
-            "compression_ratio": self.fp32_bytes / size,
+            "bytes": size.bytes,
+            "tensor_bytes": size.tensors,
+            "bits_per_weight": 8 * size.bytes / parameter_count(self.trained.network),
+            "compression_ratio": self.fp32_bytes / size.bytes,
             "macs": sum(macs.values()),
             "bops": bit_operations(macs, weight_bits, act_bits),
         }
@@ -200,9 +219,9 @@ def identify(method: str, family: str, level: Level) -> dict[str, Any]:
     return {"method": method, "family": family, "level": str(level), **point}
 
 
-def float32_bytes(network: nn.Module) -> int:
-    """The size of the network's safetensors file in full precision, in bytes."""
-    return len(tensor_files.to_bytes(inference_state(network)))
+def float32_file(network: nn.Module) -> bytes:
+    """The network's safetensors file in full precision."""
+    return tensor_files.to_bytes(inference_state(network))
 
 
 def generator_for(*key: object) -> torch.Generator:

@@ -168,7 +168,7 @@ def _peers_own(trained: Trained, name: str, folder: Path) -> tuple[dict[str, Any
         return row | {"status": "skipped", "reason": why_missing(entry)}, None
     if not folder.is_dir() or not any(folder.iterdir()):
         return row | {"status": "failed", "reason": f"{name} gave no file, its row in metrics.csv says why"}, None
-    network = entry.load()().load(folder, trained.network)
+    network = entry.load()(**entry.args).load(folder, trained.network)
     quality = _quality(predict(network, trained.data.inputs["test"]), trained.data.targets["test"])
     return row | {**quality, "status": "ok"}, network.run
 

@@ -44,8 +44,16 @@ METHODS = {
         "examples": True,
         "args": {"ranges": "mse"},
     },
+    "activations_mse_adds": {
+        "object": "QuantizedActivations",
+        "about": "`activations_mse` with what is only added or averaged in the bits of the level, too, and not in 8",
+        "family": "activations",
+        "sweep": "act_bits",
+        "examples": True,
+        "args": {"ranges": "mse", "add_bits": 1},
+    },
 }
-_OTHER_BITS = 8  # at least, of the network's input, as cameras deliver it, and of what is only added
+_OTHER_BITS = 8  # at least, of the network's input, as cameras deliver it, and of what is only added or averaged
 _BINS = 1 << 14
 _CANDIDATES = 100
 
@@ -90,10 +98,10 @@ class _Calibration(fx.Interpreter):
     """Runs a network and puts each activation on a grid as soon as it is computed, so that what comes after is
     calibrated on what it will get."""
 
-    def __init__(self, network: nn.Module, fit: Callable[[Tensor, bool], ActivationGrid]) -> None:
+    def __init__(self, network: nn.Module, fit: Callable[[Tensor, int], ActivationGrid], add_bits: int) -> None:
         self.traced = trace(network)
         super().__init__(self.traced)
-        self.fit = fit
+        self.fit, self.add_bits = fit, add_bits
 
     @torch.no_grad()
     def grids(self, inputs: Tensor) -> dict[str, ActivationGrid]:
@@ -107,7 +115,8 @@ class _Calibration(fx.Interpreter):
         value = super().run_node(n)
         if n not in self.points:
             return value
-        self.found[n.name] = grid = self.fit(value, n.op != "placeholder" and n.name in self.multiplied)
+        least = 1 if n.name in self.multiplied else self.add_bits
+        self.found[n.name] = grid = self.fit(value, _OTHER_BITS if n.op == "placeholder" else least)
         return grid.quantize(value)
 
 
@@ -116,13 +125,13 @@ class QuantizedActivations(Method):
     """Hold every value between layers as an integer: per tensor, unsigned after a ReLU, otherwise affine.
 
     ``rows`` rows of the training data, evenly spread, say in what range the values lie. What layers multiply has the
-    bits of the level; the network's input, and what goes into a sum alone, keep at least 8, and its output is not
-    quantized. (Jacob et al. 2018, arXiv 1712.05877; Nagel et al. 2021, arXiv
-    2106.08295.)
+    bits of the level; what is only added or averaged has at least ``add_bits``, the network's input at least 8, and its
+    output is not quantized. (Jacob et al. 2018, arXiv 1712.05877; Nagel et al. 2021, arXiv 2106.08295.)
     """
 
     ranges: str
     rows: int = 256
+    add_bits: int = _OTHER_BITS
 
     def skip(self, network: nn.Module, data: Prepared, level: Level) -> str | None:
         try:
@@ -136,7 +145,7 @@ class QuantizedActivations(Method):
     ) -> Compressed:
         bits = asked(level.act_bits)
 
-        def fit(values: Tensor, multiplied: bool) -> ActivationGrid:
-            return RANGES[self.ranges](values, bits if multiplied else max(bits, _OTHER_BITS))
+        def fit(values: Tensor, least: int) -> ActivationGrid:
+            return RANGES[self.ranges](values, max(bits, least))
 
-        return stored.with_activations(_Calibration(network, fit).grids(calibration_inputs(data, self.rows)))
+        return stored.with_activations(_Calibration(network, fit, self.add_bits).grids(calibration_inputs(data, self.rows)))
