@@ -22,7 +22,7 @@ COLUMNS: dict[str, str] = {
     "level": "operating point: `w4` is 4-bit weights, `s50` is 50 % sparsity",
     "bits": "bits a compressed weight",
     "act_bits": "bits an activation; empty where activations stay float32",
-    "add_bits": "bits an activation that is only added or averaged, the fewest there are; empty where these stay float32",
+    "add_bits": "fewest bits of an activation that is only added or averaged; empty where none is quantized",
     "sparsity_target": "share of weights that the method was asked to remove, 0–1",
     "draw": "repetition of a stochastic method, from 0; always 0 for the others",
     "split": "`train`; `val`, on which things are chosen; or `test`, which is reported",
@@ -34,7 +34,7 @@ COLUMNS: dict[str, str] = {
     "r2": "coefficient of determination R², 1 is perfect",
     "bytes": "size of the network's file: codes, codebooks, masks, what stays float32, and the header; for a peer that "
     "of its files",
-    "tensor_bytes": "those of `bytes` that hold tensors; the others are the header, names, and for a peer the graph",
+    "tensor_bytes": "those of `bytes` that hold tensors; the others are header, names and, in files of peers, the graph",
     "bits_per_weight": "8 × bytes / number of parameters",
     "compression_ratio": "bytes of the float32 file / bytes",
     "sparsity": "share of the weights of Linear and Conv layers that are 0, or gone with their channels, 0–1",

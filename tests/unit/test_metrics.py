@@ -7,8 +7,8 @@ from edgepress import metrics
 from edgepress.metrics import Cell, Step
 
 HEADER = (
-    "dataset,network,seed,method,family,level,bits,act_bits,sparsity_target,draw,split,loss,accuracy,top5,mse,mae,r2,"
-    "bytes,bits_per_weight,compression_ratio,sparsity,macs,bops,status,reason\n"
+    "dataset,network,seed,method,family,level,bits,act_bits,add_bits,sparsity_target,draw,split,loss,accuracy,top5,mse,mae,r2,"
+    "bytes,tensor_bytes,bits_per_weight,compression_ratio,sparsity,macs,bops,status,reason\n"
 )
 
 
@@ -22,7 +22,7 @@ def test_columns_stand_in_the_promised_order():
 
 def test_what_a_row_does_not_say_is_empty():
     assert metrics.to_csv([{"status": "ok", "dataset": "digits", "act_bits": None}]).splitlines()[1] == (
-        "digits" + "," * 23 + "ok,"
+        "digits" + "," * 25 + "ok,"
     )
 
 

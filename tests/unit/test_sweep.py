@@ -2,6 +2,7 @@ import copy
 import math
 
 import pytest
+import safetensors.torch
 import torch
 from torch import nn
 
@@ -66,6 +67,8 @@ def test_what_is_reported_is_what_the_file_holds(bench, trained, method, level):
         loss, accuracy = outcome(state, trained.data, row["split"])
         assert (row["loss"], row["accuracy"]) == (pytest.approx(loss, abs=1e-6), accuracy)
         assert row["bytes"] == len(result.packed)
+        (payload,) = safetensors.torch.load(result.packed).values()
+        assert row["tensor_bytes"] == payload.numel() and row["add_bits"] is None
         assert row["bits_per_weight"] == pytest.approx(8 * len(result.packed) / 43)  # 20 + 5 + 15 + 3 parameters
         assert row["compression_ratio"] == pytest.approx(len(float32_file(trained.network)) / len(result.packed))
 
@@ -91,6 +94,7 @@ def test_full_precision_by_hand(bench, trained):
         assert (row["loss"], row["accuracy"]) == (pytest.approx(loss, abs=1e-6), accuracy)
         assert (row["method"], row["family"], row["level"], row["bits"], row["draw"]) == ("fp32", "fp32", "w32", 32, 0)
         assert (row["bytes"], row["compression_ratio"], row["sparsity"]) == (len(float32_file(trained.network)), 1, 0)
+        assert row["tensor_bytes"] == 4 * 43
         assert (row["macs"], row["bops"], row["status"]) == (35, 35 * 32 * 32, "ok")
 
 

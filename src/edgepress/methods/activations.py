@@ -148,4 +148,6 @@ class QuantizedActivations(Method):
         def fit(values: Tensor, least: int) -> ActivationGrid:
             return RANGES[self.ranges](values, max(bits, least))
 
-        return stored.with_activations(_Calibration(network, fit, self.add_bits).grids(calibration_inputs(data, self.rows)))
+        return stored.with_activations(
+            _Calibration(network, fit, self.add_bits).grids(calibration_inputs(data, self.rows))
+        )
