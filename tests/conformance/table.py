@@ -30,6 +30,7 @@ NETWORKS = {
     "fashion_mnist/ds_cnn": STUDY / "ds_cnn_seed0.safetensors",
 }
 AGAIN = "run `python -m tests.conformance.table`"
+PEERS_ON = ("digits/cnn", "fashion_mnist/ds_cnn")
 EXAMPLES = 1000  # of test, at most; drawn by seed
 RETRAINING = Training(lr=0.002, batch_size=128, max_epochs=2, patience=None)
 LEVELS = {"bits": ["w4", "w2"], "act_bits": ["a4"], "sparsity": ["s50"], "bits+act_bits": ["w4a4"],
@@ -70,7 +71,7 @@ def cells(network: str) -> dict[str, list[str]]:
     methods = {name: LEVELS[entries[name].sweep][: 1 if is_fetched(network) else None] for name in names}
     others = {name: list(entry.levels) for name, entry in registry.built_in("peers").items()}
     chains = {name: ["w4a4"] for name in CHAINS}
-    return {"fp32": ["w32"], **methods, **chains, **(others if "/dnn" not in network else {})}
+    return {"fp32": ["w32"], **methods, **chains, **(others if network in PEERS_ON else {})}
 
 
 @functools.lru_cache(maxsize=1)
