@@ -2,6 +2,7 @@
 # make study: the study's data sets and networks; hours on a CPU, goes on where it was.
 # make replicate: what the study published, recomputed (config/replication.yaml says from where).
 # make test-peers: other libraries (`peers` in a config) for real; installs some 230 MB.
+# make test-conformance: what each method makes of committed networks; EDGEPRESS_MIRROR=<folder> has Fashion-MNIST; minutes.
 # make test-kill: a run killed at two dozen random moments; minutes.
 # make test-cluster: the run through a private SLURM on this host; needs root, and slurm-wlm and munge of Debian.
 # make test-browser: the report's pages in a browser; needs chromium and chromium-driver of Debian.
@@ -17,9 +18,9 @@ BIN := .venv/bin
 EXTRAS := dev hardware energy deploy
 # A process a CPU, each with whole files, whose tests share fixtures; the longest first, so that none works on alone.
 PYTEST := $(BIN)/pytest --numprocesses logical --dist loadfile --no-loadscope-reorder
-TESTS := tests/workflow tests/contract tests/unit
+TESTS := tests/workflow tests/contract tests/unit tests/conformance
 
-.PHONY: run study replicate test test-peers test-kill test-cluster test-all test-browser test-emulated docs lint bench clean
+.PHONY: run study replicate test test-peers test-conformance test-kill test-cluster test-all test-browser test-emulated docs lint bench clean
 
 run: .venv/installed
 	$(BIN)/snakemake --cores all --configfile $(CONFIG)
@@ -37,6 +38,9 @@ test: .venv/installed-dev
 
 test-peers: .venv/installed-dev .venv/installed-peers
 	$(BIN)/pytest -ra tests/unit/test_peers.py
+
+test-conformance: .venv/installed-dev
+	$(BIN)/pytest --numprocesses logical --dist loadgroup -m "" -ra tests/conformance
 
 test-kill: .venv/installed-dev
 	$(BIN)/pytest -m kill

@@ -109,6 +109,19 @@ def with_quantized_activations(network: nn.Module, grids: Mapping[str, Activatio
     return traced
 
 
+def add_bits(network: nn.Module, grids: Mapping[str, ActivationGrid]) -> int | None:
+    """The fewest bits of an activation that no Linear or Conv layer reads, only a sum or an average, say; None where
+    none is on a grid. The network's input is not among them.
+    """
+    if not grids:
+        return None
+    traced = trace(network)
+    inputs = {node.name for node in traced.graph.nodes if node.op == "placeholder"}
+    points = [node for node in traced.graph.nodes if node.name in grids]
+    read = {name for names in layer_inputs(traced, points).values() for name in names}
+    return min((grid.bits for name, grid in grids.items() if name not in read | inputs), default=None)
+
+
 def input_bits(network: nn.Module, grids: Mapping[str, ActivationGrid], input_shape: tuple[int, ...]) -> dict[str, int]:
     """Bits of the activations that each Linear and Conv layer reads, by the name of its weight tensor; a layer that
     reads float32 is left out, and one that is used at several places has the most of them.

@@ -1,7 +1,7 @@
 """The files of a checkout that follow from the code: the starter config, its schema, and tables for those who read.
 
 ``python -m edgepress.documents`` writes config/config.yaml, config/schema.json and the tables in config/README.md,
-results/README.md, docs/own.md and docs/methods anew.
+results/README.md, results/reference/README.md, docs/own.md and docs/methods anew.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from edgepress.files import write_atomically
 from edgepress.metrics import COLUMNS
 from edgepress.own import DATA_KINDS, OwnConfig
 from edgepress.recipes import RECIPES
+from edgepress.reporting.reference import tables as tables_of_reference
 
 # What the starter run asks for beside the defaults: methods that look at data, where they say most in the seconds that
 # they take.
@@ -154,6 +155,7 @@ def _between_marks(path: Path, tables: Mapping[str, str]) -> str:
 def documents(root: Path) -> dict[Path, str]:
     """The files of the checkout at ``root`` that follow from the code, and what they should hold."""
     schema = RunConfig.model_json_schema() | {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    reference = root / "results" / "reference"
     settings, columns, own = root / "config" / "README.md", root / "results" / "README.md", root / "docs" / "own.md"
     return {
         root / "config" / "config.yaml": _starter_yaml(),
@@ -168,6 +170,7 @@ def documents(root: Path) -> dict[Path, str]:
             },
         ),
         own: _between_marks(own, {"own": _own_table()}),
+        reference / "README.md": _between_marks(reference / "README.md", tables_of_reference(reference)),
         **_method_pages(root),
     }
 

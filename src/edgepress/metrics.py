@@ -46,6 +46,8 @@ COLUMNS: dict[str, str] = {
     "steps": "methods that the method consists of, in order, joined by `+`: those of a chain, or its own name",
     "examples": "number of examples of the split",
     "majority": "share of these that are of their most frequent class, 0–1: the accuracy of always answering it",
+    "add_bits": "fewest bits of an activation that is only added or averaged; empty where none is quantized",
+    "tensor_bytes": "those of `bytes` that hold tensors; the rest is header, names and, in files of peers, the graph",
     "note": "what an `ok` row leaves out: weights in layers that no method compresses, operations that are not counted",
 }
 

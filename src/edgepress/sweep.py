@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from edgepress import methods, networks, packing, registry, tensor_files
-from edgepress.activations import input_bits, with_quantized_activations
+from edgepress.activations import add_bits, input_bits, with_quantized_activations
 from edgepress.checkpoints import Checkpoints
 from edgepress.costs.operations import Inference, bit_operations, macs_of, observed
 from edgepress.datasets import Prepared
@@ -50,6 +50,19 @@ class Trained:
         networks.bake(network)
         networks.load_inference_state(network, tensor_files.load(model)[0])
         return cls(network_name, int(seed), network, prepared)
+
+
+@dataclass(frozen=True)
+class FileSize:
+    """The bytes of a network's file, or files, and how many of them hold tensors."""
+
+    whole: int
+    tensors: int
+
+    @classmethod
+    def of(cls, file: bytes) -> FileSize:
+        """That of a safetensors file."""
+        return cls(len(file), tensor_files.tensor_bytes(file))
 
 
 @dataclass(frozen=True)
@@ -90,7 +103,8 @@ class Bench:
         }
         self.shipped = fold_batch_norm(trained.network, trained.data.input_shape) if fold_bn else trained.network
         self.weights = sum(trained.network.get_parameter(name).numel() for name in compressible(trained.network))
-        self.fp32_bytes = float32_bytes(self.shipped)
+        self.float32 = FileSize.of(float32_file(self.shipped))
+        self.fp32_bytes = self.float32.whole
         self._scratch: nn.Module | None = None
         self._observed: dict[tuple[tuple[str, torch.Size], ...], Inference] = {}
 
@@ -104,7 +118,7 @@ class Bench:
             "bits": FLOAT_BITS,
             "draw": 0,
         }
-        return self._rows(identity, methods.in_full_precision(self.shipped), self.fp32_bytes)
+        return self._rows(identity, methods.in_full_precision(self.shipped), self.float32)
 
     def sweep(
         self, method: str, levels: Sequence[str], draws: int, steps: Sequence[str] | None = None
@@ -136,7 +150,8 @@ class Bench:
                         self.trained.data.name, self.trained.network_name, self.trained.seed, method, name, draw
                     )
                     files.append(self._compressed(chain, as_trained, visible, level, generator).to_bytes())
-                    rows += self._rows(identity | {"draw": draw}, Compressed.from_bytes(files[-1]), len(files[-1]))
+                    stored, size = Compressed.from_bytes(files[-1]), FileSize.of(files[-1])
+                    rows += self._rows(identity | {"draw": draw}, stored, size)
             except _NOT_ITS_FAULT:
                 raise
             except Exception as error:  # whatever a method raises on a network that it was not made for
@@ -166,11 +181,12 @@ class Bench:
         """The rows of a level that gave no network, which say why."""
         return [self._row(identity, split, status=status, reason=reason) for split in self.splits]
 
-    def _rows(self, identity: Mapping[str, Any], stored: Compressed, size: int) -> list[dict[str, Any]]:
+    def _rows(self, identity: Mapping[str, Any], stored: Compressed, size: FileSize) -> list[dict[str, Any]]:
         network = self._decoded(stored)
         bits = {name: stored.tensors[name].bits for name in compressible(network)}
         read = input_bits(network, stored.activations, self.trained.data.input_shape)
-        costs = self.costs(size, network, bits, read) | {"sparsity": self.sparsity(network)}
+        costs = self.costs(size, network, bits, read)
+        costs |= {"sparsity": self.sparsity(network), "add_bits": add_bits(network, stored.activations)}
         measured = with_quantized_activations(network, stored.activations) if stored.activations else network
         return self.rows(identity, measured, costs)
 
@@ -187,9 +203,9 @@ class Bench:
         return self._scratch
 
     def costs(
-        self, size: int, layers: nn.Module, weight_bits: Mapping[str, float], act_bits: Mapping[str, int]
+        self, size: FileSize, layers: nn.Module, weight_bits: Mapping[str, float], act_bits: Mapping[str, int]
     ) -> dict[str, Any]:
-        """What a file of ``size`` bytes saves, and what an inference by the Linear and Conv layers of ``layers`` costs.
+        """What a file of ``size`` saves, and what an inference by the Linear and Conv layers of ``layers`` costs.
 
         ``weight_bits`` are the bits of their weights, ``act_bits`` those of what they read, float32 where it says none.
         Operations are None where other layers multiply, too; a note says so, and which weights are never compressed.
@@ -197,9 +213,10 @@ class Bench:
         inference = self._inference(layers)
         macs = None if inference.uncounted else macs_of(inference.calls)
         return {
-            "bytes": size,
-            "bits_per_weight": 8 * size / parameter_count(self.shipped),
-            "compression_ratio": self.fp32_bytes / size,
+            "bytes": size.whole,
+            "tensor_bytes": size.tensors,
+            "bits_per_weight": 8 * size.whole / parameter_count(self.shipped),
+            "compression_ratio": self.fp32_bytes / size.whole,
             "macs": macs and sum(macs.values()),
             "bops": macs and bit_operations(macs, weight_bits, act_bits),
             "note": left_out(self.shipped, inference.uncounted),
@@ -275,9 +292,9 @@ def identify(method: str, family: str, level: Level, steps: Sequence[str] = ()) 
     return {"method": method, "family": family, "steps": "+".join(steps or [method]), "level": str(level), **point}
 
 
-def float32_bytes(network: nn.Module) -> int:
-    """The size of the network's safetensors file in full precision, in bytes; a shared parameter is in it once."""
-    return len(networks.to_bytes(network))
+def float32_file(network: nn.Module) -> bytes:
+    """The network's safetensors file in full precision; a shared parameter is in it once."""
+    return networks.to_bytes(network)
 
 
 def generator_for(*key: object) -> torch.Generator:

@@ -33,6 +33,11 @@ def to_bytes(tensors: Mapping[str, Tensor], about: Mapping[str, Any] | None = No
     return save(whole, {_ENTRY: json.dumps(entry)})
 
 
+def tensor_bytes(file: bytes) -> int:
+    """The bytes of the tensors in a safetensors ``file``: all but the header, whose length its first 8 bytes say."""
+    return len(file) - 8 - int.from_bytes(file[:8], "little")
+
+
 def load(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read what ``to_bytes`` made: the tensors, and what is said about them.
 

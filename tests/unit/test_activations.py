@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import fx, nn
 
-from edgepress.activations import ActivationGrid, input_bits, with_quantized_activations
+from edgepress.activations import ActivationGrid, add_bits, input_bits, with_quantized_activations
 from edgepress.costs.operations import bit_operations
 from edgepress.levels import Level
 from edgepress.methods import activations, create
@@ -135,6 +135,16 @@ def test_what_no_layer_multiplies_keeps_8_bits(classes):
     stored = create("activations_mse").compress(Residual(), classes, Level(act_bits=3), generator_for(0))
     bits = {name: made.bits for name, made in stored.activations.items()}
     assert bits == {"x": 8, "relu": 3, "inner": 8, "relu_1": 3}
+
+
+def test_what_is_only_added_can_have_the_bits_of_the_level(classes):
+    for method, levels in {"activations_mse": {8: 8, 4: 8}, "activations_mse_adds": {8: 8, 4: 4}}.items():
+        for level, adds in levels.items():
+            stored = create(method).compress(Residual(), classes, Level(act_bits=level), generator_for(0))
+            bits = {name: made.bits for name, made in stored.activations.items()}
+            assert bits == {"x": 8, "relu": level, "inner": adds, "relu_1": level}
+            assert add_bits(Residual(), stored.activations) == adds
+    assert add_bits(Residual(), {}) is None
 
 
 def test_a_chain_of_weights_and_activations_counts_both_bits(network, classes):

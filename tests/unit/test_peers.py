@@ -37,6 +37,11 @@ def plugin():
     registry.set_own({})
 
 
+def made(name):
+    entry = registry.peers()[name]
+    return entry.load()(**entry.args)
+
+
 @pytest.fixture
 def bench(classes):
     torch.manual_seed(1)
@@ -44,7 +49,7 @@ def bench(classes):
 
 
 def test_what_there_is_says_what_it_needs():
-    assert BUILT_IN == ["brevitas", "onnxruntime", "openvino", "torch_pruning", "torchao"]
+    assert BUILT_IN == ["brevitas", "brevitas_gptq", "onnxruntime", "openvino", "torch_pruning", "torchao"]
     locked = {name.replace("-", "_").lower() for name in pins("requirements-peers.lock")}
     for entry in registry.built_in("peers").values():
         assert set(entry.packages) <= locked and entry.levels and entry.about
@@ -63,6 +68,7 @@ def test_what_is_measured_is_what_the_files_hold(bench, plugin, tmp_path):
         assert (row["method"], row["family"], row["level"], row["draw"]) == ("halves", "peer", "w16", 0)
         assert (row["bits"], row["act_bits"], row["status"]) == (16, None, "ok")
         assert (row["bytes"], row["compression_ratio"]) == (size, bench.fp32_bytes / size)
+        assert (row["tensor_bytes"], row["add_bits"]) == (2 * 43, None)
         assert (row["macs"], row["bops"]) == (35, 35 * 16 * 32)
         assert "sparsity" not in row
 
@@ -153,7 +159,7 @@ def test_every_level_gives_a_file_that_is_no_pickle(compressed):
     for level, row in rows.items():
         assert row["status"] == "ok", row["reason"]
         files = list((folder / level).iterdir())
-        assert row["bytes"] == sum(file.stat().st_size for file in files) > 0
+        assert row["bytes"] == sum(file.stat().st_size for file in files) > row["tensor_bytes"] > 0
         assert {file.suffix for file in files} <= {".onnx", ".safetensors", ".xml", ".bin"}
         assert 0 < row["bops"] < bench.baseline()[0]["bops"] and math.isfinite(row["loss"])
 
@@ -165,7 +171,7 @@ def test_quantized_outputs_are_near_those_in_full_precision(compressed):
     inputs = bench.data.inputs["test"]
     expected = predict(bench.shipped, inputs)
     for level in rows:
-        found = predict(registry.peers()[name].load()().load(folder / level, bench.shipped), inputs)
+        found = predict(made(name).load(folder / level, bench.shipped), inputs)
         apart = (found - expected).abs().mean() / (expected.max() - expected.min())
         assert 0 < float(apart) < NEAR[level], level
 
@@ -209,10 +215,54 @@ def test_onnx_runtime_computes_its_own_file_in_integers(compressed):
     assert [runtime.layers(model, mode) for mode in runtime.MODES] == [(10, 0)] * 2
 
 
-def test_torchao_leaves_convolutions_of_one_channel_as_they_are():
-    torchao = registry.peers()["torchao"].load()()
+def test_torchao_leaves_convolutions_of_one_channel_as_they_are(tmp_path):
     network = fold_batch_norm(trained("ds_cnn").network)
-    bits = torchao.weight_bits(network, Level(bits=4))
+    bits = made("torchao").precision(tmp_path, network, Level(bits=4)).weights
     depthwise = [name for name in bits if network.get_parameter(name).shape[1] == 1]
     assert 0 < len(depthwise) < len(bits)
     assert {bits[name] for name in depthwise} == {32} and {bits[name] for name in bits.keys() - set(depthwise)} == {4}
+
+
+def test_bits_of_layers_input_and_adds_are_those_in_the_file(compressed):
+    """The network's input has 8 bits at any level; what else a layer reads has those of the level."""
+    name, rows, bench, folder = compressed
+    if not registry.peers()[name].runtime:
+        pytest.skip("it quantizes weights alone")
+    weights = networks.compressible(bench.shipped)
+    for level, row in rows.items():
+        asked = Level.parse(level)
+        found = made(name).precision(folder / level, bench.shipped, asked)
+        first, *others = weights
+        assert found.weights == dict.fromkeys(weights, asked.bits)
+        assert found.inputs == {first: 8, **dict.fromkeys(others, asked.act_bits)}
+        assert row["add_bits"] == found.adds == (asked.act_bits if name == "brevitas" else 8)
+
+
+@pytest.mark.parametrize("network", ["resnet8", "ds_cnn"])
+@pytest.mark.parametrize("peer, method", [("brevitas", "activations_mse_adds"), ("brevitas_gptq", "activations_mse")])
+def test_terms_of_a_peer_and_of_ours_are_equal(network, peer, method, tmp_path):
+    """The same bits of weights, of what layers read and of what is added, so the same bit operations."""
+    if registry.peers()[peer].missing:
+        pytest.skip(peers.why_missing(registry.peers()[peer]))
+    bench = Bench(trained(network), ["test"], CPU)
+    rows = {rows[0]["level"]: rows[0] for rows in peers.sweep(bench, peer, tmp_path)}
+    for result in bench.sweep("ours", list(rows), 1, [method, "nearest_symmetric_channel"]):
+        ours, theirs = result.rows[0], rows[result.level]
+        for column in ("bits", "act_bits", "add_bits", "macs", "bops"):
+            assert ours[column] == theirs[column], (result.level, column)
+
+
+def test_gptq_of_a_peer_changes_weights(tmp_path):
+    """With some quantizers, Brevitas's GPTQ rounds nothing and says so nowhere."""
+    if registry.peers()["brevitas_gptq"].missing:
+        pytest.skip(peers.why_missing(registry.peers()["brevitas_gptq"]))
+    from edgepress.peers import brevitas
+
+    given = trained("resnet8")
+    quantized = brevitas._quantized(fold_batch_norm(given.network), Level(bits=4, act_bits=4), "MSE")
+    before = {name: tensor.clone() for name, tensor in quantized.named_parameters() if name.endswith("weight")}
+    with torch.no_grad():
+        brevitas._round_for_outputs(quantized, given.data.inputs["train"])
+    after = dict(quantized.named_parameters())
+    moved = {name: float((after[name] - tensor).abs().max() / tensor.abs().max()) for name, tensor in before.items()}
+    assert len(moved) == 10 and min(moved.values()) > 1e-3, moved

@@ -303,7 +303,8 @@ def test_balanced_accuracy_stands_where_classes_are_unequal(run):
         shown[lost] = table[table.measure == "balanced accuracy (%)"]
     assert shown[0.0].empty and shown[0.005].empty
     (plain,), (balanced,) = (table[table.measure == f"{name} (%)"].test for name in ("accuracy", "balanced accuracy"))
-    assert plain - balanced == pytest.approx(20) and table.measure.str.startswith("MSE").sum() == 2  # not of the regression
+    assert plain - balanced == pytest.approx(20)
+    assert table.measure.str.startswith("MSE").sum() == 2  # not of the regression
 
 
 def test_multipoint_tells_what_it_stores(run):

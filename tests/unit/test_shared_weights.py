@@ -12,7 +12,7 @@ from edgepress.encodings import Dense
 from edgepress.files import FileError
 from edgepress.levels import Level
 from edgepress.packing import Compressed, PackedFileError
-from edgepress.sweep import Bench, Trained, float32_bytes, generator_for
+from edgepress.sweep import Bench, Trained, float32_file, generator_for
 from edgepress.training import Training
 
 CPU = torch.device("cpu")
@@ -114,7 +114,7 @@ def test_chance_draws_once_and_bytes_count_once(classes, build):
     once = methods.in_full_precision(bench.shipped)
     numbers = bench.shipped.get_parameter(min(names)).numel()
     assert len(twice.to_bytes()) - len(once.to_bytes()) > 4 * numbers - 64
-    assert float32_bytes(bench.shipped) < len(tensor_files.to_bytes(networks.inference_state(bench.shipped)))
+    assert len(float32_file(bench.shipped)) < len(tensor_files.to_bytes(networks.inference_state(bench.shipped)))
     assert len(networks.compressible(bench.shipped)) == len(set(networks.compressible(bench.shipped)) - names) + 1
     assert bench.baseline()[0]["sparsity"] == 0
     assert bench.weights == sum({id(p): p.numel() for p in bench.shipped.parameters() if p.dim() == 2}.values())

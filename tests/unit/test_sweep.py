@@ -2,6 +2,7 @@ import copy
 import math
 
 import pytest
+import safetensors.torch
 import torch
 from torch import nn
 
@@ -11,7 +12,7 @@ from edgepress.encodings import Dense, Quantized
 from edgepress.methods import Method
 from edgepress.networks import inference_state
 from edgepress.packing import Compressed, PackedFileError
-from edgepress.sweep import Bench, Trained, float32_bytes, generator_for
+from edgepress.sweep import Bench, Trained, float32_file, generator_for
 
 SPLITS = ["val", "test"]
 CPU = torch.device("cpu")
@@ -66,8 +67,10 @@ def test_what_is_reported_is_what_the_file_holds(bench, trained, method, level):
         loss, accuracy = outcome(state, trained.data, row["split"])
         assert (row["loss"], row["accuracy"]) == (pytest.approx(loss, abs=1e-6), accuracy)
         assert row["bytes"] == len(result.packed)
+        (payload,) = safetensors.torch.load(result.packed).values()
+        assert row["tensor_bytes"] == payload.numel() and row["add_bits"] is None
         assert row["bits_per_weight"] == pytest.approx(8 * len(result.packed) / 43)  # 20 + 5 + 15 + 3 parameters
-        assert row["compression_ratio"] == pytest.approx(float32_bytes(trained.network) / len(result.packed))
+        assert row["compression_ratio"] == pytest.approx(len(float32_file(trained.network)) / len(result.packed))
 
 
 def test_costs_of_quantization_by_hand(bench):
@@ -90,7 +93,8 @@ def test_full_precision_by_hand(bench, trained):
         loss, accuracy = outcome(inference_state(trained.network), trained.data, row["split"])
         assert (row["loss"], row["accuracy"]) == (pytest.approx(loss, abs=1e-6), accuracy)
         assert (row["method"], row["family"], row["level"], row["bits"], row["draw"]) == ("fp32", "fp32", "w32", 32, 0)
-        assert (row["bytes"], row["compression_ratio"], row["sparsity"]) == (float32_bytes(trained.network), 1, 0)
+        assert (row["bytes"], row["compression_ratio"], row["sparsity"]) == (len(float32_file(trained.network)), 1, 0)
+        assert row["tensor_bytes"] == 4 * 43
         assert (row["macs"], row["bops"], row["status"]) == (35, 35 * 32 * 32, "ok")
 
 

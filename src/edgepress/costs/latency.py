@@ -189,7 +189,7 @@ def _peers_own(trained: Trained, name: str, folder: Path, level: str) -> list[_M
     if not folder.is_dir() or not any(folder.iterdir()):
         reason = f"{name} gave no file, its row in metrics.csv says why"
         return [_Measured(row | {"status": "failed", "reason": reason})]
-    loaded = entry.load()().load(folder, trained.network)
+    loaded = entry.load()(**entry.args).load(folder, trained.network)
     assert isinstance(loaded, Runtime)  # which an entry with a runtime gives
     if loaded.model is None:
         quality = _quality(predict(loaded, trained.data.inputs["test"]), trained.data.targets["test"])

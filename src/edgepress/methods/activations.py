@@ -44,8 +44,16 @@ METHODS = {
         "examples": True,
         "args": {"ranges": "mse"},
     },
+    "activations_mse_adds": {
+        "object": "QuantizedActivations",
+        "about": "`activations_mse` with what is only added or averaged in the bits of the level, too, and not in 8",
+        "family": "activations",
+        "sweep": "act_bits",
+        "examples": True,
+        "args": {"ranges": "mse", "add_bits": 1},
+    },
 }
-_OTHER_BITS = 8  # at least, of the network's input, as cameras deliver it, and of what is only added
+_OTHER_BITS = 8  # at least, of the network's input, as cameras deliver it, and of what is only added or averaged
 _BINS = 1 << 14
 _CANDIDATES = 100
 _APART = 10  # times as large as all other values, and
@@ -115,11 +123,13 @@ class _Calibration(fx.Interpreter):
     """Runs a network and puts each activation on a grid as soon as it is computed, so that what comes after is
     calibrated on what it will get."""
 
-    def __init__(self, network: nn.Module, ranges: Callable[[Tensor, int], ActivationGrid], bits: int) -> None:
+    def __init__(
+        self, network: nn.Module, ranges: Callable[[Tensor, int], ActivationGrid], bits: int, add_bits: int
+    ) -> None:
         self.traced = trace(network)
         super().__init__(self.traced)
         self.extra_traceback = False  # an error here says itself where it is from
-        self.ranges, self.bits = ranges, bits
+        self.ranges, self.bits, self.add_bits = ranges, bits, add_bits
 
     @torch.no_grad()
     def grids(self, inputs: Tensor) -> dict[str, ActivationGrid]:
@@ -150,7 +160,8 @@ class _Calibration(fx.Interpreter):
             if len(filled) == 1:  # all but the masks lie on that grid already
                 return replace(filled[0], masked_from=masks)
             values = values[values.abs() < masks]
-        bits = self.bits if multiplied else max(self.bits, _OTHER_BITS)
+        least = _OTHER_BITS if node.op == "placeholder" else 1 if multiplied else self.add_bits
+        bits = max(self.bits, least)
         return replace(self.ranges(values if values.numel() else torch.zeros(1), bits), masked_from=masks)
 
     def _fills(self, node: fx.Node) -> list[Tensor]:
@@ -168,12 +179,15 @@ class _Calibration(fx.Interpreter):
 class QuantizedActivations(Method):
     """Hold every value between layers as an integer: per tensor, unsigned after a ReLU, otherwise affine.
 
-    The calibration data say in what range the values lie. What layers multiply has the bits of the level; the network's
-    input, and what goes into a sum alone, keep at least 8, and its output is not quantized. Masks have no range and
-    stay (``masked_from``). (Jacob et al. 2018, arXiv 1712.05877; Nagel et al. 2021, arXiv 2106.08295.)
+    The calibration data say in what range the values lie. What layers multiply has the bits of the level; what is only
+    added or averaged has at least ``add_bits``, the network's input at least 8, and its output is not quantized. Masks
+    have no range and stay (``masked_from``).
+
+    (Jacob et al. 2018, arXiv 1712.05877; Nagel et al. 2021, arXiv 2106.08295.)
     """
 
     ranges: str
+    add_bits: int = _OTHER_BITS
 
     def skip(self, network: nn.Module, data: Prepared, level: Level) -> str | None:
         try:
@@ -185,5 +199,5 @@ class QuantizedActivations(Method):
     def apply(
         self, stored: Compressed, network: nn.Module, data: Prepared, level: Level, generator: torch.Generator
     ) -> Compressed:
-        calibration = _Calibration(network, RANGES[self.ranges], asked(level.act_bits))
+        calibration = _Calibration(network, RANGES[self.ranges], asked(level.act_bits), self.add_bits)
         return stored.with_activations(calibration.grids(calibration_inputs(data)))

@@ -206,7 +206,7 @@ def descend(levels: Tensor, position: Tensor, hessian: Tensor, low: Tensor, choi
         slope.addcmul_(hessian[group, at], step)
         change.scatter_(1, at[:, None], -step)
         result[channels, at] += step[:, 0]
-    return result.unflatten(0, levels.shape[:2])
+    return result.reshape(levels.shape)
 
 
 ROUNDERS: dict[str, Rounder] = {"nearest": nearest, "gptq": gptq, "adaround": adaround}

@@ -22,13 +22,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from edgepress import registry
+from edgepress import registry, tensor_files
 from edgepress.levels import FLOAT_BITS, Level
 from edgepress.logs import one_line
 from edgepress.methods import calibration_inputs
 from edgepress.networks import compressible
+from edgepress.peers.precision import Precision
 from edgepress.registry import PEER, PeerEntry
-from edgepress.sweep import Bench, identify
+from edgepress.sweep import Bench, FileSize, identify
 
 # brevitas asks for an older setuptools than torch does, but does not use it: --no-deps installs the lock as it is.
 INSTALL = "pip install --no-deps --requirement envs/requirements-peers.lock"
@@ -48,9 +49,13 @@ class Peer(ABC):
     def load(self, folder: Path, network: nn.Module) -> nn.Module:
         """What the files in ``folder`` hold: it maps (rows, …) to (rows, outputs). ``network`` has the architecture."""
 
-    def weight_bits(self, network: nn.Module, level: Level) -> dict[str, int]:
-        """The bits of the weights of each Linear and Conv layer of ``network``, by name, at ``level``."""
-        return dict.fromkeys(compressible(network), level.bits or FLOAT_BITS)
+    def precision(self, folder: Path, network: nn.Module, level: Level) -> Precision:
+        """The bits of weights and activations in the files in ``folder``, which hold ``network`` at ``level``."""
+        return Precision(dict.fromkeys(compressible(network), level.bits or FLOAT_BITS))
+
+    def tensor_bytes(self, folder: Path) -> int:
+        """How many bytes of the files in ``folder`` hold tensors; here, of those in safetensors form."""
+        return sum(tensor_files.tensor_bytes(file.read_bytes()) for file in folder.glob("*.safetensors"))
 
 
 class Runtime(nn.Module):
@@ -81,7 +86,7 @@ def sweep(bench: Bench, name: str, folder: Path) -> Iterator[list[dict[str, Any]
             yield bench.rows_without_network(identity, "skipped", why_missing(entry))
             continue
         try:
-            rows = _rows(bench, entry.load()(), identity, level, folder / str(level))
+            rows = _rows(bench, entry.load()(**entry.args), identity, level, folder / str(level))
         except Exception as error:  # whatever another library raises on a network that it was not made for
             traceback.print_exc()
             shutil.rmtree(folder / str(level), ignore_errors=True)  # half a file would be timed, say
@@ -101,9 +106,12 @@ def _rows(bench: Bench, peer: Peer, identity: dict[str, Any], level: Level, fold
     peer.compress(copy.deepcopy(bench.shipped), inputs, level, folder)
     network = peer.load(folder, bench.shipped)
     layers = bench.shipped if isinstance(network, Runtime) else network
-    act_bits = dict.fromkeys(compressible(layers), level.act_bits) if level.act_bits else {}
-    size = sum(file.stat().st_size for file in folder.iterdir())
-    costs = bench.costs(size, layers, peer.weight_bits(layers, level), act_bits)
+    found = peer.precision(folder, layers, level)
+    size = FileSize(sum(file.stat().st_size for file in folder.iterdir()), peer.tensor_bytes(folder))
+    bits = dict.fromkeys(compressible(layers), FLOAT_BITS) | found.weights
+    costs = bench.costs(size, layers, bits, found.inputs) | {"add_bits": found.adds}
+    if bits.keys() > found.weights.keys():  # a layer that the graph of the file does not name
+        costs["bops"] = None
     if level.sparsity is not None:
         costs["sparsity"] = bench.sparsity(layers)
     return bench.rows(identity, network, costs)

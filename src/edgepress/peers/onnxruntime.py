@@ -8,9 +8,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from edgepress.costs import export, runtime
+from edgepress.costs import export
 from edgepress.levels import Level
-from edgepress.peers import Peer, Runtime
+from edgepress.peers.onnx_files import FILE, OnnxPeer
 
 PEERS = {
     "onnxruntime": {
@@ -21,10 +21,9 @@ PEERS = {
         "runtime": "onnxruntime",
     },
 }
-FILE = "model.onnx"
 
 
-class OnnxRuntime(Peer):
+class OnnxRuntime(OnnxPeer):
     """``onnxruntime.quantization.quantize_static`` on the network in float32, after the runtime's own preparation.
 
     All defaults but two: a step a channel of weights, without which depthwise convolutions lose most, and unsigned
@@ -50,14 +49,3 @@ class OnnxRuntime(Peer):
             Path(exported).write_bytes(export.to_onnx(network, tuple(inputs.shape[1:])))
             quant_pre_process(exported, prepared)
             quantize_static(prepared, str(folder / FILE), Rows(), per_channel=True, activation_type=QuantType.QUInt8)
-
-    def load(self, folder: Path, network: nn.Module) -> Runtime:
-        return load(folder)
-
-
-def load(folder: Path) -> Runtime:
-    """The ONNX file in ``folder``, on ONNX Runtime in its exact mode: quality is that of the file on every device."""
-    model = export.separated((folder / FILE).read_bytes())
-    session = runtime.session(model, runtime.EXACT)
-    (given,) = session.get_inputs()
-    return Runtime(lambda rows: session.run(None, {given.name: rows})[0], model)

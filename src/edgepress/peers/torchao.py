@@ -11,8 +11,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from edgepress.levels import FLOAT_BITS, Level, asked
-from edgepress.networks import inference_state
+from edgepress.networks import compressible, inference_state
 from edgepress.peers import Peer
+from edgepress.peers.precision import Precision
 
 PEERS = {
     "torchao": {
@@ -51,10 +52,10 @@ class TorchAo(Peer):
         loaded.load_state_dict(state, strict=False, assign=True)
         return loaded
 
-    def weight_bits(self, network: nn.Module, level: Level) -> dict[str, int]:
+    def precision(self, folder: Path, network: nn.Module, level: Level) -> Precision:
         layers = network.named_modules()
         bits = {f"{name}.weight": asked(level.bits) for name, layer in layers if _has_step(layer)}
-        return dict.fromkeys(super().weight_bits(network, level), FLOAT_BITS) | bits
+        return Precision(dict.fromkeys(compressible(network), FLOAT_BITS) | bits)
 
 
 def _has_step(layer: nn.Module) -> bool:
