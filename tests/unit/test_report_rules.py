@@ -53,7 +53,7 @@ def test_a_constant_answer_is_that_of_the_split():
 
 
 def test_what_does_not_work_is_not_recommended_but_named_as_the_least_bad():
-    nothing = pd.DataFrame(columns=["dataset", "network", "peer", "level", "batch", "status"])
+    nothing = pd.DataFrame(columns=["dataset", "network", "peer", "level", "mode", "batch", "status"])
     decided = tables.decide(CLASSES, tables.CostTables(nothing, nothing, nothing))
     closed = decided[(decided.cost == "bytes") & (decided.division == "closed")].set_index("budget")
     assert (closed.method == "none works").tolist() == [False, False, False, True]

@@ -128,7 +128,7 @@ def check_tables(metrics: pd.DataFrame, decide: bool = True) -> None:
         assert row["bits_per_weight"] == pytest.approx(again.points[chosen]["bits_per_weight"], rel=0.05)
     if not decide:
         return
-    nothing = pd.DataFrame(columns=["dataset", "network", "peer", "level", "batch", "status"])
+    nothing = pd.DataFrame(columns=["dataset", "network", "peer", "level", "mode", "batch", "status"])
     for row in tables.decide(metrics, CostTables(nothing, nothing, nothing)).to_dict("records"):
         again = Recomputed(metrics, row["dataset"])
         cost = {"bytes": "bytes", "BOPs": "bops"}[row["cost"]]
