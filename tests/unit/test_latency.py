@@ -86,6 +86,21 @@ def test_weights_that_are_used_twice_or_equal_load_in_both_modes():
     assert codes <= 1 and outputs <= 1e-5
 
 
+@needs_runtime
+def test_a_file_whose_weights_share_zero_points_is_separated(monkeypatch):
+    """As other libraries write theirs; if the runtime loads such a file some day, nothing need be separated."""
+    network, stored, inputs = compressed("ds_cnn")
+    with monkeypatch.context() as patched:
+        patched.setattr(export, "_separate", lambda graph: None)
+        shared = export.to_onnx(export.in_integers(network, stored), tuple(inputs.shape[1:]))
+    with pytest.raises(Exception, match="Attempt to replace the existing tensor"):
+        runtime.session(shared, runtime.EXACT)
+    model = export.separated(shared)
+    assert runtime.code_difference(model, runtime.EXACT, inputs)[0] <= 1
+    ours, theirs = (runtime.outputs(runtime.session(file, runtime.DEFAULT), inputs) for file in (model, shared))
+    assert torch.equal(ours, theirs)
+
+
 class Twice(nn.Module):
     """A convolution that is used twice, and two layers of the same weights."""
 
