@@ -80,9 +80,9 @@ _LEAST_REPEATS = 10
 _ROWS_COMPARED = 256  # of which the codes at every activation are kept
 _FLOAT_TOLERANCE, _INTEGER_TOLERANCE = 1e-3, 0.05  # of an output, as a share of the range of outputs
 _SAME = 1e-4  # of the same integers, of which the file makes float32
-SATURATES = (
-    "products are inexact: this CPU ({instructions}) adds pairs of them in 16 bits, which saturate; the mode `exact` "
-    "computes otherwise"
+_SATURATES = (
+    "products are inexact in this mode, and exact in the mode `exact`: without VNNI instructions ONNX Runtime adds "
+    "pairs of them in 16 bits, which saturate"
 )
 _Run = Callable[[np.ndarray], np.ndarray]  # inputs to outputs
 
@@ -239,10 +239,10 @@ def _judged(found: list[_Measured]) -> list[_Measured]:
     for each in found:
         row = each.row
         if row["products"] != "exact":
-            apart = f"its activations differ by up to {row['max_code_difference']} steps from exact arithmetic"
+            apart = f"it differs from exact arithmetic, its activations by up to {row['max_code_difference']} steps"
             row = row | {"status": "failed", "reason": apart}
             if right:
-                row |= {"status": "ok", "reason": SATURATES.format(**row)}
+                row |= {"status": "ok", "reason": _SATURATES}
         judged.append(_Measured(row, each.run))
     return judged
 

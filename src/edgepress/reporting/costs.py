@@ -204,7 +204,7 @@ def saturation(latency: pd.DataFrame) -> Iterator[str]:
         name, label = ("r2", "R²") if pd.isna(row["accuracy"]) else ("accuracy", "accuracy")
         whose = f" by {style.label(row['peer'])}" if row["peer"] else ""
         yield (
-            f"8-bit products saturate on this CPU ({row['instructions']}) in ONNX Runtime's default mode: "
+            f"8-bit products saturate in ONNX Runtime's default mode on this CPU ({row['instructions']}): "
             f"{style.label(row['network'])} at {row['level']}{whose} has {label} {row[name]:.3f} there, and "
             f"{row[f'{name}_exact']:.3f} in the exact mode, as on ARM; activations are up to "
             f"{row['max_code_difference']:.0f} steps off."
