@@ -72,6 +72,7 @@ bench: .venv/installed-dev
 	$(BIN)/python tests/bench/bench_quantizers.py
 	$(BIN)/python tests/bench/bench_training.py
 	$(BIN)/python tests/bench/bench_evaluation.py
+	$(BIN)/python tests/bench/bench_reconstruction.py
 
 # The stamps say what was installed: a second make installs nothing, a changed lock does.
 .venv/installed: envs/requirements.lock pyproject.toml

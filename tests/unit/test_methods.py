@@ -45,7 +45,7 @@ def test_all_methods_and_peers_calibrate_on_the_same_rows(monkeypatch, tmp_path)
             return {f"{layer}.weight": 8 for layer in (0, 2, 4)}
 
     monkeypatch.setattr(methods, "sample", recorded)
-    monkeypatch.setattr(reconstruction, "_ITERATIONS", 1)
+    monkeypatch.setattr(reconstruction, "_STEPS", 1)
     look = [name for name, entry in registry.methods().items() if entry.examples]
     assert {"gptq", "obs", "mixed", "multipoint", "activations_mse", "activations_equalized", "adaround"} <= set(look)
     for name in look:

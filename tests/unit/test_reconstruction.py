@@ -5,7 +5,8 @@ from torch import nn
 from edgepress.encodings import PerChannel, Quantized
 from edgepress.levels import Level
 from edgepress.methods import compress, create
-from edgepress.methods.reconstruction import ROUNDERS, adaround, gptq, input_hessian, nearest
+from edgepress.methods.input_hessians import LowRank, dense, input_hessian
+from edgepress.methods.reconstruction import ROUNDERS, adaround, adaround_gradient, gptq, nearest
 from edgepress.packing import Compressed
 from edgepress.sweep import generator_for
 
@@ -160,3 +161,54 @@ def test_compact_rounds_parameters_and_leaves_what_is_none(classes):
     network.register_buffer("index", torch.arange(400))
     stored = create("gptq_compact").compress(network, classes, Level(bits=4), generator_for(0)).state_dict()
     assert stored["index"].tolist() == list(range(400)) and stored["0.bias"].unique().numel() <= 256
+
+
+def test_the_gradient_of_adaround_is_that_of_automatic_differentiation():
+    hessian, position = correlated(9, groups=2), 4 * random(2, 5, 9)
+    floor, unit = position.floor(), 1 + random(2, 5, seed=2).square()
+    low = floor.clamp(-4, 3)  # some weights have no choice
+    choice = (floor + 1).clamp(-4, 3) - low
+    v = (3 * random(2, 5, 9, seed=3)).requires_grad_()  # some h are 0 or 1
+    for beta in (None, 20.0, 2.0):
+        share = (v.sigmoid() * 1.2 - 0.1).clamp(0, 1)
+        delta = (floor + share).clamp(-4, 3) - position
+        loss = (((delta @ hessian) * delta).sum(dim=2) / unit).sum()
+        if beta is not None:
+            loss = loss + 20 / 9 * (1 - (2 * share - 1).abs() ** beta).sum()
+        (expected,) = torch.autograd.grad(loss, v)
+        measured = adaround_gradient(v.detach(), low - position, choice, hessian, unit, beta)
+        assert bool((expected == 0).any()) and bool((choice == 0).any())
+        torch.testing.assert_close(measured, expected)
+
+
+@pytest.mark.parametrize("groups, inputs", [(1, 150), (3, 9)])
+def test_after_adaround_no_single_decision_lowers_the_error(groups, inputs):
+    hessian, position = correlated(inputs, groups), 2 * random(groups, 5, inputs)
+    levels = adaround(position, hessian, -8, 7)
+    low = position.floor().clamp(-8, 7)
+    choice = (position.floor() + 1).clamp(-8, 7) - low
+    delta, change = levels - position, 2 * low + choice - 2 * levels
+    diagonal = hessian.diagonal(dim1=1, dim2=2)[:, None]
+    now = ((delta @ hessian) * delta).sum(dim=2, keepdim=True)
+    assert bool((2 * change * (delta @ hessian) + change.square() * diagonal >= -1e-3 * now).all())
+    assert bool(((levels == low) | (levels == low + choice)).all())
+
+
+@pytest.mark.parametrize("groups, inputs, columns", [(1, 300, 20), (3, 40, 7), (1, 128, 3), (2, 257, 64)])
+def test_h_by_its_columns_is_h(groups, inputs, columns):
+    by_columns = LowRank(random(groups, inputs, columns).relu().double(), torch.full((groups,), 0.02).double())
+    matrix, position = dense(by_columns), 2 * random(groups, 5, inputs, seed=4).double()
+    torch.testing.assert_close(position @ by_columns, position @ matrix)
+    torch.testing.assert_close(by_columns.diagonal(), matrix.diagonal(dim1=1, dim2=2))
+    assert torch.equal(gptq(position, by_columns, -8, 7), gptq(position, matrix, -8, 7))
+    nearest_error = error(nearest(position, matrix, -8, 7), position, matrix)
+    assert error(adaround(position, by_columns, -8, 7), position, matrix) < 0.7 * nearest_error
+
+
+def test_a_layer_with_few_examples_gives_h_by_its_columns():
+    for layer, shape in ((nn.Linear(80, 3), (20, 80)), (nn.Conv2d(8, 4, 3, groups=2), (1, 8, 5, 5))):
+        few = input_hessian(layer, random(*shape))
+        assert isinstance(few, LowRank)
+        many = input_hessian(layer, random(*shape).repeat(9, *[1] * (len(shape) - 1)))  # of the same mean
+        assert isinstance(many, torch.Tensor)
+        torch.testing.assert_close(dense(few), many)

@@ -15,7 +15,6 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from edgepress.codebooks import Symmetric, code_type, least_error_steps
 from edgepress.datasets import Prepared
@@ -25,6 +24,7 @@ from edgepress.encodings.huffman import coded
 from edgepress.graph import Layer
 from edgepress.levels import Level, asked
 from edgepress.methods import Method, calibration_inputs, must_come_first
+from edgepress.methods.input_hessians import Hessian, dense, feedback, input_hessian
 from edgepress.methods.layer_by_layer import LayerByLayer, needs_called_layers
 from edgepress.methods.rounding import rounded
 from edgepress.networks import compressible, layer_of
@@ -80,26 +80,24 @@ METHODS = {
         "args": {"rounding": "adaround", "granularity": "tensor"},
     },
 }
-_DAMPING = 0.01  # of the mean of H's diagonal, added to it: inputs that calibration did not see
 _BLOCK = 128
-_POSITIONS = 1 << 14  # of a layer's output at a time, when H is summed up
 _STEPS = 200
 _PENALTY = 20  # for a channel of weights that are neither down nor up, in errors of rounding it to the nearest
 
 # Rounds weights to whole steps: (weights in steps, H, lowest level, highest level) → levels. Weights have the shape
 # (groups, channels, inputs) and H (groups, inputs, inputs).
-Rounder = Callable[[Tensor, Tensor, int, int], Tensor]
+Rounder = Callable[[Tensor, Hessian, int, int], Tensor]
 
 # What has a step: the whole tensor, or each output channel, in float32 or in 8 bits.
 Granularity = Literal["tensor", "channel", "channel_e4m3"]
 
 
-def nearest(position: Tensor, hessian: Tensor, lowest: int, highest: int) -> Tensor:
+def nearest(position: Tensor, hessian: Hessian, lowest: int, highest: int) -> Tensor:
     """The nearest level, whatever the layer's inputs."""
     return position.round().clamp(lowest, highest)
 
 
-def gptq(position: Tensor, hessian: Tensor, lowest: int, highest: int) -> Tensor:
+def gptq(position: Tensor, hessian: Hessian, lowest: int, highest: int) -> Tensor:
     """Round input by input, the one with the largest mean square first, and let the inputs to come make up for it.
 
     With R upper triangular and H = RRᵀ, the error of the output is ‖ΔW R‖². Its column k depends on weights up to k
@@ -107,21 +105,19 @@ def gptq(position: Tensor, hessian: Tensor, lowest: int, highest: int) -> Tensor
     et al. 2023, arXiv 2210.17323) without inverting H, as in LDLQ (Chee et al. 2023, arXiv 2307.13304). The sum over
     earlier blocks is one matrix product a block.
 
-    For c channels of n weights it takes n³/3 operations for R and 2·c·n² for the sums.
+    For c channels of n weights, R takes n³/3 operations and the sums c·n².
     """
     # Inputs are in reverse order: then R is the lower Cholesky factor, and the last input is rounded first.
     order = hessian.diagonal(dim1=1, dim2=2).argsort(dim=1, descending=True).flip(1)
     group = torch.arange(len(order))[:, None]
-    factor = torch.linalg.cholesky(hessian[group[:, :, None], order[:, :, None], order[:, None, :]])
-    scale = factor.diagonal(dim1=1, dim2=2)
+    block = feedback(hessian, order)
     exact = position.mT[group, order]  # inputs first: the channels of one input lie side by side
     levels, delta = torch.empty_like(exact), torch.empty_like(exact)
     inputs = exact.shape[1]
-    for first in reversed(range(0, inputs, _BLOCK)):
-        last = min(first + _BLOCK, inputs)
-        weights = (factor[:, first:, first:last] / scale[:, None, first:last]).mT
-        target = exact[:, first:last] - weights[:, :, last - first :] @ delta[:, last:]
-        inner = weights[:, :, : last - first].contiguous()
+    for last in range(inputs, 0, -_BLOCK):
+        first = max(0, last - _BLOCK)
+        inner, outer = block(first, last, delta)
+        target = exact[:, first:last] - outer
         for j in reversed(range(last - first)):
             k = slice(first + j, first + j + 1)
             here = target[:, j : j + 1].baddbmm_(inner[:, j : j + 1, j + 1 :], delta[:, k.stop : last], alpha=-1)
@@ -132,7 +128,7 @@ def gptq(position: Tensor, hessian: Tensor, lowest: int, highest: int) -> Tensor
     return result.mT
 
 
-def adaround(position: Tensor, hessian: Tensor, lowest: int, highest: int) -> Tensor:
+def adaround(position: Tensor, hessian: Hessian, lowest: int, highest: int) -> Tensor:
     """Learn whether each weight goes down or up, by gradient descent on ΔW H ΔWᵀ.
 
     A weight is ⌊w⌋ + h with h = clamp(1.2·σ(v) − 0.1, 0, 1); a penalty ``1 − |2h − 1|^β``, β falling from 20 to 2,
@@ -161,7 +157,7 @@ def adaround(position: Tensor, hessian: Tensor, lowest: int, highest: int) -> Te
 
 
 def adaround_gradient(
-    v: Tensor, below: Tensor, choice: Tensor, hessian: Tensor, unit: Tensor, beta: float | None
+    v: Tensor, below: Tensor, choice: Tensor, hessian: Hessian, unit: Tensor, beta: float | None
 ) -> Tensor:
     """The gradient by ``v`` of Σ ΔW H ΔWᵀ / ``unit`` and of the penalty with exponent ``beta``, None for no penalty.
 
@@ -177,16 +173,17 @@ def adaround_gradient(
     if beta is not None:
         signed = 2 * share - 1
         gradient.sub_(signed.abs().pow_(beta - 1).mul_(signed.sign_()), alpha=2 * beta * _PENALTY / v.shape[2])
-    return gradient.mul_(sigmoid.mul_(1 - sigmoid)).mul_(moves).mul_(1.2)
+    gradient.mul_(sigmoid.mul_(1 - sigmoid)).mul_(moves).mul_(1.2)
+    return gradient
 
 
-def descend(levels: Tensor, position: Tensor, hessian: Tensor, low: Tensor, choice: Tensor) -> Tensor:
+def descend(levels: Tensor, position: Tensor, hessian: Hessian, low: Tensor, choice: Tensor) -> Tensor:
     """Reverse decisions, in each channel the one that lowers ΔW H ΔWᵀ most, until none lowers it.
 
     A weight is at ``low`` or at ``low`` + ``choice``; all are of shape (groups, channels, inputs). Changing a weight by
     d changes the error by 2d·(ΔW H)_j + d²·H_jj, so ΔW H is kept and a change adds one row of H to it.
     """
-    delta = levels - position
+    hessian, delta = dense(hessian), levels - position
     slope = (delta @ hessian).flatten(0, 1)
     tolerance = 1e-6 * _output_error(delta, hessian).flatten()
     change = (2 * low + choice - 2 * levels).flatten(0, 1)  # to the other level
@@ -212,36 +209,9 @@ def descend(levels: Tensor, position: Tensor, hessian: Tensor, low: Tensor, choi
 ROUNDERS: dict[str, Rounder] = {"nearest": nearest, "gptq": gptq, "adaround": adaround}
 
 
-def _output_error(delta: Tensor, hessian: Tensor) -> Tensor:
+def _output_error(delta: Tensor, hessian: Hessian) -> Tensor:
     """ΔW H ΔWᵀ of each channel: the mean square of what its output is off."""
     return ((delta @ hessian) * delta).sum(dim=2)
-
-
-def input_hessian(layer: nn.Linear | nn.Conv2d, inputs: Tensor) -> Tensor:
-    """E[xxᵀ] of what each output of a layer sees, damped: float32, shape (groups, inputs, inputs).
-
-    ``inputs`` has shape (rows, …). Of a convolution, each position of its output is an example.
-    """
-    if isinstance(layer, nn.Linear):
-        columns = inputs.reshape(1, -1, layer.in_features).transpose(1, 2)
-        return _damped((columns @ columns.transpose(1, 2)).div_(columns.shape[2]))
-    groups, size = layer.groups, layer.weight[0].numel()
-    total, count = torch.zeros(groups, size, size), 0
-    per_image = layer(inputs[:1])[0, 0].numel()
-    for batch in inputs.split(max(1, _POSITIONS // per_image)):
-        padded = F.pad(batch, layer._reversed_padding_repeated_twice)  # its padding may be a word, "same" say
-        columns = F.unfold(padded, layer.kernel_size, layer.dilation, stride=layer.stride)
-        columns = columns.unflatten(1, (groups, size)).permute(1, 2, 0, 3).flatten(2)
-        total.baddbmm_(columns, columns.transpose(1, 2))
-        count += columns.shape[2]
-    return _damped(total.div_(count))
-
-
-def _damped(hessian: Tensor) -> Tensor:
-    """Adds to the diagonal, in place."""
-    mean = hessian.diagonal(dim1=1, dim2=2).mean(dim=1).clamp_min(1e-8)
-    hessian.diagonal(dim1=1, dim2=2).add_(_DAMPING * mean[:, None])
-    return hessian
 
 
 def quantized_layer(
