@@ -78,7 +78,7 @@ class Case:
 @pytest.fixture(scope="module", autouse=True)
 def short_searches():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reconstruction, "_ITERATIONS", 20)
+        patch.setattr(reconstruction, "_STEPS", 20)
         patch.setattr(codebooks, "_STEP_CANDIDATES", 10)
         yield
 
