@@ -5,7 +5,7 @@ from torch import nn
 from edgepress import methods, networks
 from edgepress.costs.operations import layer_macs
 from edgepress.levels import Level
-from edgepress.methods.channels import weights_left, widths_for
+from edgepress.methods.channels import hidden_sizes, weights_left, widths_for
 from edgepress.packing import Compressed
 from edgepress.sweep import Bench, Trained
 from edgepress.widths import channel_groups
@@ -20,8 +20,8 @@ def two_layers():
 
 def test_weights_left_by_hand():
     network, groups = two_layers()
-    assert weights_left(network, groups, [4, 8]) == 16 + 32  # the output layer does not count
-    assert weights_left(network, groups, [3, 2]) == 4 * 3 + 3 * 2
+    assert weights_left(hidden_sizes(network), groups, [4, 8]) == 16 + 32  # the output layer does not count
+    assert weights_left(hidden_sizes(network), groups, [3, 2]) == 4 * 3 + 3 * 2
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def test_weights_left_by_hand():
 )
 def test_the_uniform_share_that_comes_nearest(sparsity, widths):
     network, groups = two_layers()
-    assert widths_for(network, groups, sparsity) == widths
+    assert widths_for(hidden_sizes(network), groups, sparsity) == widths
 
 
 def test_the_channels_of_least_norm_go(classes):
@@ -92,3 +92,13 @@ def test_it_comes_first_in_a_chain(classes):
     chain = [methods.create("nearest_uniform"), methods.create("channels_l1")]
     with pytest.raises(ValueError, match="before others"):
         methods.compress(chain, network, classes, Level(bits=4, sparsity=0.5), torch.Generator())
+
+
+def test_a_network_is_traced_a_few_times_a_level_not_once_a_share(image_data, monkeypatch):
+    traced = []
+    trace = torch.fx.symbolic_trace
+    monkeypatch.setattr(torch.fx, "symbolic_trace", lambda network: traced.append(network) or trace(network))
+    network, method = networks.build("cnn", image_data, seed=0), methods.create("channels_l1")
+    assert method.skip(network, image_data, Level(sparsity=0.5)) is None and 0 < len(traced) <= 2
+    method.compress(network, image_data, Level(sparsity=0.5), torch.Generator())
+    assert len(traced) <= 4

@@ -62,22 +62,28 @@ def made(how, data, **args):
     return with_plain_outputs(Returning(how, **args), "theirs", data)
 
 
-@pytest.mark.parametrize("name", PLAIN)
-def test_what_is_plain_is_taken_everywhere(classes, name):
-    plain, other = made(PLAIN["plain"], classes), made(PLAIN[name], classes)
-    assert type(plain) is Returning and list(other.state_dict()) == list(plain.state_dict())
-    for network in (plain, other):
-        train(network, classes, QUICK, seed=0)
-    assert torch.equal(predict(plain, classes.inputs["test"]), predict(other, classes.inputs["test"]))
-    assert other.eval()(classes.inputs["test"][:1]).shape == (1, 3)
-    rows = []
-    for network in (plain, other):
-        bench = Bench(Trained("theirs", 0, network, classes), ("test",), torch.device("cpu"), QUICK)
-        rows.append(bench.baseline())
-        for method, level in (("gptq", "w4"), ("bias_corrected", "w4"), ("activations_mse", "a4"), ("lsq", "w4")):
-            (result,) = bench.sweep(method, [level], draws=1)
-            rows[-1] += result.rows
-    assert rows[0] == rows[1] and {row["status"] for row in rows[1]} == {"ok"}
+def trained_and_swept(network, data):
+    """What a network predicts when it is trained, and the rows of its quality, compressed in several ways."""
+    train(network, data, QUICK, seed=0)
+    predicted = predict(network, data.inputs["test"])
+    bench = Bench(Trained("theirs", 0, network, data), ("test",), torch.device("cpu"), QUICK)
+    rows = bench.baseline()
+    for method, level in (("gptq", "w4"), ("bias_corrected", "w4"), ("activations_mse", "a4"), ("lsq", "w4")):
+        (result,) = bench.sweep(method, [level], draws=1)
+        rows += result.rows
+    return predicted, rows
+
+
+def test_what_is_plain_is_taken_everywhere(classes):
+    plain = made(PLAIN["plain"], classes)
+    predicted, rows = trained_and_swept(plain, classes)
+    assert type(plain) is Returning and {row["status"] for row in rows} == {"ok"}
+    for name, how in PLAIN.items():
+        other = made(how, classes)
+        assert list(other.state_dict()) == list(plain.state_dict()), name
+        found, found_rows = trained_and_swept(other, classes)
+        assert torch.equal(found, predicted) and found_rows == rows, name
+        assert other.eval()(classes.inputs["test"][:1]).shape == (1, 3), name
 
 
 def test_another_in_training_is_taken_too(classes):

@@ -6,7 +6,7 @@ absolute weights.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -34,32 +34,38 @@ METHODS = {
 }
 
 
-def weights_left(network: nn.Module, groups: Sequence[ChannelGroup], widths: Sequence[int]) -> int:
-    """The weights of hidden layers once each group has as many channels as ``widths`` says."""
-    shares: dict[str, list[tuple[int, int]]] = {name: [] for name in hidden(network)}
+def weights_left(sizes: Mapping[str, int], groups: Sequence[ChannelGroup], widths: Sequence[int]) -> int:
+    """The weights of hidden layers, ``sizes`` of them by name, once each group has as many channels as ``widths``."""
+    shares: dict[str, list[tuple[int, int]]] = {name: [] for name in sizes}
     for group, width in zip(groups, widths, strict=True):
         for side in group.sides:
             shares.get(side.tensor, []).append((width, group.channels))
 
     def left(name: str) -> int:
         kept, channels = (prod(part[side] for part in shares[name]) for side in (0, 1))
-        return network.get_parameter(name).numel() * kept // channels
+        return sizes[name] * kept // channels
 
     return sum(map(left, shares))
 
 
-def widths_for(network: nn.Module, groups: Sequence[ChannelGroup], sparsity: float) -> list[int]:
+def hidden_sizes(network: nn.Module) -> dict[str, int]:
+    """The number of weights of each hidden layer, by the name of its weights."""
+    return {name: network.get_parameter(name).numel() for name in hidden(network)}
+
+
+def widths_for(sizes: Mapping[str, int], groups: Sequence[ChannelGroup], sparsity: float) -> list[int]:
     """The channels that each group keeps, one at least, for the share ``sparsity`` of hidden weights to go.
 
-    The same share of channels goes in every group: the one, of all that differ, that comes nearest.
+    The same share of channels goes in every group: the one, of all that differ, that comes nearest. ``sizes`` are
+    those of ``hidden_sizes``, whose network is traced for them: once, not for each share.
     """
 
     def widths(share: float) -> list[int]:
         return [max(1, group.channels - int(share * group.channels + 1e-9)) for group in groups]
 
     shares = sorted({removed / group.channels for group in groups for removed in range(group.channels)})
-    wanted = (1 - sparsity) * weights_left(network, groups, widths(0.0))
-    return min(map(widths, shares), key=lambda widths: abs(weights_left(network, groups, widths) - wanted))
+    wanted = (1 - sparsity) * weights_left(sizes, groups, widths(0.0))
+    return min(map(widths, shares), key=lambda widths: abs(weights_left(sizes, groups, widths) - wanted))
 
 
 def norms(group: ChannelGroup, weights: dict[str, Tensor]) -> Tensor:
@@ -84,7 +90,8 @@ class Channels(Method):
             return str(error)
         if not groups:
             return "it has no channels that can be taken out"
-        weights, least = (weights_left(network, groups, widths_for(network, groups, share)) for share in (0.0, 1.0))
+        sizes = hidden_sizes(network)
+        weights, least = (weights_left(sizes, groups, widths_for(sizes, groups, share)) for share in (0.0, 1.0))
         if least > (1 - asked(level.sparsity)) * weights:
             return f"the least that a channel a layer leaves is {least / weights:.1%} of the weights"
         return None
@@ -96,7 +103,7 @@ class Channels(Method):
         groups = channel_groups(network, data.input_shape)
         state = inference_state(network)
         weights = {name: state[name] for name in compressible(network)}
-        widths = widths_for(network, groups, asked(level.sparsity))
+        widths = widths_for(hidden_sizes(network), groups, asked(level.sparsity))
         kept = [
             norms(group, weights).argsort(stable=True)[group.channels - width :].sort().values
             for group, width in zip(groups, widths, strict=True)
