@@ -34,7 +34,7 @@ COLUMNS: dict[str, str] = {
     "r2": "coefficient of determination R², 1 is perfect",
     "bytes": "size of the network's file: codes, codebooks, masks, what stays float32, and the header; for a peer that "
     "of its files",
-    "tensor_bytes": "those of `bytes` that hold tensors; the others are header, names and, in files of peers, the graph",
+    "tensor_bytes": "those of `bytes` that hold tensors; the others are the header, names and, for a peer, the graph",
     "bits_per_weight": "8 × bytes / number of parameters",
     "compression_ratio": "bytes of the float32 file / bytes",
     "sparsity": "share of the weights of Linear and Conv layers that are 0, or gone with their channels, 0–1",

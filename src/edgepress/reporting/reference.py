@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from edgepress.reporting.results import read_table, t_interval
+from edgepress.reporting.results import quality_of, read_table, t_interval
 
 SMALL, LARGE = ("resnet8", "ds_cnn"), ("cnn", "resnet9")
 # What the tables show: method and level, and how the row is called.
@@ -41,6 +41,12 @@ _LARGE_ROWS = {
     ("magnitude", "s80"): "80 % removed, `magnitude`",
     ("obs_global", "s80"): "80 % removed, `obs_global`",
 }
+# At w4a4, ours and Brevitas's.
+_EQUAL_TERMS = {
+    "nearest rounding, adds in 4 bits": ("round_adds", "brevitas"),
+    "GPTQ, adds in 8 bits": ("gptq_activations", "brevitas_gptq"),
+    "the best of each": ("gptq_equalized", "brevitas_gptq"),
+}
 Rows = Mapping[tuple[str, str], str]
 
 
@@ -50,12 +56,14 @@ def tables(folder: Path) -> dict[str, str]:
     images = study["fashion_mnist"]
     images = images[(images.split == "test") & (images.status == "ok")]
     peers = read_table(folder / "study" / "fashion_mnist" / "peers.csv")
+    peers = peers[(peers.split == "test") & (peers.status == "ok")]
     return {
         "rows": _markdown(["folder", "rows of metrics", "without a network"], map(_count, study, study.values())),
         "small networks": _changes(images, SMALL, _SMALL_ROWS),
         "large networks": _changes(images, LARGE, _LARGE_ROWS),
         "seeds": _seeds(images, [("nearest_uniform", "w8"), ("stochastic_uniform", "w8")]),
-        "peers": _peers(peers[(peers.split == "test") & (peers.status == "ok")]),
+        "equal terms": _equal_terms(peers[peers.level == "w4a4"].set_index(["network", "method"]).accuracy),
+        "peers": _peers(peers),
         "tabular": _full_precision(study["tabular"]),
     }
 
@@ -104,6 +112,16 @@ def _seeds(rows: pd.DataFrame, wanted: Iterable[tuple[str, str]]) -> str:
     return _markdown(["network", "method", "level", "seed 0", "seed 1", "seed 2", "mean"], lines)
 
 
+def _equal_terms(accuracy: pd.Series) -> str:
+    lines = []
+    for terms, (ours, theirs) in _EQUAL_TERMS.items():
+        for network in SMALL:
+            pair = accuracy[network, ours], accuracy[network, theirs]
+            cells = (f"`{name}` {_share(value)}" for name, value in zip((ours, theirs), pair, strict=True))
+            lines.append([terms, f"`{network}`", *cells, _signed(100 * (pair[0] - pair[1]))])
+    return _markdown(["w4a4", "network", "ours", "Brevitas", "points"], lines)
+
+
 def _peers(rows: pd.DataFrame) -> str:
     header = ["network", "level", "method", "accuracy", "bits of adds", "bytes", "of tensors", "million BOPs"]
     rows = rows[rows.level.isin(["w32", "w8a8", "w4a8", "w4a4", "w8", "w4", "s50"])]
@@ -123,8 +141,6 @@ def _peers(rows: pd.DataFrame) -> str:
 
 
 def _full_precision(rows: pd.DataFrame) -> str:
-    from edgepress.reporting.results import quality_of
-
     lines = []
     whole = rows[(rows.method == "fp32") & (rows.split == "test")]
     for (dataset, network), found in whole.groupby(["dataset", "network"], sort=False):
