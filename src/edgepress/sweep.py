@@ -48,7 +48,7 @@ class Trained:
 class FileSize:
     """The bytes of a network's file, or files, and how many of them hold tensors."""
 
-    bytes: int
+    whole: int
     tensors: int
 
     @classmethod
@@ -92,7 +92,7 @@ class Bench:
         self.shipped = fold_batch_norm(trained.network, trained.data.input_shape) if fold_bn else trained.network
         self.weights = sum(trained.network.get_parameter(name).numel() for name in compressible(trained.network))
         self.float32 = FileSize.of(float32_file(self.shipped))
-        self.fp32_bytes = self.float32.bytes
+        self.fp32_bytes = self.float32.whole
 
     def baseline(self) -> list[dict[str, Any]]:
         """The rows of the network in full precision, method ``fp32``."""
@@ -183,10 +183,10 @@ class Bench:
         """
         macs = layer_macs(layers, self.trained.data.input_shape)
         return {
-            "bytes": size.bytes,
+            "bytes": size.whole,
             "tensor_bytes": size.tensors,
-            "bits_per_weight": 8 * size.bytes / parameter_count(self.trained.network),
-            "compression_ratio": self.fp32_bytes / size.bytes,
+            "bits_per_weight": 8 * size.whole / parameter_count(self.trained.network),
+            "compression_ratio": self.fp32_bytes / size.whole,
             "macs": sum(macs.values()),
             "bops": bit_operations(macs, weight_bits, act_bits),
         }

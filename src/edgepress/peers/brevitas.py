@@ -148,7 +148,7 @@ def _widen_what_is_only_summed(quantized: fx.GraphModule, act_bits: int) -> None
     for node in list(quantized.graph.nodes):
         kind = type(quantized.get_submodule(node.target)) if node.op == "call_module" else None
         summed = [_sums(user, quantized) for user in node.users]
-        if kind not in (_identity(), QuantReLU) or not any(summed):
+        if kind is None or kind not in (_identity(), QuantReLU) or not any(summed):
             continue
         bits = max(act_bits, _OTHER_BITS) if all(summed) else act_bits
         name = f"{node.name}_own_grid"

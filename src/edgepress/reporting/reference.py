@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -88,7 +89,9 @@ def _changes(rows: pd.DataFrame, networks: Iterable[str], wanted: Rows) -> str:
     first = ["full precision"]
     for network in networks:
         accuracy = whole.loc[network].accuracy
-        first.append(f"{_number(accuracy)}{_interval(accuracy, 4)}, {int(whole.loc[network].bytes.mean()):,} bytes")
+        first.append(
+            f"{_share(accuracy.mean())}{_interval(accuracy, 4)}, {int(whole.loc[network].bytes.mean()):,} bytes"
+        )
     lines = [first]
     for (method, level), title in wanted.items():
         cells = [title]
@@ -124,18 +127,17 @@ def _equal_terms(accuracy: pd.Series) -> str:
 
 def _peers(rows: pd.DataFrame) -> str:
     header = ["network", "level", "method", "accuracy", "bits of adds", "bytes", "of tensors", "million BOPs"]
-    rows = rows[rows.level.isin(["w32", "w8a8", "w4a8", "w4a4", "w8", "w4", "s50"])]
-    order = {level: place for place, level in enumerate(["w32", "w8a8", "w8", "w4a8", "w4", "w4a4", "s50"])}
-    rows = rows.assign(place=rows.level.map(order)).sort_values(
-        ["network", "place"], kind="stable", ascending=[False, True]
-    )
+    levels = ["w32", "w8a8", "w8", "w4a8", "w4", "w4a4", "s50"]
+    places = [(network, level) for network in SMALL for level in levels]
+    shown: list[dict[Any, Any]] = [row for row in rows.to_dict("records") if (row["network"], row["level"]) in places]
+    shown.sort(key=lambda row: places.index((row["network"], row["level"])))
     lines = [
         [
-            *(f"`{row.network}`", row.level, f"`{row.method}`", _share(row.accuracy)),
-            "" if pd.isna(row.add_bits) else f"{row.add_bits:.0f}",
-            *(f"{row.bytes:,}", f"{row.tensor_bytes:,}", f"{row.bops / 1e6:,.0f}"),
+            *(f"`{row['network']}`", row["level"], f"`{row['method']}`", _share(row["accuracy"])),
+            "" if pd.isna(row["add_bits"]) else f"{row['add_bits']:.0f}",
+            *(f"{row['bytes']:,.0f}", f"{row['tensor_bytes']:,.0f}", f"{row['bops'] / 1e6:,.0f}"),
         ]
-        for row in rows.itertuples()
+        for row in shown
     ]
     return _markdown(header, lines)
 
@@ -143,15 +145,12 @@ def _peers(rows: pd.DataFrame) -> str:
 def _full_precision(rows: pd.DataFrame) -> str:
     lines = []
     whole = rows[(rows.method == "fp32") & (rows.split == "test")]
-    for (dataset, network), found in whole.groupby(["dataset", "network"], sort=False):
+    for place, found in whole.groupby(["dataset", "network"], sort=False):
+        dataset, network = map(str, place)
         quality = quality_of(found)
         mean = quality.mean(found[quality.column])
         lines.append([dataset, f"`{network}`", quality.label, f"{mean:,.4g}"])
     return _markdown(["data set", "network", "measure", "mean of three seeds"], lines)
-
-
-def _number(values: pd.Series) -> str:
-    return _share(values.mean())
 
 
 def _share(value: float) -> str:
