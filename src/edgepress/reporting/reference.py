@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from edgepress.reporting.results import read_table, t_interval
+from edgepress.reporting.results import quality_of, read_table, t_interval
 
 SMALL, LARGE = ("resnet8", "ds_cnn"), ("cnn", "resnet9")
 # What the tables show: method and level, and how the row is called.
@@ -41,6 +42,12 @@ _LARGE_ROWS = {
     ("magnitude", "s80"): "80 % removed, `magnitude`",
     ("obs_global", "s80"): "80 % removed, `obs_global`",
 }
+# At w4a4, ours and Brevitas's.
+_EQUAL_TERMS = {
+    "nearest rounding, adds in 4 bits": ("round_adds", "brevitas"),
+    "GPTQ, adds in 8 bits": ("gptq_activations", "brevitas_gptq"),
+    "the best of each": ("gptq_equalized", "brevitas_gptq"),
+}
 Rows = Mapping[tuple[str, str], str]
 
 
@@ -50,12 +57,14 @@ def tables(folder: Path) -> dict[str, str]:
     images = study["fashion_mnist"]
     images = images[(images.split == "test") & (images.status == "ok")]
     peers = read_table(folder / "study" / "fashion_mnist" / "peers.csv")
+    peers = peers[(peers.split == "test") & (peers.status == "ok")]
     return {
         "rows": _markdown(["folder", "rows of metrics", "without a network"], map(_count, study, study.values())),
         "small networks": _changes(images, SMALL, _SMALL_ROWS),
         "large networks": _changes(images, LARGE, _LARGE_ROWS),
         "seeds": _seeds(images, [("nearest_uniform", "w8"), ("stochastic_uniform", "w8")]),
-        "peers": _peers(peers[(peers.split == "test") & (peers.status == "ok")]),
+        "equal terms": _equal_terms(peers[peers.level == "w4a4"].set_index(["network", "method"]).accuracy),
+        "peers": _peers(peers),
         "tabular": _full_precision(study["tabular"]),
     }
 
@@ -80,7 +89,9 @@ def _changes(rows: pd.DataFrame, networks: Iterable[str], wanted: Rows) -> str:
     first = ["full precision"]
     for network in networks:
         accuracy = whole.loc[network].accuracy
-        first.append(f"{_number(accuracy)}{_interval(accuracy, 4)}, {int(whole.loc[network].bytes.mean()):,} bytes")
+        first.append(
+            f"{_share(accuracy.mean())}{_interval(accuracy, 4)}, {int(whole.loc[network].bytes.mean()):,} bytes"
+        )
     lines = [first]
     for (method, level), title in wanted.items():
         cells = [title]
@@ -104,42 +115,42 @@ def _seeds(rows: pd.DataFrame, wanted: Iterable[tuple[str, str]]) -> str:
     return _markdown(["network", "method", "level", "seed 0", "seed 1", "seed 2", "mean"], lines)
 
 
+def _equal_terms(accuracy: pd.Series) -> str:
+    lines = []
+    for terms, (ours, theirs) in _EQUAL_TERMS.items():
+        for network in SMALL:
+            pair = accuracy[network, ours], accuracy[network, theirs]
+            cells = (f"`{name}` {_share(value)}" for name, value in zip((ours, theirs), pair, strict=True))
+            lines.append([terms, f"`{network}`", *cells, _signed(100 * (pair[0] - pair[1]))])
+    return _markdown(["w4a4", "network", "ours", "Brevitas", "points"], lines)
+
+
 def _peers(rows: pd.DataFrame) -> str:
     header = ["network", "level", "method", "accuracy", "bits of adds", "bytes", "of tensors", "million BOPs"]
-    rows = rows[rows.level.isin(["w32", "w8a8", "w4a8", "w4a4", "w8", "w4", "s50"])]
-    order = {level: place for place, level in enumerate(["w32", "w8a8", "w8", "w4a8", "w4", "w4a4", "s50"])}
-    rows = rows.assign(place=rows.level.map(order)).sort_values(
-        ["network", "place"], kind="stable", ascending=[False, True]
-    )
-    rows = rows.reindex(columns=list(dict.fromkeys([*rows.columns, "add_bits", "tensor_bytes"])))
+    levels = ["w32", "w8a8", "w8", "w4a8", "w4", "w4a4", "s50"]
+    places = [(network, level) for network in SMALL for level in levels]
+    shown: list[dict[Any, Any]] = [row for row in rows.to_dict("records") if (row["network"], row["level"]) in places]
+    shown.sort(key=lambda row: places.index((row["network"], row["level"])))
     lines = [
         [
-            *(f"`{row['network']}`", str(row["level"]), f"`{row['method']}`", _share(row["accuracy"])),
-            *(_whole(row["add_bits"]), _whole(row["bytes"]), _whole(row["tensor_bytes"]), _whole(row["bops"] / 1e6)),
+            *(f"`{row['network']}`", row["level"], f"`{row['method']}`", _share(row["accuracy"])),
+            "" if pd.isna(row["add_bits"]) else f"{row['add_bits']:.0f}",
+            *(f"{row['bytes']:,.0f}", f"{row['tensor_bytes']:,.0f}", f"{row['bops'] / 1e6:,.0f}"),
         ]
-        for row in rows.to_dict("records")
+        for row in shown
     ]
     return _markdown(header, lines)
 
 
 def _full_precision(rows: pd.DataFrame) -> str:
-    from edgepress.reporting.results import quality_of
-
     lines = []
     whole = rows[(rows.method == "fp32") & (rows.split == "test")]
-    for (dataset, network), found in whole.groupby(["dataset", "network"], sort=False):
+    for place, found in whole.groupby(["dataset", "network"], sort=False):
+        dataset, network = map(str, place)
         quality = quality_of(found)
         mean = quality.mean(found[quality.column])
-        lines.append([str(dataset), f"`{network}`", quality.label, f"{mean:,.4g}"])
+        lines.append([dataset, f"`{network}`", quality.label, f"{mean:,.4g}"])
     return _markdown(["data set", "network", "measure", "mean of three seeds"], lines)
-
-
-def _whole(value: float) -> str:
-    return "" if pd.isna(value) else f"{value:,.0f}"
-
-
-def _number(values: pd.Series) -> str:
-    return _share(values.mean())
 
 
 def _share(value: float) -> str:
