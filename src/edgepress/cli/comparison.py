@@ -9,9 +9,10 @@ from edgepress.cli import Commands, UserError, add, plainly, write
 
 _EXAMPLES = """\
 A and B are folders results/<run>, or metrics.csv files. Cells are compared seed by seed where
-both have the same seeds. Exit code 1 where a cell lost or gained its result, or where more
-differs than chance explains; of twenty 95 % intervals one misses 0 by chance, so single cells
-that differ do not decide it alone (false discovery rate of 5 %).
+both have the same seeds. The exit code is 1 where a cell vanished, lost or gained its result;
+where accuracy changed by 20 points, R² by 0.2 or an error by a factor of 2 on any seed; or where
+more differs than chance explains: of twenty 95 % intervals one misses 0 by chance, so single
+cells that differ by less do not decide it alone (false discovery rate of 5 %).
 
 examples:
   edgepress compare results/before results/after

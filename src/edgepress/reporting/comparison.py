@@ -13,12 +13,16 @@ import pandas as pd
 from scipy import stats
 
 from edgepress.reporting import pages, results
-from edgepress.reporting.results import CONFIDENCE, Quality, t_half_width
+from edgepress.reporting.results import CONFIDENCE, Quality
 
 IDENTITY = ["dataset", "network", "method", "level"]
 IDENTICAL, WITHIN, DIFFERS, UNSURE = "identical", "within noise", "differs", "changed, one seed"
 LOST, GAINED, ONLY_BEFORE, ONLY_AFTER = "lost its result", "gained a result", "only in A", "only in B"
 NO_RESULT = "no result in either"
+LARGE, LARGE_RATIO = 0.2, 2.0  # never noise: a change in accuracy or R², and the factor of an error
+_ROUNDING = 1e-9  # of floats
+_NUMBERS = ["quality_before", "quality_after", "change", "low", "high", "bytes_before", "bytes_after", "seeds",
+            "p_quality", "p_bytes"]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -27,10 +31,13 @@ class Comparison:
 
     ``cells`` has a row a data set, network, method and level: its ``verdict``, ``measure`` (accuracy, MSE), the means
     ``quality_before`` and ``quality_after``, their ``change`` with the ends ``low`` and ``high`` of its 95 % interval
-    (a difference; the logarithm of a ratio for errors), ``bytes_before`` and ``bytes_after``, and ``seeds``, their
-    number. ``beyond_noise`` is whether cells lost or gained their result, or differ in more ways than chance explains:
-    of all intervals one in twenty misses 0 by chance, so the false discovery rate of those that count is kept at 5 %
-    (Benjamini and Hochberg 1995).
+    (a difference; the logarithm of a ratio for errors), ``bytes_before`` and ``bytes_after``, ``seeds``, their number,
+    and whether the change is ``large``: by 0.2 or more in accuracy or R², or by a factor of 2 in error, of the mean or
+    of a seed or draw that both runs have.
+
+    ``beyond_noise`` is whether a cell vanished, lost or gained its result, or changed by as much as that, or whether
+    more differ than chance explains: of all intervals one in twenty misses 0 by chance, so the false discovery rate of
+    those that count is kept at 5 % (Benjamini and Hochberg 1995).
     """
 
     before: str
@@ -44,109 +51,172 @@ class Comparison:
         return int(self.cells.verdict.isin(verdicts).sum())
 
 
+@dataclass(frozen=True)
+class _Run:
+    """A table of metrics: of each cell its rows as text, in columns that both runs have, and what was measured on the
+    split; and the seeds of each data set and network.
+    """
+
+    texts: dict[tuple[str, ...], list[tuple[str, ...]]]
+    measured: dict[tuple[str, ...], _Measured]
+    seeds: dict[tuple[str, ...], set[int]]
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """A cell's results: ``seeds`` has quality and bytes of each seed, its draws averaged; ``draws`` has, of each seed
+    and draw, accuracy or the logarithm of the error, and R² from 0 up: below, a network is worse than the mean of the
+    targets, and by how much says nothing.
+    """
+
+    quality: Quality
+    seeds: pd.DataFrame
+    draws: pd.DataFrame
+
+
 def compare(before: str | Path, after: str | Path, split: str = "test") -> Comparison:
     """Compare two tables of metrics on a split, seed by seed where they have the same seeds.
 
-    A cell is ``identical`` where its rows, of all splits, are the same bytes, and ``differs`` where the interval of
-    what changed in its quality or its bytes does not hold 0. Raises ValueError where they share no cell on the split,
-    or one is no table of metrics.
+    A cell is ``identical`` where its rows, of all splits, are the same bytes in all columns that both tables have, and
+    ``differs`` where the interval of what changed in its quality or its bytes does not hold 0, or where the change is
+    large. It lost its result where a seed that both runs have lost it. Raises ValueError where they share no cell on
+    the split, or one is no table of metrics.
     """
-    seeds = [_per_seed(path, split) for path in (before, after)]
-    texts = [_rows_as_text(path) for path in (before, after)]
+    tables = [results.load(path) for path in (before, after)]
+    texts = [pd.read_csv(path, dtype=str, keep_default_na=False) for path in (before, after)]
+    columns = [name for name in texts[0] if name in texts[1]]
+    first, second = (_run(text[columns], table, split) for text, table in zip(texts, tables, strict=True))
+    steps = _steps(tables, split)
     rows = []
-    for cell in dict.fromkeys([*texts[0], *texts[1]]):
-        found = [text.get(cell) for text in texts]
-        measured = [table.get(cell) for table in seeds]
-        rows.append(dict(zip(IDENTITY, cell, strict=True)) | _judged(found, measured))
-    cells = pd.DataFrame(rows)
-    if not cells.verdict.isin([IDENTICAL, WITHIN, DIFFERS, UNSURE]).any():
+    for cell in dict.fromkeys([*first.texts, *second.texts]):
+        step = steps.get(cell[0], np.nan)
+        rows.append(dict(zip(IDENTITY, cell, strict=True)) | _judged(cell, first, second, step))
+    cells = pd.DataFrame(rows).reindex(columns=[*IDENTITY, "verdict", "large", "measure", *_NUMBERS])
+    if cells.verdict.isin([ONLY_BEFORE, ONLY_AFTER, NO_RESULT]).all():
         raise ValueError(f"{before} and {after} have no cell with results on {split} in common")
     chances = _chances(cells)
     discovered = bool((stats.false_discovery_control(chances) <= 1 - CONFIDENCE).any()) if len(chances) else False
-    status_changed = bool(cells.verdict.isin([LOST, GAINED]).any())
-    return Comparison(str(before), str(after), split, cells, discovered or status_changed)
+    certain = cells.verdict.isin([LOST, GAINED, ONLY_BEFORE]) | cells.large
+    return Comparison(str(before), str(after), split, cells, discovered or bool(certain.any()))
+
+
+def _steps(tables: list[pd.DataFrame], split: str) -> dict[str, float]:
+    """The smallest step of an accuracy by data set: one over the examples of the split, of the smaller one where they
+    differ. Tables of older runs do not tell these; there it is the smallest step between accuracies within a table.
+    """
+    told = [table for table in tables if "examples" in table and table.examples.notna().any()]
+    counts = pd.concat([results.examples(table, split) for table in told or tables], axis=1)
+    steps = 1 / (counts.min(axis=1) if told else counts.max(axis=1))
+    return {str(dataset): float(step) for dataset, step in steps.items()}
 
 
 def _chances(cells: pd.DataFrame) -> np.ndarray:
     """The p-values of everything that moved at all."""
-    chances = cells.reindex(columns=["p_quality", "p_bytes"]).to_numpy(float)
+    chances = cells[["p_quality", "p_bytes"]].to_numpy(float)
     return chances[chances < 1]
 
 
-def _rows_as_text(path: str | Path) -> dict[tuple[str, ...], list[tuple[str, ...]]]:
-    """The rows of each cell as they stand in the file."""
-    table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    groups = table.groupby(IDENTITY, sort=False)
-    return {_cell(key): list(rows.itertuples(index=False, name=None)) for key, rows in groups}
+def _run(text: pd.DataFrame, metrics: pd.DataFrame, split: str) -> _Run:
+    lines = list(text.itertuples(index=False, name=None))
+    places = text.groupby(IDENTITY, sort=False).indices
+    rows = {_cell(key): [lines[place] for place in places[key]] for key in places}
+    seeds = {_cell(key): set(values.astype(int)) for key, values in text.groupby(["dataset", "network"]).seed}
+    measured = {}
+    for _, of_set in metrics[metrics.split == split].groupby("dataset", sort=False):
+        quality = results.quality_of(of_set)
+        draws = of_set.set_index(["seed", "draw"]).reindex(columns=["quality", "r2", *IDENTITY])
+        draws["quality"] = _on_scale(quality, draws.quality)
+        draws["r2"] = draws.r2.astype(float).clip(lower=0)
+        of_draws = {_cell(key): table for key, table in draws.groupby(IDENTITY, sort=False)}
+        for key, table in results.per_seed(of_set).groupby(IDENTITY, sort=False):
+            of_seeds = table.set_index("seed")[["quality", "bytes"]]
+            measured[_cell(key)] = _Measured(quality, of_seeds, of_draws[_cell(key)])
+    return _Run(rows, measured, seeds)
 
 
-def _cell(key: tuple[object, ...]) -> tuple[str, ...]:
+def _cell(key: Any) -> tuple[str, ...]:
     return tuple(map(str, key))
 
 
-def _per_seed(path: str | Path, split: str) -> dict[tuple[str, ...], tuple[Quality, pd.DataFrame]]:
-    """Of each cell with results: how it is measured, and quality and bytes of each seed, its draws averaged."""
-    metrics = results.load(path)
-    found = {}
-    for _, rows in metrics[metrics.split == split].groupby("dataset", sort=False):
-        quality = results.quality_of(rows)
-        for key, table in results.per_seed(rows).groupby(IDENTITY, sort=False):
-            found[_cell(key)] = quality, table.set_index("seed")[["quality", "bytes"]]
-    return found
-
-
-def _judged(
-    texts: list[list[tuple[str, ...]] | None], measured: list[tuple[Quality, pd.DataFrame] | None]
-) -> dict[str, object]:
-    if None in texts:
-        return {"verdict": ONLY_AFTER if texts[0] is None else ONLY_BEFORE}
-    before_and_quality, after_and_quality = measured
-    if before_and_quality is None:
-        return {"verdict": NO_RESULT if after_and_quality is None else GAINED}
-    if after_and_quality is None:
-        return {"verdict": LOST}
-    (quality, before), (_, after) = before_and_quality, after_and_quality
+def _judged(cell: tuple[str, ...], run_before: _Run, run_after: _Run, step: float) -> dict[str, object]:
+    """The columns of ``Comparison.cells`` of a cell; ``step`` is that of an accuracy."""
+    for run, verdict in ((run_before, ONLY_AFTER), (run_after, ONLY_BEFORE)):
+        if cell not in run.texts:
+            return {"verdict": verdict, "large": False}
+    before, after = (run.measured.get(cell) for run in (run_before, run_after))
+    if before is None or after is None:
+        verdict = LOST if before else GAINED if after else NO_RESULT
+        return {"verdict": verdict, "large": False}
+    quality = before.quality
     row: dict[str, object] = {
         "measure": quality.label,
-        "quality_before": quality.mean(before.quality),
-        "quality_after": quality.mean(after.quality),
-        "bytes_before": before.bytes.mean(),
-        "bytes_after": after.bytes.mean(),
-        "seeds": min(len(before), len(after)),
+        "quality_before": _mean(quality, before.seeds.quality),
+        "quality_after": _mean(quality, after.seeds.quality),
+        "bytes_before": before.seeds.bytes.mean(),
+        "bytes_after": after.seeds.bytes.mean(),
+        "seeds": min(len(before.seeds), len(after.seeds)),
+        "large": False,
     }
-    if texts[0] == texts[1]:
+    if run_before.texts[cell] == run_after.texts[cell]:
         return row | {"verdict": IDENTICAL, "change": 0.0, "low": 0.0, "high": 0.0}
-    scale = np.log if quality.is_error else np.asarray
-    change, low, high, p_quality = _change(before.quality.map(scale), after.quality.map(scale))
-    _, bytes_low, bytes_high, p_bytes = _change(before.bytes, after.bytes, exact=True)
+    row["large"] = _is_large(before, after)
+    was, now = (_on_scale(quality, measured.seeds.quality) for measured in (before, after))
+    change, low, high, p_quality = _change(was, now, 0.0 if quality.is_error else step)
+    _, bytes_low, bytes_high, p_bytes = _change(before.seeds.bytes, after.seeds.bytes, 0.0)
     row |= {"change": change, "low": low, "high": high, "p_quality": p_quality, "p_bytes": p_bytes}
-    if low > 0 or high < 0 or bytes_low > 0 or bytes_high < 0:
+    if (set(before.seeds.index) - set(after.seeds.index)) & run_after.seeds[cell[:2]]:
+        return row | {"verdict": LOST}
+    if row["large"] or low > 0 or high < 0 or bytes_low > 0 or bytes_high < 0:
         return row | {"verdict": DIFFERS}
     return row | {"verdict": UNSURE if np.isnan(p_quality) or np.isnan(p_bytes) else WITHIN}
 
 
-def _change(before: pd.Series, after: pd.Series, exact: bool = False) -> tuple[float, float, float, float]:
+def _mean(quality: Quality, values: pd.Series) -> float:
+    mean = float(_on_scale(quality, values).mean())
+    return float(np.exp(mean)) if quality.is_error else mean
+
+
+def _on_scale(quality: Quality, values: pd.Series) -> pd.Series:
+    """Accuracies as they are, errors by their logarithm, that of none a very small one."""
+    return np.log(values.clip(lower=np.finfo(float).tiny)) if quality.is_error else values
+
+
+def _is_large(before: _Measured, after: _Measured) -> bool:
+    """Whether a seed or draw that both runs have changed by what is never noise, or the mean where they have others."""
+    was, now = (measured.draws[["quality", "r2"]].sort_index() for measured in (before, after))
+    paired = was.index.equals(now.index)
+    moved = np.abs(now.to_numpy() - was.to_numpy() if paired else (now.mean() - was.mean()).to_numpy()[None])
+    least = np.array([np.log(LARGE_RATIO) if before.quality.is_error else LARGE, LARGE])
+    return bool((moved >= least - _ROUNDING).any())
+
+
+def _change(before: pd.Series, after: pd.Series, step: float) -> tuple[float, float, float, float]:
     """How far the mean moved, its 95 % interval, and the p-value of no change; NaN where one seed tells nothing.
 
-    Student's t over the differences of each seed, or Welch's where the seeds are not the same. Where all seeds moved
-    alike, what is ``exact`` is certain; accuracy comes in steps, and a few seeds may take the same one by chance: their
-    deviation counts as the smallest step between any two of the values.
+    Student's t over the differences of each seed, or Welch's where the seeds are not the same. Values that come in
+    steps are off by up to half of one, which has the variance step²/12; without it a few seeds that take the same step
+    by chance would be certain. So on three seeds one example more is chance, two on each are not. Bytes and errors have
+    no ``step``: where all moved alike, that is certain.
     """
     paired = set(before.index) == set(after.index)
-    moved = (after - before.reindex(after.index)) if paired else after - before.mean()
     change = float(after.mean() - before.mean())
-    if moved.nunique() == 1 and (paired or before.nunique() == 1) and (change == 0 or min(len(before), len(after)) > 1):
-        if exact or change == 0:
-            return change, change, change, float(change == 0)
-        step = float(np.diff(np.unique([*before, *after])).min())
-        half = t_half_width(len(moved), step)
-        chance = 2 * stats.t.sf(abs(change) * np.sqrt(len(moved)) / step, len(moved) - 1)
-        return change, change - half, change + half, float(chance)
+    if paired and (after == before.reindex(after.index)).all():
+        return 0.0, 0.0, 0.0, 1.0
     if min(len(before), len(after)) < 2:
         return change, np.nan, np.nan, np.nan
-    test = stats.ttest_1samp(moved, 0) if paired else stats.ttest_ind(after, before, equal_var=False)
-    low, high = test.confidence_interval(CONFIDENCE)
-    return change, float(low), float(high), float(test.pvalue)
+    if paired:
+        variance = (float((after - before).var()) + step**2 / 6) / len(after)
+        degrees = len(after) - 1.0
+    else:
+        parts = [(float(values.var()) + step**2 / 12) / len(values) for values in (before, after)]
+        variance = sum(parts)
+        squares = [part**2 / (len(values) - 1) for part, values in zip(parts, (before, after), strict=True)]
+        degrees = variance**2 / sum(squares) if variance else 1.0
+    if not variance:
+        return change, change, change, float(change == 0)
+    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, degrees) * np.sqrt(variance))
+    chance = float(2 * stats.t.sf(abs(change) / np.sqrt(variance), degrees))
+    return change, change - half, change + half, chance
 
 
 def page(comparison: Comparison) -> str:
@@ -216,10 +286,14 @@ def sentences(comparison: Comparison) -> list[str]:
     said = [
         f"{both:,} cells have results in both, on {comparison.split}.",
         f"{comparison.count(IDENTICAL):,} are identical in every byte of their rows, {comparison.count(WITHIN):,} "
-        f"within noise; {comparison.count(DIFFERS):,} differ beyond their 95 % interval.",
+        f"within noise; {comparison.count(DIFFERS):,} differ.",
     ]
     if judged:
         said.append(f"By chance alone, one in twenty of {judged:,} intervals would miss 0: {judged / 20:.0f}.")
+    if large := int(comparison.cells.large.sum()):
+        said.append(f"{large:,} changed by {LARGE * 100:.0f} points of accuracy, {LARGE:g} of R² or a factor of "
+                    f"{LARGE_RATIO:g} in error, or more, on a seed at least: that is never noise.")  # fmt: skip
+    said += _largest(comparison.cells)
     if comparison.count(UNSURE):
         said.append(f"{comparison.count(UNSURE):,} changed but have one seed, which has no interval to judge by.")
     for verdict in (LOST, GAINED, ONLY_BEFORE, ONLY_AFTER, NO_RESULT):
@@ -227,6 +301,19 @@ def sentences(comparison: Comparison) -> list[str]:
             said.append(f"{comparison.count(verdict):,} {verdict}.")
     end = "Something differs beyond noise." if comparison.beyond_noise else "Nothing differs beyond noise."
     return [*said, end]
+
+
+def _largest(cells: pd.DataFrame) -> list[str]:
+    """A sentence a measure on the cell that changed most, whatever its verdict."""
+    told = []
+    moved = cells[cells.change.notna() & (cells.change != 0)]
+    for measure, rows in moved.groupby("measure"):
+        row = rows.iloc[rows.change.abs().argmax()]
+        is_error = measure != results.ACCURACY.label
+        change = _interval(row.change, row.low, row.high, is_error) + ("" if is_error else " points")
+        place = " ".join(str(row[name]) for name in IDENTITY)
+        told.append(f"The largest change in {measure} is {change}, of {place}: {row.verdict}.")
+    return told
 
 
 def _changed(comparison: Comparison) -> pd.DataFrame:

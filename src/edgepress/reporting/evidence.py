@@ -93,7 +93,7 @@ def judged(
     for name, values in ends.items():
         table[name] = values.where(~table.is_error, ratios[name])
     table = table.rename(columns={"count": "seeds"})
-    return table[[*case, "measure", *ends, "seeds", "examples", "verdict"]], _groups(table)
+    return table[[*case, "measure", *ends, "seeds", "examples", "verdict"]], counted(table)
 
 
 def _interval(table: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
@@ -107,8 +107,8 @@ def _interval(table: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
     return table["mean"] - half, table["mean"] + half
 
 
-def _groups(table: pd.DataFrame) -> list[Group]:
-    """What the cases of several seeds say, those at few bits and those at more apart; one seed has no interval.
+def counted(table: pd.DataFrame) -> list[Group]:
+    """What the cases of ``judged`` say, those at few bits and those at more apart. Those of one seed do not count.
 
     A claim holds, or does not, where most of the cases of a group say so. Cases share seeds, networks and data, so that
     the intervals that miss no difference by chance come together, and their number follows no binomial distribution. A
