@@ -51,6 +51,15 @@ def test_rows_are_levels_draws_and_splits(bench):
             assert row["act_bits"] is None and row["sparsity_target"] is None
 
 
+def test_rows_say_the_steps_of_a_chain_and_how_many_examples_they_are_of(bench, trained):
+    (result,) = bench.sweep("mine", ["w4s50"], 1, ["nearest_uniform", "magnitude"])
+    assert {row["steps"] for row in result.rows} == {"nearest_uniform+magnitude"}
+    for row in [*result.rows, *bench.baseline()]:
+        assert row["examples"] == len(trained.data.targets[row["split"]])
+    (plain,) = bench.sweep("magnitude", ["s50"], 1)
+    assert {row["steps"] for row in plain.rows} == {"magnitude"}
+
+
 def test_draws_of_a_method_without_chance_are_one(bench):
     for method, level in (("nearest_normal", "w3"), ("magnitude", "s50")):
         (result,) = bench.sweep(method, [level], draws=5)

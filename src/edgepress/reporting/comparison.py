@@ -286,7 +286,7 @@ def sentences(comparison: Comparison) -> list[str]:
     said = [
         f"{both:,} cells have results in both, on {comparison.split}.",
         f"{comparison.count(IDENTICAL):,} are identical in every byte of their rows, {comparison.count(WITHIN):,} "
-        f"within noise; {comparison.count(DIFFERS):,} differ beyond their 95 % interval.",
+        f"within noise; {comparison.count(DIFFERS):,} differ.",
     ]
     if judged:
         said.append(f"By chance alone, one in twenty of {judged:,} intervals would miss 0: {judged / 20:.0f}.")
