@@ -9,7 +9,7 @@ from itertools import permutations, product
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from edgepress import codebooks, methods, networks, registry
 from edgepress.config import RunConfig
@@ -45,6 +45,20 @@ DATA = small_data("image", "classification")
 NETWORKS = ("dnn_complex", "cnn")
 
 
+class Watched(dict):
+    """Splits, and whether one was looked at."""
+
+    seen = False
+
+    def __getitem__(self, split):
+        self.seen = True
+        return super().__getitem__(split)
+
+    def values(self):
+        self.seen = True
+        return super().values()
+
+
 @dataclass
 class Case:
     """A method on a network, what it applies to, and what it made of it: once, for all tests of the case."""
@@ -56,14 +70,27 @@ class Case:
     data: Prepared
     levels: list[Level]
     made: dict[Level, Compressed] = field(default_factory=dict)
+    rebuilt: dict[Level, dict[str, Tensor]] = field(default_factory=dict)
+    seen: dict[Level, tuple[bool, bool]] = field(default_factory=dict)
 
     def compress_anew(self, level: Level, draw: int = 0) -> Compressed:
-        return self.method.compress(self.network, self.data, level, generator_for(self.name, level, draw))
+        data = Prepared(self.data.name, self.data.task, self.data.outputs, Watched(self.data.inputs),
+                        Watched(self.data.targets))  # fmt: skip
+        made = self.method.compress(self.network, data, level, generator_for(self.name, level, draw))
+        self.seen[level] = data.inputs.seen, data.targets.seen
+        return made
 
     def compress(self, level: Level) -> Compressed:
         if level not in self.made:
+            torch.manual_seed(1)
             self.made[level] = self.compress_anew(level)
         return self.made[level]
+
+    def values(self, level: Level) -> dict[str, Tensor]:
+        """The tensors that the compressed network stands for, which tests only read."""
+        if level not in self.rebuilt:
+            self.rebuilt[level] = self.compress(level).state_dict()
+        return self.rebuilt[level]
 
     @property
     def entry(self) -> registry.MethodEntry:
@@ -112,7 +139,7 @@ def test_applies_to_some_level(case):
 def test_rebuilds_every_tensor_of_the_network(case):
     state = networks.inference_state(case.network)
     for level in case.levels:
-        rebuilt = case.compress(level).state_dict()
+        rebuilt = case.values(level)
         assert rebuilt.keys() == state.keys()
         for tensor in state:
             if case.narrows:
@@ -128,26 +155,10 @@ def test_the_network_that_it_stands_for_maps_the_same_inputs_to_as_many_outputs(
         assert case.compress(level).rebuild(case.network).eval()(case.data.inputs["val"]).shape == (24, 3)
 
 
-class Watched(dict):
-    """Splits, and whether one was looked at."""
-
-    seen = False
-
-    def __getitem__(self, split):
-        self.seen = True
-        return super().__getitem__(split)
-
-    def values(self):
-        self.seen = True
-        return super().values()
-
-
 def test_looks_at_examples_where_it_says_so_and_never_at_labels(case):
-    data = case.data
     for level in [] if case.entry.retrains else case.levels[:1]:
-        watched = Prepared(data.name, data.task, data.outputs, Watched(data.inputs), Watched(data.targets))
-        case.method.compress(case.network, watched, level, generator_for(case.name, level, 0))
-        assert watched.inputs.seen == case.entry.examples and not watched.targets.seen
+        case.compress(level)
+        assert case.seen[level] == (case.entry.examples, False)
 
 
 def test_leaves_the_network_as_it_was(case):
@@ -162,7 +173,7 @@ def test_leaves_biases_and_norms_as_they_are(case):
     makes_up = case.entry.retrains or isinstance(case.method, MAKE_UP)  # for what rounding does, or trains along
     state = networks.inference_state(case.network)
     for level in [] if makes_up else case.levels:
-        rebuilt = case.compress(level).state_dict()
+        rebuilt = case.values(level)
         for tensor in state.keys() - set(networks.compressible(case.network)):
             if case.narrows:  # what is left of them is some of what was there, in order
                 kept = torch.isin(state[tensor], rebuilt[tensor])
@@ -175,7 +186,7 @@ def test_unpacks_to_the_same_bits_and_logits(case):
     for level in case.levels:
         compressed = case.compress(level)
         unpacked = Compressed.from_bytes(compressed.to_bytes())
-        packed_state, state = unpacked.state_dict(), compressed.state_dict()
+        packed_state, state = unpacked.state_dict(), case.values(level)
         assert all(torch.equal(packed_state[name].view(torch.int32), state[name].view(torch.int32)) for name in state)
         inputs = case.data.inputs["val"]
         assert torch.equal(*(stored.rebuild(case.network).eval()(inputs) for stored in (compressed, unpacked)))
@@ -185,7 +196,7 @@ def test_keeps_to_its_level(case):
     weights = networks.compressible(case.network)
     for level in case.levels:
         compressed = case.compress(level)
-        values = compressed.state_dict()
+        values = case.values(level)
         if case.entry.family == "multipoint":
             stored = [compressed.tensors[weight] for weight in weights]
             assert all(tensor.codes.unique().numel() < 2**level.bits for tensor in stored)
@@ -246,8 +257,7 @@ def test_fewer_bits_or_weights_are_fewer_bytes(case):
 
 def test_the_generator_alone_decides_the_result(case):
     level = case.levels[-1]
-    torch.manual_seed(1)
-    first = case.compress_anew(level).to_bytes()
+    first = case.compress(level).to_bytes()
     torch.manual_seed(2)
     assert case.compress_anew(level).to_bytes() == first
     if not case.entry.retrains:  # which keep to where they started, where no epoch is better
