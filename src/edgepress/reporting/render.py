@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from pathlib import Path
+from typing import Any
 
 import nbconvert
 import nbformat
@@ -18,16 +21,20 @@ _IMPORTED = "edgepress.reporting.figures,edgepress.reporting.tables,ipykernel.ke
 class _Kernels(AsyncKernelManager):
     """Starts kernels as forks of a process that has imported what the figures need, if there is one.
 
-    They are spoken to through sockets that no other user can reach, and not through ports.
+    They are spoken to through sockets in a folder of their own, which no other user can reach, and not through ports.
     """
 
     transport = "ipc"
 
-    def format_kernel_cmd(self, extra_arguments: list[str] | None = None) -> list[str]:
-        python, option, *module = super().format_kernel_cmd(extra_arguments)
-        assert option == "-m"  # as ipykernel's own kernel specification has it
-        # Without a parent it would take itself for one that was started by hand, and say how to connect to it.
-        return [python, option, "edgepress.warm", _IMPORTED, *module, f"--IPKernelApp.parent_handle={os.getpid()}"]
+    def __init__(self, **options: Any) -> None:
+        # Sockets are called after this file. Without it they lie in the working directory, where those of two kernels
+        # that start at once have the same names.
+        self._folder = tempfile.mkdtemp(prefix="edgepress")
+        super().__init__(connection_file=f"{self._folder}/kernel.json", **options)
+
+    def cleanup_ipc_files(self) -> None:
+        super().cleanup_ipc_files()
+        shutil.rmtree(self._folder, ignore_errors=True)
 
 
 def execute(notebook: str | Path, executed: str | Path, page: str | Path, **parameters: str | Path | list[str]) -> None:
