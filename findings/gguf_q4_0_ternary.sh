@@ -3,11 +3,12 @@
 #
 # Expected: three levels fit into sixteen, so Q4_0 is exact and a format of 2 bits is not.
 # Seen: in each block of 32 weights the extreme that comes *first* is exact, and the one of the other sign is 12.5 % too
-# small, since the step is −1/8 of the first extreme and codes go from −8 to 7. So +s and −s differ, and which of them is
-# the larger changes from block to block with the order of the weights. TQ2_0, at 2.06 bits, is exact. For weights on a
-# 2-bit grid −2..1 it is the other way round: Q4_0 is exact, and TQ2_0 turns −1 into 0 or −2 and 1 into 0 or 2.
-# MXFP4 shrinks ternary weights by 6 %, both signs alike (its scales are powers of 2; s is 0.05).
-# Why it matters: convert a ternary or few-bit network by the levels that its layers have, not by the bits of the format.
+# small, since the step is −1/8 of the first extreme and codes go from −8 to 7. So +s and −s differ, and which of them
+# is the larger changes from block to block with the order of the weights. TQ2_0, at 2.06 bits, is exact. For weights on
+# a 2-bit grid −2..1 it is the other way round: Q4_0 is exact, and TQ2_0 turns −1 into 0 or −2 and 1 into 0 or 2. MXFP4
+# shrinks ternary weights by 6 %, both signs alike (its scales are powers of 2; s is 0.05).
+# Why it matters: convert a ternary or few-bit network by the levels that its layers have, not by the bits of the
+# format.
 #
 #     Q4_0, first extreme +1: [-0.875, 0.0, 1.0]
 #     Q4_0, first extreme -1: [-1.0, 0.0, 0.875]
