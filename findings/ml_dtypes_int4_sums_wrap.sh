@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# ml_dtypes 0.6.0 (the int4 and int2 arrays that onnx, LiteRT and JAX hand out): statistics are computed in 4 bits.
+# ml_dtypes 0.6.0 (the int4 and int2 arrays that onnx hands out): statistics are computed in 4 bits.
 #
 # Expected: `codes.sum()` and `codes.mean()` promote to wide integers and to floats, as numpy does for int8.
 # Seen: the sum of sixteen ones is 0 and is an int4; their mean is 0, too. The standard deviation of −8, 7, −8, 0 is 1
