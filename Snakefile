@@ -58,6 +58,9 @@ onsuccess:
     end_warm()
     missing = [path for path in [*TARGETS, REPORT] if not Path(path).exists()]
     provenance.end(MANIFEST, "partial" if missing else "complete")
+    failed = metrics.failed_levels(f"{RESULTS}/metrics.csv")
+    if failed:
+        print(f"\n{len(failed)} levels failed, the others are fine:", *failed[:10], sep="\n  ")
     if not missing:
         print(f"\nThe report is {REPORT}")
 

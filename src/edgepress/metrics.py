@@ -147,6 +147,14 @@ def failures(cells: Iterable[Cell]) -> list[str]:
     return [f"{cell.metrics}: {reason}" for cell, reason in reasons if reason is not None]
 
 
+def failed_levels(path: str | Path) -> list[str]:
+    """A line for each level of a metrics.csv that failed: which, and why. None where there is no such file."""
+    rows = from_csv(path) if Path(path).exists() else []
+    names = ("dataset", "network", "seed", "method", "level")
+    told = (f"{'/'.join(row[name] for name in names)}: {row['reason']}" for row in rows if row["status"] == "failed")
+    return list(dict.fromkeys(told))
+
+
 def collect_what_is_there(path: str | Path, cells: Iterable[Cell]) -> None:
     """Write the metrics of a run that failed: a cell without result becomes a row that says why.
 

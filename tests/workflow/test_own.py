@@ -117,8 +117,11 @@ def test_a_method_of_the_users_that_fails_is_told_and_the_others_go_on(tmp_path)
     config = CONFIG | {"networks": {"people": ["dnn_simple"]}, "overrides": {}, "seeds": [0]}
     (tmp_path / "own.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
     done = snakemake(tmp_path, "results/own/metrics.csv", config=tmp_path / "own.yaml")
-    assert done.returncode == 1
+    assert done.returncode == 0, done.stderr[-2000:]  # as where a level's outputs are not finite
+    assert "signs" in done.stdout and "NameError: name 'undefined' is not defined" in done.stdout
     rows = from_csv(tmp_path / RUN / "metrics.csv")
-    (failed,) = (row for row in rows if row["status"] == "failed")
-    assert failed["method"] == "signs" and "name 'undefined' is not defined" in failed["reason"]
+    failed = [row for row in rows if row["status"] == "failed"]
+    assert {(row["method"], row["reason"]) for row in failed} == {
+        ("signs", "NameError: name 'undefined' is not defined")
+    }
     assert {row["method"] for row in rows if row["status"] == "ok"} == {"fp32", "magnitude"}

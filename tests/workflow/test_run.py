@@ -35,7 +35,8 @@ def test_metrics_hold_every_cell_once(tiny_run):
     trainings = 2 * 2
     per_training = 1 + 2 + 2 * 2 + 2 * 2  # fp32; nearest at 2 levels; stochastic and random at 2 levels × 2 draws
     overridden = 2 * 2  # lsq at 2 levels, on the two trainings of breast_cancer
-    assert len(rows) == (trainings * per_training + overridden) * 2  # val and test
+    on_train = trainings  # fp32 alone is measured there, too
+    assert len(rows) == (trainings * per_training + overridden) * 2 + on_train  # val and test
     assert {row["dataset"] for row in rows if row["method"] == "lsq"} == {"breast_cancer"}
     keys = {tuple(row[k] for k in ("dataset", "network", "seed", "method", "level", "draw", "split")) for row in rows}
     assert len(keys) == len(rows)
