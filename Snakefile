@@ -36,15 +36,6 @@ rule all:
         lambda wildcards: [*TARGETS, *lacking_levels(), *REPORT_FILES, REPORT],
 
 
-WARM = []  # the server that jobs on this machine are forks of, once the run has begun
-
-
-def end_warm():
-    """End the server, so that what it took counts as taken by this process."""
-    while WARM:
-        WARM.pop().end()
-
-
 onstart:
     try:
         provenance.start(MANIFEST, CONFIG.model_dump(), workflow.basedir, registry.own(), OWN_FILES)

@@ -96,6 +96,31 @@ def lacking_levels():
                 yield from map(str, itertools.islice(missing, 1))
 
 
+WARM = []  # the server that jobs on this machine are forks of, once the run has begun
+
+
+def end_warm():
+    """End the server, so that what it took counts as taken by this process."""
+    while WARM:
+        WARM.pop().end()
+
+
+def report_is_asked():
+    """Whether the report is among what this call of Snakemake is to make."""
+    targets = set(workflow.dag_settings.targets)
+    return not targets or not targets.isdisjoint({"all", "report_index", REPORT})
+
+
+def report_what_is_there():
+    """Render the report of a run that failed in part, in a process of its own, and say whether there is one."""
+    shown = json.dumps({name: dict(datasets) for name, datasets in SHOWN.items()})
+    words = ["-m", "edgepress.reporting.partial", RESULTS, f"{workflow.basedir}/notebooks", shown]
+    Path(REPORT).unlink(missing_ok=True)
+    with Path(f"{LOGS}/report_partial.log").open("w") as log:
+        subprocess.run([sys.executable, *words], stdout=log, stderr=log, check=False)
+    return Path(REPORT).exists()
+
+
 # The user's files that the run is made from: data, and weights to begin with.
 OWN_FILES = [
     *[file for dataset in CONFIG.datasets for file in registry.datasets()[dataset].files],

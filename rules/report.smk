@@ -32,22 +32,6 @@ REPORT_CODE = provenance.code_digest(
 )
 
 
-def report_is_asked():
-    """Whether the report is among what this call of Snakemake is to make."""
-    targets = set(workflow.dag_settings.targets)
-    return not targets or not targets.isdisjoint({"all", "report_index", REPORT})
-
-
-def report_what_is_there():
-    """Render the report of a run that failed in part, in a process of its own, and say whether there is one."""
-    shown = json.dumps({name: dict(datasets) for name, datasets in SHOWN.items()})
-    words = ["-m", "edgepress.reporting.partial", RESULTS, f"{workflow.basedir}/notebooks", shown]
-    Path(REPORT).unlink(missing_ok=True)
-    with Path(f"{LOGS}/report_partial.log").open("w") as log:
-        subprocess.run([sys.executable, *words], stdout=log, stderr=log, check=False)
-    return Path(REPORT).exists()
-
-
 for notebook in NOTEBOOKS:
 
     rule:
