@@ -6,11 +6,17 @@
 # (`Int8WeightPerTensorFloatMSE`, `Int8WeightPerChannelFloatMSE`): to about .55 of that of rounding to nearest.
 # Seen: GPTQ asks the quantizer for one column of weights at a time, and the scale is computed from that column alone.
 # Per channel a column has one weight per channel, which is its own largest weight, so nothing is rounded and the
-# error stays within 1 % of that of rounding to nearest. Per tensor the errors that GPTQ spreads are those of other scales: the
-# output error grows, in all ten seeds and at each of 8, 4 and 3 bits. There is no warning.
+# error stays within 1 % of that of rounding to nearest. Per tensor the errors that GPTQ spreads are those of other
+# scales: the output error grows, in all ten seeds. There is no warning.
 # Why it matters: a comparison of "Brevitas with GPTQ" that leaves its default weight quantizers in place shows GPTQ as
 # useless or harmful. Take the MSE quantizers.
 #
+#     8 bits, Int8WeightPerTensorFloat: error grows, 1.23 to 1.61 times
+#     8 bits, Int8WeightPerChannelFloat: error stays, 1.00 to 1.00 times
+#     8 bits, Int8WeightPerChannelFloatMSE: error falls, 0.48 to 0.53 times
+#     4 bits, Int8WeightPerTensorFloat: error grows, 1.49 to 1.89 times
+#     4 bits, Int8WeightPerChannelFloat: error stays, 1.00 to 1.00 times
+#     4 bits, Int8WeightPerChannelFloatMSE: error falls, 0.56 to 0.62 times
 set -euo pipefail
 
 work=$(mktemp -d)
