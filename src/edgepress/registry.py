@@ -1,9 +1,9 @@
-"""The data sets, networks, methods and peers that exist, known without importing torch.
+"""The data sets, networks, methods, peers and targets that exist, known without importing torch.
 
 A plugin is one file. It declares what it offers in a literal at its top level — ``DATASETS``, ``NETWORKS``,
-``METHODS`` or ``PEERS``, a dict from name to description — and that literal is read from the source text, never
-executed. So the Snakefile, the config check and the command line know every name in milliseconds; the module itself is
-imported only by the job that uses it.
+``METHODS``, ``PEERS`` or ``TARGETS``, a dict from name to description — and that literal is read from the source text,
+never executed. So the Snakefile, the config check and the command line know every name in milliseconds; the module
+itself is imported only by the job that uses it.
 
 To these come the user's own (``edgepress.own``): the same entries, which name a file or module outside of edgepress.
 """
@@ -97,19 +97,38 @@ class MethodEntry(Entry):
 
 
 @dataclass(frozen=True)
-class PeerEntry(Entry):
-    """Another library that compresses networks, each at ``levels`` of its own. ``packages`` are what it needs, by the
-    names under which they are imported; ``runtime`` is the one of them that computes its files, if one does.
-    """
+class ExternalEntry(Entry):
+    """A plugin that needs ``packages``, by their import names; ``install`` is the command that installs them."""
 
-    levels: Sequence[str] = field(kw_only=True)
     packages: Sequence[str] = field(kw_only=True)
-    runtime: str | None = field(default=None, kw_only=True)
+    install: str = field(default="", kw_only=True)
 
     @property
     def missing(self) -> list[str]:
         """The packages that are not installed."""
         return [package for package in self.packages if importlib.util.find_spec(package) is None]
+
+    @property
+    def why_missing(self) -> str:
+        """One line: the packages that are not installed, and the command that installs them."""
+        return f"{', '.join(self.missing)} missing: {self.install or 'pip install ' + ' '.join(self.missing)}"
+
+
+@dataclass(frozen=True)
+class PeerEntry(ExternalEntry):
+    """Another library that compresses networks, each at ``levels`` of its own. ``runtime`` is the package that computes
+    its files, if one does.
+    """
+
+    levels: Sequence[str] = field(kw_only=True)
+    # brevitas asks for an older setuptools than torch does, but does not use it: --no-deps installs the lock as it is.
+    install: str = field(default="pip install --no-deps --requirement envs/requirements-peers.lock", kw_only=True)
+    runtime: str | None = field(default=None, kw_only=True)
+
+
+@dataclass(frozen=True)
+class TargetEntry(ExternalEntry):
+    """A runtime or a device that runs compressed networks; ``packages`` are those that its files are made with."""
 
 
 def _declared(path: Path, variable: str) -> dict[str, dict[str, Any]]:
@@ -132,6 +151,7 @@ KINDS: dict[str, type[Entry]] = {
     "networks": NetworkEntry,
     "methods": MethodEntry,
     "peers": PeerEntry,
+    "targets": TargetEntry,
 }
 _own: dict[str, dict[str, Any]] = {kind: {} for kind in KINDS}
 
@@ -154,8 +174,10 @@ def declared(path: Path, kind: str, module: str) -> dict[str, Any]:
 def built_in(kind: str) -> dict[str, Any]:
     """The entries of a kind that are edgepress's own."""
     entries: dict[str, Any] = {}
-    for path in sorted((PACKAGE / kind).glob("*.py")):
-        for name, entry in declared(path, kind, f"{__package__}.{kind}.{path.stem}").items():
+    folder = PACKAGE / kind
+    for path in sorted([*folder.glob("*.py"), *folder.glob("*/__init__.py")]):
+        module = ".".join([__package__, *path.relative_to(PACKAGE).with_suffix("").parts]).removesuffix(".__init__")
+        for name, entry in declared(path, kind, module).items():
             if name in entries:
                 raise ValueError(f"{path}: '{name}' is already declared in {entries[name].module}")
             entries[name] = entry
@@ -180,6 +202,11 @@ def methods() -> dict[str, MethodEntry]:
 def peers() -> dict[str, PeerEntry]:
     """Every other library that compresses networks, by name."""
     return built_in("peers") | _own["peers"]
+
+
+def targets() -> dict[str, TargetEntry]:
+    """Every runtime and device that networks can be exported to, by name."""
+    return built_in("targets") | _own["targets"]
 
 
 def set_own(entries: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> None:

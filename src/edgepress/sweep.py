@@ -26,6 +26,7 @@ from edgepress.logs import one_line
 from edgepress.methods import Method
 from edgepress.networks import compressible, inference_state, parameter_count, uncompressed
 from edgepress.packing import Compressed
+from edgepress.tensor_files import FileSize
 from edgepress.training import Training
 from edgepress.widths import with_state
 
@@ -50,19 +51,6 @@ class Trained:
         networks.bake(network)
         networks.load_inference_state(network, tensor_files.load(model)[0])
         return cls(network_name, int(seed), network, prepared)
-
-
-@dataclass(frozen=True)
-class FileSize:
-    """The bytes of a network's file, or files, and how many of them hold tensors."""
-
-    whole: int
-    tensors: int
-
-    @classmethod
-    def of(cls, file: bytes) -> FileSize:
-        """That of a safetensors file."""
-        return cls(len(file), tensor_files.tensor_bytes(file))
 
 
 @dataclass(frozen=True)

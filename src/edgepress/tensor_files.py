@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,19 @@ from edgepress.logs import one_line
 _ENTRY = "edgepress"
 _AGAIN = "remove it, and run the same command again, which makes it"
 _PAYLOAD = "payload"  # the one tensor of a packed file
+
+
+@dataclass(frozen=True)
+class FileSize:
+    """The bytes of a network's file, or files, and how many of them hold tensors."""
+
+    whole: int
+    tensors: int
+
+    @classmethod
+    def of(cls, file: bytes) -> FileSize:
+        """The size of a safetensors file."""
+        return cls(len(file), tensor_bytes(file))
 
 
 def to_bytes(tensors: Mapping[str, Tensor], about: Mapping[str, Any] | None = None) -> bytes:
