@@ -30,6 +30,8 @@ METHODS = {
         "about": "sums of points of b bits, 1 to 4 a channel: more until the layer's output is within 1 % in power",
         "family": "multipoint",
         "sweep": "bits",
+        "codebook": "symmetric",
+        "granularity": "channel",
         "examples": True,
         "args": {"points": 4, "tolerance": 0.01},
     },
@@ -38,6 +40,8 @@ METHODS = {
         "about": "sums of two points of b bits, each best for what the one before it left over",
         "family": "multipoint",
         "sweep": "bits",
+        "codebook": "symmetric",
+        "granularity": "channel",
         "args": {"points": 2},
     },
 }
