@@ -172,7 +172,7 @@ MethodNames = Annotated[
     Field(min_length=1),
     AllDistinct,
     AfterValidator(_known_methods),
-    BeforeValidator(_named_methods, json_schema_input_type=list[str | dict[str, str | list[str]]]),
+    BeforeValidator(_named_methods, json_schema_input_type=Distinct[str | dict[str, Any]]),
 ]
 PeerNames = Annotated[
     list[str],

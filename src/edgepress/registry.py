@@ -172,9 +172,13 @@ def declared(path: Path, kind: str, module: str) -> dict[str, Any]:
     """
     entries: dict[str, Any] = {}
     variable = kind.upper()
-    for declared_as, description in _declared(path, variable).items():
+    found = _declared(path, variable)
+    if not isinstance(found, dict):
+        raise ValueError(f"{path}: {variable} must be a dict from names to what they are")
+    shared = found.pop("*", {})
+    for declared_as, description in found.items():
         try:
-            for name, settings in products(declared_as, description):
+            for name, settings in products(declared_as, {**shared, **description}):
                 if name in entries:
                     raise TypeError(f"'{name}' is declared twice")
                 entries[name] = KINDS[kind](name=name, module=module, **settings)

@@ -20,12 +20,9 @@ from edgepress.methods import Method, calibration_inputs
 from edgepress.packing import Compressed
 
 METHODS = {
+    "*": {"object": "QuantizedActivations", "family": "activations", "sweep": "act_bits", "examples": True},
     "activations_{ranges}": {
-        "object": "QuantizedActivations",
         "about": "activations on {ranges}",
-        "family": "activations",
-        "sweep": "act_bits",
-        "examples": True,
         "args": {
             "ranges": {
                 "minmax": "a grid from the smallest to the largest value seen in calibration",
@@ -35,11 +32,7 @@ METHODS = {
         },
     },
     "activations_mse_adds": {
-        "object": "QuantizedActivations",
         "about": "`activations_mse` with what is only added or averaged in the bits of the level, too, and not in 8",
-        "family": "activations",
-        "sweep": "act_bits",
-        "examples": True,
         "args": {"ranges": "mse", "add_bits": 1},
     },
 }

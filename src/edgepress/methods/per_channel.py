@@ -17,30 +17,16 @@ from edgepress.networks import compressible
 from edgepress.packing import Compressed
 
 METHODS = {
-    "midrise_channel": {
-        "object": "RoundingPerChannel",
-        "about": "`midrise` with a codebook for each output channel",
-        "family": "rounding_channel",
-        "sweep": "bits",
-        "codebook": "midrise",
-        "granularity": "channel",
-    },
+    "*": {"object": "RoundingPerChannel", "family": "rounding_channel", "sweep": "bits", "granularity": "channel"},
+    "midrise_channel": {"about": "`midrise` with a codebook for each output channel", "codebook": "midrise"},
     "{rounding}_{codebook}_channel": {
-        "object": "RoundingPerChannel",
         "about": "`{rounding}_{codebook}` with a codebook for each output channel",
-        "family": "rounding_channel",
-        "sweep": "bits",
         "codebook": ["uniform", "uniform_iqr", "histogram", "normal", "kde"],
         "rounding": ["nearest", "stochastic"],
-        "granularity": "channel",
     },
     "nearest_{codebook}_channel": {
-        "object": "RoundingPerChannel",
         "about": "`nearest_{codebook}` with a codebook for each output channel",
-        "family": "rounding_channel",
-        "sweep": "bits",
         "codebook": ["lloyd_max", "symmetric"],
-        "granularity": "channel",
     },
 }
 

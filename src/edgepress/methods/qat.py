@@ -25,28 +25,21 @@ from edgepress.networks import compressible
 from edgepress.packing import Compressed
 
 METHODS = {
+    "*": {"family": "qat", "sweep": "bits", "retrains": True},
     "qat_control": {
         "object": "TrainedOn",
         "about": "trained on in float32 for as long: what training alone gives, without quantizing; the control",
-        "family": "qat",
         "sweep": "",
         "level": "w32",
-        "retrains": True,
     },
     "qat_midrise": {
         "object": "RoundingAware",
         "about": "trained on with weights at the middles of 2^b steps, as by midrise",
-        "family": "qat",
-        "sweep": "bits",
-        "retrains": True,
         "codebook": "midrise",
     },
     "qat_{rounding}_{codebook}": {
         "object": "RoundingAware",
         "about": "trained on with weights at {rounding} 2^b {codebook}",
-        "family": "qat",
-        "sweep": "bits",
-        "retrains": True,
         "rounding": {"nearest": "the nearest of", "stochastic": "either neighbour (in the file the nearest) of"},
         "codebook": {
             "uniform": "levels from the smallest weight to the largest",
@@ -58,18 +51,12 @@ METHODS = {
     "lsq": {
         "object": "LearnedStepSize",
         "about": "trained on with weights on an even grid around 0 whose step is learned with them",
-        "family": "qat",
-        "sweep": "bits",
-        "retrains": True,
         "codebook": "symmetric",
         "options": {"scale": "learned"},
     },
     "lsq_channel": {
         "object": "LearnedStepSize",
         "about": "`lsq` with a step of its own for each output channel",
-        "family": "qat",
-        "sweep": "bits",
-        "retrains": True,
         "codebook": "symmetric",
         "granularity": "channel",
         "options": {"scale": "learned"},

@@ -31,66 +31,42 @@ from edgepress.networks import compressible, layer_of
 from edgepress.packing import Compressed
 
 METHODS = {
-    "bias_corrected": {
+    "*": {
         "object": "Reconstruction",
-        "about": "`nearest_symmetric_channel` whose biases make up for the mean error of each channel's output",
         "family": "reconstruction",
         "sweep": "bits",
         "codebook": "symmetric",
         "granularity": "channel",
-        "options": {"bias": "corrected"},
         "examples": True,
+    },
+    "bias_corrected": {
+        "about": "`nearest_symmetric_channel` whose biases make up for the mean error of each channel's output",
+        "options": {"bias": "corrected"},
     },
     "gptq": {
-        "object": "Reconstruction",
         "about": "weights rounded one by one, those to come making up for the error in the layer's output (GPTQ)",
-        "family": "reconstruction",
-        "sweep": "bits",
-        "codebook": "symmetric",
         "rounding": "gptq",
-        "granularity": "channel",
-        "examples": True,
+    },
+    "gptq_tensor": {
+        "about": "`gptq` with one step for a whole tensor, which takes fewer bytes",
+        "rounding": "gptq",
+        "granularity": "tensor",
     },
     "gptq_compact": {
-        "object": "Reconstruction",
         "about": "`gptq` with steps and biases in 8 bits and codes by Huffman's: the smallest file",
-        "family": "reconstruction",
-        "sweep": "bits",
-        "codebook": "symmetric",
         "rounding": "gptq",
-        "granularity": "channel",
-        "examples": True,
         "args": {"compact": True},
     },
     "adaround": {
-        "object": "Reconstruction",
         "about": "whether a weight goes up or down is learned from the layer's output (AdaRound)",
         "family": "adaround",
-        "sweep": "bits",
-        "codebook": "symmetric",
         "rounding": "adaround",
-        "granularity": "channel",
-        "examples": True,
-    },
-    "gptq_tensor": {
-        "object": "Reconstruction",
-        "about": "`gptq` with one step for a whole tensor, which takes fewer bytes",
-        "family": "reconstruction",
-        "sweep": "bits",
-        "codebook": "symmetric",
-        "rounding": "gptq",
-        "granularity": "tensor",
-        "examples": True,
     },
     "adaround_tensor": {
-        "object": "Reconstruction",
         "about": "`adaround` with one step for a whole tensor, which takes fewer bytes",
         "family": "adaround",
-        "sweep": "bits",
-        "codebook": "symmetric",
         "rounding": "adaround",
         "granularity": "tensor",
-        "examples": True,
     },
 }
 _BLOCK = 128

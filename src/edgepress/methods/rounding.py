@@ -18,18 +18,14 @@ from edgepress.networks import compressible
 from edgepress.packing import Compressed
 
 METHODS = {
+    "*": {"object": "Rounding", "family": "{rounding}", "sweep": "bits"},
     "midrise": {
-        "object": "Rounding",
         "about": "symmetric mid-rise quantizer Δ(⌊w/Δ⌋ + ½) of 2^b levels, Δ = 2 max|w| / 2^b",
         "family": "nearest",
-        "sweep": "bits",
         "codebook": "midrise",
     },
     "{rounding}_{codebook}": {
-        "object": "Rounding",
         "about": "{rounding} 2^b {codebook}",
-        "family": "{rounding}",
-        "sweep": "bits",
         "rounding": {"nearest": "nearest of", "stochastic": "either neighbour of"},
         "codebook": {
             "uniform": "levels spaced evenly from the smallest weight to the largest",
@@ -40,10 +36,8 @@ METHODS = {
         },
     },
     "nearest_{codebook}": {
-        "object": "Rounding",
         "about": "nearest of {codebook}",
         "family": "nearest",
-        "sweep": "bits",
         "codebook": {
             "lloyd_max": "the 2^b levels of least squared error (k-means), stored as a table",
             "symmetric": "2^b multiples of the step of least squared error, outliers clipped",
