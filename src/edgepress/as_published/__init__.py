@@ -50,8 +50,8 @@ def compress(
 ) -> State:
     """Compress ``state`` by ``method``, as the study did; ``state`` itself is left as it is.
 
-    ``method`` is fp32, midrise, midrise_iqr, one of ``ROUNDINGS``, multipoint — these at ``bits``, and then pruned where
-    there is a ``sparsity`` — or magnitude at ``sparsity``. stochastic_* and multipoint draw from ``generator``.
+    ``method`` is fp32; midrise, midrise_iqr, one of ``ROUNDINGS`` or multipoint at ``bits``, then pruned where there is
+    a ``sparsity``; or magnitude at ``sparsity``. stochastic_* and multipoint draw from ``generator``.
 
     Returns the new state, same names and shapes, some values NaN where the study divided by zero (``midrise_iqr``).
     Raises ValueError where the method does not exist or misses an argument.
