@@ -81,10 +81,15 @@ def _named_methods(items: Any) -> Any:
     """The methods that the items of a list name: itself, a family, or a product of settings."""
     if not isinstance(items, list):
         return items
-    names = list(filter(registry.methods().__contains__, filter(lambda item: isinstance(item, str), items)))
+    known_names = registry.methods()
+    names = [item for item in items if isinstance(item, str) and item in known_names]
     found: list[Any] = []
     for item in items:
-        several = _product(item) if isinstance(item, Mapping) else registry.members(item) if item not in names else []
+        several: list[str] = []
+        if isinstance(item, Mapping) and not item.keys() & known_names.keys():
+            several = _product(item)
+        elif isinstance(item, str) and item not in names:
+            several = registry.members(item)
         found += [name for name in several if name not in (*names, *found)] if several else [item]
     return found
 

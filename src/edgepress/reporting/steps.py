@@ -24,12 +24,14 @@ def described(rows: pd.DataFrame, manifest: Path | None = None) -> pd.DataFrame:
     Tables of older runs lack some. There the ``manifest`` beside them tells of chains, or else a name is that of a
     method, and the registry tells of settings.
     """
-    rows = rows.assign(steps=rows.steps.fillna(rows.method) if "steps" in rows else _configured(rows, manifest))
+    rows = rows.assign(
+        steps=rows.steps.astype(object).fillna(rows.method) if "steps" in rows else _configured(rows, manifest)
+    )
     specs = {text: registry.spec(of(text)) for text in rows.steps.unique()}
     told = {name: rows.steps.map({text: getattr(spec, name) for text, spec in specs.items()}) for name in COLUMNS}
     if set(COLUMNS) <= set(rows):
-        told = {name: rows[name].fillna("").where(rows.when.notna(), told[name]) for name in COLUMNS}
-    return rows.assign(**{name: values.astype(object) for name, values in told.items()})
+        told = {name: rows[name].astype(object).fillna("").where(rows.when.notna(), told[name]) for name in COLUMNS}
+    return rows.assign(**told)
 
 
 def _configured(rows: pd.DataFrame, manifest: Path | None) -> pd.Series:
