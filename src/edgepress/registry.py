@@ -2,8 +2,9 @@
 
 A plugin is one file. It declares what it offers in a literal at its top level — ``DATASETS``, ``NETWORKS``,
 ``METHODS`` or ``PEERS``, a dict from name to description — and that literal is read from the source text, never
-executed. So the Snakefile, the config check and the command line know every name in milliseconds; the module itself is
-imported only by the job that uses it.
+executed. What all of a file share stands under ``*``, and a name with braces is a product (``spec.products``). So the
+Snakefile, the config check and the command line know every name in milliseconds; the module itself is imported only by
+the job that uses it.
 
 To these come the user's own (``edgepress.own``): the same entries, which name a file or module outside of edgepress.
 """
@@ -182,7 +183,7 @@ def declared(path: Path, kind: str, module: str) -> dict[str, Any]:
                 if name in entries:
                     raise TypeError(f"'{name}' is declared twice")
                 entries[name] = KINDS[kind](name=name, module=module, **settings)
-        except (TypeError, KeyError, AttributeError) as error:
+        except (TypeError, LookupError, AttributeError, ValueError) as error:
             raise ValueError(f"{path}: {variable}['{declared_as}']: {error}") from error
     return entries
 

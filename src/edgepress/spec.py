@@ -33,7 +33,8 @@ class Spec:
     options: str = ""
 
     def __str__(self) -> str:
-        return ", ".join(f"{name} {value}" for name, value in vars(self).items() if value)
+        told = {name: value if name == "when" else f"{name} {value}" for name, value in vars(self).items() if value}
+        return ", ".join(told.values())
 
     @classmethod
     def of(cls, row: Any) -> Spec:
@@ -68,12 +69,14 @@ def in_words(options: Mapping[str, Any]) -> str:
 def products(name: str, declared: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     """The methods of a declaration, each with its name.
 
-    A name such as ``{rounding}_{codebook}`` stands for one method a combination of these settings, which are a value,
-    a list of values, or a dict from each value to its words in ``about``; those in ``args`` count, too. ``family``
-    may hold them as well.
+    A name such as ``{rounding}_{codebook}`` stands for one method for each combination of these settings. A setting is
+    a value, a list of values, or a dict from each value to its words in ``about``; it may stand in ``args``. ``family``
+    may name settings, too. Raises TypeError where one is not declared.
     """
     args = declared.get("args", {})
     lists = {one: declared.get(one, args.get(one)) for one in dict.fromkeys(re.findall(r"{(\w+)}", name))}
+    if missing := [one for one, values in lists.items() if not values]:
+        raise TypeError(f"its name has {{{missing[0]}}}, but it declares no {missing[0]}")
     lists = {one: [values] if isinstance(values, str) else values for one, values in lists.items()}
     for values in itertools.product(*lists.values()):
         chosen = dict(zip(lists, values, strict=True))

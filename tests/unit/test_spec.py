@@ -83,7 +83,7 @@ def test_a_config_names_products_families_and_methods():
     ("item", "said"),
     [
         ({"codebook": "lloyd_max", "rounding": ["nearest", "stochastic"]},
-         "no method with codebook lloyd_max, rounding stochastic, granularity tensor, when after training; take "),
+         "no method with codebook lloyd_max, rounding stochastic, granularity tensor, after training; take it "),
         ({"codebok": "uniform"}, "did you mean 'codebook'?"),
         ({"codebook": "unifrm"}, "no codebook 'unifrm'; did you mean 'uniform'?"),
         ({"codebook": "uniform", "when": "trainde"}, "no when 'trainde'; did you mean 'trained'?"),
@@ -157,7 +157,8 @@ def test_a_method_of_ones_own_is_one_file_and_its_settings_are_told(mine, classe
 @pytest.mark.parametrize(
     "declared, said",
     [
-        ('"{rounding}_x": {"object": "X", "about": "x", "family": "f", "sweep": "bits"}', "rounding"),
+        ('"{rounding}_x": {"object": "X", "about": "x", "family": "f", "sweep": "bits"}', "it declares no rounding"),
+        ('"{": {"object": "X", "about": "x", "family": "f", "sweep": "bits"}', "{"),
         ('"a": {"object": "X", "about": "", "family": "f", "sweep": "bits"}, "{rounding}": {"object": "X", "about": "",'
          ' "family": "f", "sweep": "bits", "rounding": ["a"]}', "'a' is declared twice"),
         ('"{codebook}": {"object": "X", "about": "{b}", "family": "f", "sweep": "bits", "codebook": ["a"]}', "b"),
