@@ -72,7 +72,8 @@ class CellConfig(Settings):
             "magnitude_global",
             "random",
         ],
-        description="ways to compress each trained network; `fp32`, full precision, is always there",
+        description="ways to compress each trained network: methods, families, and products of settings, as in "
+        "`{codebook: [uniform, normal], granularity: channel}`; `fp32`, full precision, is always there",
     )
     chains: Annotated[dict[str, ChainConfig], AfterValidator(_check_chains)] = Field(
         {},

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, create_model
@@ -11,6 +13,7 @@ from pydantic_core import PydanticCustomError
 
 from edgepress import registry
 from edgepress.levels import Level, precision
+from edgepress.spec import COLUMNS, ROUNDING
 
 T = TypeVar("T")
 NAME = r"[A-Za-z0-9][A-Za-z0-9_-]*"  # of folders, too
@@ -74,6 +77,47 @@ def _known_steps(names: list[str]) -> list[str]:
     return names
 
 
+def _named_methods(items: Any) -> Any:
+    """The methods that the items of a list name: itself, a family, or a product of settings."""
+    if not isinstance(items, list):
+        return items
+    known_names = registry.methods()
+    names = [item for item in items if isinstance(item, str) and item in known_names]
+    found: list[Any] = []
+    for item in items:
+        several: list[str] = []
+        if isinstance(item, Mapping) and not item.keys() & known_names.keys():
+            several = _product(item)
+        elif isinstance(item, str) and item not in names:
+            several = registry.members(item)
+        found += [name for name in several if name not in (*names, *found)] if several else [item]
+    return found
+
+
+def _product(settings: Mapping[str, Any]) -> list[str]:
+    """The methods that a product of settings names, one a combination."""
+    if settings.get("codebook") is None and settings.keys() <= set(COLUMNS):
+        raise wrong("a product of settings needs a codebook, as in {codebook: [uniform, normal], granularity: channel}")
+    lists = {f"{key}": values if isinstance(values, list) else [values] for key, values in settings.items()}
+    for key, values in lists.items():
+        known("setting of a method", key, dict.fromkeys(COLUMNS))
+        if not values:
+            raise wrong(f"the product of settings has no {key}; name at least one")
+        have = {getattr(entry.spec, key): None for entry in registry.methods().values() if getattr(entry.spec, key)}
+        for value in values:
+            known(key, f"{value}", have)
+    names = []
+    for combination in itertools.product(*lists.values()):
+        wanted = replace(ROUNDING, **dict(zip(lists, combination, strict=True)))
+        name = registry.named(wanted)
+        if name is None:
+            others = [name for name, entry in registry.methods().items() if entry.spec.codebook == wanted.codebook]
+            raise wrong(f"there is no method with {wanted}; take it out of the product, or name the methods that you "
+                        f"want: with codebook {wanted.codebook} there are {', '.join(others)}")  # fmt: skip
+        names.append(name)
+    return names
+
+
 def _known_methods(names: list[str]) -> list[str]:
     for name in _known_steps(names):
         if not registry.methods()[name].sweeps and not registry.methods()[name].level:
@@ -128,7 +172,13 @@ RunName = Annotated[str, AfterValidator(_not_reference)]
 AllDistinct = AfterValidator(_distinct)
 Distinct = Annotated[list[T], Field(min_length=1), AllDistinct]
 StepNames = Annotated[Distinct[str], AfterValidator(_known_steps)]
-MethodNames = Annotated[Distinct[str], AfterValidator(_known_methods)]
+MethodNames = Annotated[
+    list[str],
+    Field(min_length=1),
+    AllDistinct,
+    AfterValidator(_known_methods),
+    BeforeValidator(_named_methods, json_schema_input_type=Distinct[str | dict[str, Any]]),
+]
 PeerNames = Annotated[
     list[str],
     AllDistinct,

@@ -49,6 +49,13 @@ COLUMNS: dict[str, str] = {
     "add_bits": "fewest bits of an activation that is only added or averaged; empty where none is quantized",
     "tensor_bytes": "those of `bytes` that hold tensors; the rest is header, names and, in files of peers, the graph",
     "note": "what an `ok` row leaves out: weights in layers that no method compresses, operations that are not counted",
+    "codebook": "where the levels of the weights lie, as in `uniform`. This column and those after it are the settings "
+    "of the method, of a chain those of the step that quantizes, or else prunes; empty where one does not apply, and "
+    "for full precision and peers",
+    "rounding": "how weights come to the levels: `nearest`, `stochastic`, `dithered`, `gptq` or `adaround`",
+    "granularity": "what has a codebook: a `tensor`, or an output `channel`",
+    "when": "`trained` where the network is trained again, else `after training`",
+    "options": "all other settings, as in `pattern=2:4 score=magnitude`",
 }
 
 

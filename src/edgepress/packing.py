@@ -1,12 +1,14 @@
 """Compressed networks as files: the bytes that a device would store.
 
 A packed file is a safetensors file with one tensor, ``payload`` (the bytes of every tensor of the network, one after
-the other), and one entry of metadata, ``edgepress``: JSON with the ``format``, the ``layout`` (name, shape and encoding
-of each tensor, in the payload's order, where one that goes by several names names the first of them; and the grids of
-activations where these are quantized; as JSON, or, where that is shorter, as text in base 85 that inflates to it) and
-the ``crc32`` of layout and payload. One payload, because a safetensors entry costs some 70 bytes and a network of 30
+the other), and one entry of metadata, ``edgepress``, which is text of four parts: the format; a CRC-32 of
+layout, payload and names; the methods that made the file, joined by ``+`` (they decide the ``Spec``); and the layout
+as JSON. That has name, shape and encoding of each tensor, in the payload's order, where one that goes by several names
+names the first of them, and the grids of activations where these are quantized; where that is shorter, it is a string
+in base 85 that inflates to it. One payload, because a safetensors entry costs some 70 bytes and a network of 30
 small tensors would otherwise weigh more in its header than in its weights; one entry of metadata, because safetensors
-writes several in no particular order, and the same network must be the same bytes.
+writes several in no particular order, and the same network must be the same bytes. The names of methods have a place of
+fixed width, so that a file's size does not depend on them.
 """
 
 from __future__ import annotations
@@ -14,9 +16,10 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import re
 import reprlib
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple
 from math import prod
 from pathlib import Path
@@ -27,14 +30,17 @@ import safetensors
 import safetensors.numpy
 from torch import Tensor, nn
 
-from edgepress import encodings
+from edgepress import encodings, registry
 from edgepress.activations import ActivationGrid, with_quantized_activations
 from edgepress.encodings import Encoding, Reader
 from edgepress.files import FileError
 from edgepress.logs import one_line
+from edgepress.spec import STEPS, Spec
 from edgepress.widths import with_state
 
-FORMAT = 2
+FORMAT = 3
+_NAMES = 33  # the width of the names of the methods; longer ones make the file larger
+_HEADER = re.compile(r"(\d+) (\d+) (\S*) +(\S.*)", re.DOTALL)
 MAX_LAYOUT = 1 << 26  # bytes of a layout once inflated
 MAX_ENTRIES = 1 << 29  # of all tensors together, 2 GB once unpacked: what a hostile file of a few bytes can ask for
 
@@ -49,7 +55,8 @@ class PackedFileError(FileError):
 class Compressed:
     """A network in compressed form: every tensor of its inference state, by name, in its encoding, and the grids of
     its activations, by their place in the network, where these are quantized. A tensor that goes by several names, as
-    tied weights do, has one encoding, the same object under each name.
+    tied weights do, has one encoding, the same object under each name. What comes from a file has the methods that made
+    it as ``steps``.
 
     >>> import torch
     >>> from edgepress.methods.rounding import rounded
@@ -59,10 +66,19 @@ class Compressed:
     """
 
     def __init__(
-        self, tensors: Mapping[str, Encoding], activations: Mapping[str, ActivationGrid] | None = None
+        self,
+        tensors: Mapping[str, Encoding],
+        activations: Mapping[str, ActivationGrid] | None = None,
+        steps: Sequence[str] = (),
     ) -> None:
         self.tensors = dict(tensors)
         self.activations = dict(activations or {})
+        self.steps = tuple(steps)
+
+    @property
+    def spec(self) -> Spec:
+        """The settings of the methods that made the file."""
+        return registry.spec(self.steps)
 
     def with_tensors(self, tensors: Mapping[str, Encoding]) -> Compressed:
         """The same network with some tensors in another encoding, which they have under all of their names."""
@@ -113,15 +129,15 @@ class Compressed:
         network = with_state(architecture, self.state_dict())
         return with_quantized_activations(network, self.activations) if self.activations else network
 
-    def to_bytes(self) -> bytes:
-        """The packed file. Its length is the size of the network on a device."""
+    def to_bytes(self, steps: Sequence[str] | None = None) -> bytes:
+        """The packed file, made by the methods ``steps``. Its length is the size of the network on a device."""
         parts: list[bytes] = []
         first = self._first_names()
         layout = [
             [name, list(e.shape), e.write(parts) if first[name] == name else [_SAME, first[name]]]
             for name, e in self.tensors.items()
         ]
-        return _container(self._layout(layout), b"".join(parts))
+        return _container(self._layout(layout), b"".join(parts), self.steps if steps is None else steps)
 
     def _first_names(self) -> dict[str, str]:
         """For the name of each tensor, the first of its names."""
@@ -138,11 +154,11 @@ class Compressed:
     @classmethod
     def from_bytes(cls, data: bytes, source: str = "the packed file") -> Compressed:
         """Unpack. Raises PackedFileError, naming ``source``, where the bytes are not what was packed."""
-        layout, payload = _open_container(data, source)
+        steps, layout, payload = _open_container(data, source)
         if isinstance(layout, dict) and "no_network" in layout:
             raise PackedFileError(f"{source} holds no network: {layout['no_network']}")
         try:
-            return _unpack(layout, payload)
+            return _unpack(layout, payload, steps)
         except ValueError as error:
             raise PackedFileError(f"{source} does not hold what its header says: {_brief(error)}; {_AGAIN}") from error
 
@@ -166,7 +182,7 @@ def _without_none(values: Iterable[Any]) -> list[Any]:
     return [value for value in values if value is not None]
 
 
-def _unpack(layout: Any, payload: bytes) -> Compressed:
+def _unpack(layout: Any, payload: bytes, steps: Sequence[str]) -> Compressed:
     """The network of a payload. Raises ValueError where it is not laid out like that."""
     grids: Any = {}
     if isinstance(layout, dict):
@@ -185,7 +201,7 @@ def _unpack(layout: Any, payload: bytes) -> Compressed:
     for name, grid in grids.items():
         with _named(name, grid):
             activations[name] = ActivationGrid(*grid)
-    return Compressed(tensors, activations)
+    return Compressed(tensors, activations, steps)
 
 
 def _same(layout: list[Any], shape: list[int], tensors: Mapping[str, Encoding]) -> Encoding:
@@ -231,34 +247,47 @@ def without_network(reason: str) -> bytes:
     return _container({"no_network": reason}, b"")
 
 
-def _container(layout: Any, payload: bytes) -> bytes:
+def _container(layout: Any, payload: bytes, steps: Sequence[str] = ()) -> bytes:
     deflated = base64.b85encode(zlib.compress(_compact(layout).encode("utf-8"), 9)).decode("ascii")
     # Its length is that within the header, where JSON is text within JSON: each quotation mark is two characters.
     layout = min(layout, deflated, key=lambda form: len(_compact(_compact(form))))
-    header = {"format": FORMAT, "crc32": _crc32(layout, payload), "layout": layout}
-    return safetensors.numpy.save({"payload": np.frombuffer(payload, np.uint8)}, {"edgepress": _compact(header)})
+    names, unnamed = STEPS.join(steps), _crc32(layout, payload)
+    begin = f"{FORMAT} {zlib.crc32(names.encode('utf-8'), unnamed)} {names}"
+    header = f"{begin:{len(f'{FORMAT} {unnamed} ') + _NAMES}} {_compact(layout)}"
+    return safetensors.numpy.save({"payload": np.frombuffer(payload, np.uint8)}, {"edgepress": header})
 
 
-def _open_container(data: bytes, source: str) -> tuple[Any, bytes]:
+def _header(text: str) -> tuple[int, Any, str, Any]:
+    """Checksum, methods and layout, after the format, which is 0 where it is none of these."""
+    if parts := _HEADER.fullmatch(text):
+        return int(parts[1]), int(parts[2]), parts[3], json.loads(parts[4])
+    older = json.loads(text) if text[:1] in "{[" else None
+    if not isinstance(older, dict) or older.get("format") != 2:  # which was JSON, and named no methods
+        return 0, None, "", None
+    return FORMAT, older.get("crc32"), "", older.get("layout")
+
+
+def _open_container(data: bytes, source: str) -> tuple[list[str], Any, bytes]:
     try:
         tensors = safetensors.deserialize(data)
         length = int.from_bytes(data[:8], "little")
-        header = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["edgepress"])
+        form, crc32, steps, layout = _header(json.loads(data[8 : 8 + length])["__metadata__"]["edgepress"])
     except (KeyError, TypeError):
-        header = None
+        form = 0
     except (safetensors.SafetensorError, ValueError, RecursionError) as error:
         raise PackedFileError(f"{source} is not a packed network, or is damaged: {_brief(error)}; {_AGAIN}") from error
     names = [name for name, _ in tensors]
     if names != ["payload"]:
         raise PackedFileError(f"{source} is not a packed network: it holds plain tensors, which `edgepress compress` "
                               f"packs; compress it, or name a packed file")  # fmt: skip
-    if not isinstance(header, dict) or header.get("format") != FORMAT:
+    if form != FORMAT:
         raise PackedFileError(f"{source} is not a packed network of format {FORMAT}; {_AGAIN}")
-    layout, payload = header.get("layout"), bytes(tensors[0][1]["data"])
-    if _crc32(layout, payload) != header.get("crc32"):
+    payload = bytes(tensors[0][1]["data"])
+    if zlib.crc32(steps.encode("utf-8"), _crc32(layout, payload)) != crc32:
         raise PackedFileError(f"{source} is damaged: its checksum does not fit; {_AGAIN}")
     try:
-        return _inflated(layout) if isinstance(layout, str) else layout, payload
+        layout = _inflated(layout) if isinstance(layout, str) else layout
+        return steps.split(STEPS) if steps else [], layout, payload
     except (zlib.error, ValueError, RecursionError) as error:
         raise PackedFileError(
             f"{source} does not hold what its header says: its layout cannot be read, {_brief(error)}; {_AGAIN}"

@@ -2,8 +2,9 @@
 
 A plugin is one file. It declares what it offers in a literal at its top level — ``DATASETS``, ``NETWORKS``,
 ``METHODS``, ``PEERS`` or ``TARGETS``, a dict from name to description — and that literal is read from the source text,
-never executed. So the Snakefile, the config check and the command line know every name in milliseconds; the module
-itself is imported only by the job that uses it.
+never executed. What all of a file share stands under ``*``, and a name with braces is a product (``spec.products``). So the
+Snakefile, the config check and the command line know every name in milliseconds; the module itself is imported only by
+the job that uses it.
 
 To these come the user's own (``edgepress.own``): the same entries, which name a file or module outside of edgepress.
 """
@@ -16,14 +17,17 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
+from edgepress.spec import AFTER_TRAINING, BY_CHANCE, TRAINED, Spec, in_words, products
+
 PACKAGE = Path(__file__).parent
 PEER = "peer"  # the family of all peers
 _LISTED = 25  # names in a sentence
+_SETTINGS = ("codebook", "rounding", "granularity")  # of a method, which its object gets where it takes them
 
 
 @dataclass(frozen=True)
@@ -76,19 +80,45 @@ class MethodEntry(Entry):
     of a chain, and so must others that change the weights they keep. One without training may look at ``examples`` of
     the training data, never at their labels.
 
-    One that rounds weights to a codebook names it in ``args``, as ``codebook``. It rounds to the nearest level, with
-    ``stochastic`` in ``args`` to either neighbour by chance, or as ``rounding`` says; the report compares by that.
+    ``codebook``, ``rounding``, ``granularity`` and ``options`` describe it (``Spec``). The object gets the first three
+    where it takes them, and ``args``. With a codebook, rounding is to the nearest level and of a tensor unless they say
+    otherwise; one that rounds by chance is ``stochastic``.
     """
 
     family: str = field(kw_only=True)
     sweep: Literal["", "bits", "act_bits", "sparsity", "bits+act_bits", "bits+sparsity"] = field(kw_only=True)
     level: str = field(default="", kw_only=True)
+    codebook: str = field(default="", kw_only=True)
+    rounding: str = field(default="", kw_only=True)
+    granularity: Literal["", "tensor", "channel"] = field(default="", kw_only=True)
+    options: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
     stochastic: bool = field(default=False, kw_only=True)
-    rounding: Literal["", "dithered"] = field(default="", kw_only=True)
     examples: bool = field(default=False, kw_only=True)
     retrains: bool = field(default=False, kw_only=True)
     folded: bool = field(default=False, kw_only=True)
     first: bool = field(default=False, kw_only=True)
+
+    def __post_init__(self) -> None:
+        settings = {name: getattr(self, name) or self.args.get(name, "") for name in _SETTINGS}
+        if settings["codebook"]:
+            drawn = self.stochastic or self.args.get("stochastic")
+            settings["rounding"] = settings["rounding"] or ("stochastic" if drawn else "nearest")
+            settings["granularity"] = settings["granularity"] or "tensor"
+        drawn = self.stochastic or (settings["rounding"] in BY_CHANCE and not self.retrains)
+        for name, value in {**settings, "stochastic": drawn}.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def spec(self) -> Spec:
+        """Its settings as one value."""
+        args = {name: value for name, value in self.args.items() if name not in (*_SETTINGS, "stochastic")}
+        when = TRAINED if self.retrains else AFTER_TRAINING
+        return Spec(self.codebook, self.rounding, self.granularity, when, in_words({**self.options, **args}))
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """Codebook, rounding and granularity where ``args`` do not have them."""
+        return {name: getattr(self, name) for name in _SETTINGS if name not in self.args}
 
     @property
     def sweeps(self) -> list[str]:
@@ -161,12 +191,20 @@ def declared(path: Path, kind: str, module: str) -> dict[str, Any]:
 
     Raises ValueError, naming the file, where its declaration cannot be read.
     """
-    entries, variable = {}, kind.upper()
-    for name, description in _declared(path, variable).items():
+    entries: dict[str, Any] = {}
+    variable = kind.upper()
+    found = _declared(path, variable)
+    if not isinstance(found, dict):
+        raise ValueError(f"{path}: {variable} must be a dict from names to what they are")
+    shared = found.pop("*", {})
+    for declared_as, description in found.items():
         try:
-            entries[name] = KINDS[kind](name=name, module=module, **description)
-        except TypeError as error:
-            raise ValueError(f"{path}: {variable}['{name}']: {error}") from error
+            for name, settings in products(declared_as, {**shared, **description}):
+                if name in entries:
+                    raise TypeError(f"'{name}' is declared twice")
+                entries[name] = KINDS[kind](name=name, module=module, **settings)
+        except (TypeError, LookupError, AttributeError, ValueError) as error:
+            raise ValueError(f"{path}: {variable}['{declared_as}']: {error}") from error
     return entries
 
 
@@ -242,6 +280,33 @@ def _import(module: str) -> Any:
 def family(steps: Sequence[str]) -> str:
     """The family of a chain of methods: that of its only step, or all of them in order."""
     return "_then_".join(dict.fromkeys(methods()[step].family for step in steps))
+
+
+def main(steps: Sequence[str]) -> str:
+    """The main step of a chain: the first that quantizes weights, else the first that prunes, else the first."""
+    sweeps = {step: methods()[step].sweeps for step in steps if step in methods()}
+    return next((step for kind in ("bits", "sparsity") for step in steps if kind in sweeps.get(step, ())), steps[0])
+
+
+def spec(steps: Sequence[str]) -> Spec:
+    """The settings of a chain: those of its main step, trained where any step trains the network again. All are empty
+    where that step is not known, or there is none.
+    """
+    known = methods()
+    if not steps or main(steps) not in known:
+        return Spec()
+    found = known[main(steps)].spec
+    return replace(found, when=TRAINED) if any(step in known and known[step].retrains for step in steps) else found
+
+
+def members(family: str) -> list[str]:
+    """The methods of a family that have levels of their own."""
+    return [name for name, one in methods().items() if one.family == family and (one.sweeps or one.level)]
+
+
+def named(wanted: Spec) -> str | None:
+    """The name of the method with these settings, or None where there is none."""
+    return next((name for name, entry in methods().items() if entry.spec == wanted), None)
 
 
 def unknown(kind: str, name: str, known: Mapping[str, Any]) -> str:

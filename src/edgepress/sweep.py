@@ -26,6 +26,7 @@ from edgepress.logs import one_line
 from edgepress.methods import Method
 from edgepress.networks import compressible, inference_state, parameter_count, uncompressed
 from edgepress.packing import Compressed
+from edgepress.spec import STEPS
 from edgepress.tensor_files import FileSize
 from edgepress.training import Training
 from edgepress.widths import with_state
@@ -117,15 +118,16 @@ class Bench:
 
         What is measured is what the file holds: each network is packed, unpacked, and rebuilt from that.
         """
-        entries = [registry.methods()[step] for step in steps or [method]]
-        family = registry.family([entry.name for entry in entries])
+        names = steps or [method]
+        entries = [registry.methods()[step] for step in names]
+        family = registry.family(names)
         draws = draws if any(entry.stochastic for entry in entries) else 1
         chain = [methods.create(entry.name, self.retraining, self.checkpoints) for entry in entries]
         as_trained = any(entry.retrains and not entry.folded for entry in entries)
         visible = self.trained.data.only("train", "val")
         for name in levels:
             level = Level.parse(name)
-            identity = identify(method, family, level, [entry.name for entry in entries])
+            identity = identify(method, family, level, names)
             files: list[bytes] = []
             rows = []
             try:
@@ -137,7 +139,7 @@ class Bench:
                     generator = generator_for(
                         self.trained.data.name, self.trained.network_name, self.trained.seed, method, name, draw
                     )
-                    files.append(self._compressed(chain, as_trained, visible, level, generator).to_bytes())
+                    files.append(self._compressed(chain, as_trained, visible, level, generator).to_bytes(names))
                     stored, size = Compressed.from_bytes(files[-1]), FileSize.of(files[-1])
                     rows += self._rows(identity | {"draw": draw}, stored, size)
             except _NOT_ITS_FAULT:
@@ -275,9 +277,16 @@ def _why(error: Exception) -> str:
 
 
 def identify(method: str, family: str, level: Level, steps: Sequence[str] = ()) -> dict[str, Any]:
-    """The columns of a row that say what was done to the network; ``steps`` are those of a chain."""
+    """The columns of a row that say what was done to the network; ``steps`` are the methods that ``method`` consists
+    of, none for a peer.
+    """
     point = {"bits": level.bits, "act_bits": level.act_bits, "sparsity_target": level.sparsity}
-    return {"method": method, "family": family, "steps": "+".join(steps or [method]), "level": str(level), **point}
+    settings = vars(registry.spec(steps)) if steps else {}
+    return {
+        **{"method": method, "family": family, "steps": STEPS.join(steps or [method]), "level": str(level)},
+        **point,
+        **settings,
+    }
 
 
 def float32_file(network: nn.Module) -> bytes:

@@ -37,8 +37,8 @@ def raw(payload=b"", about=""):
 def container(layout, payload=b"", **changes):
     """A file whose checksum is right, whatever the layout says."""
     text = json.dumps(layout, separators=(",", ":"))
-    about = {"format": packing.FORMAT, "crc32": zlib.crc32(payload, zlib.crc32(text.encode())), "layout": layout}
-    return raw(payload, json.dumps(about | changes))
+    about = {"format": packing.FORMAT, "crc32": zlib.crc32(payload, zlib.crc32(text.encode())), **changes}
+    return raw(payload, f"{about['format']} {about['crc32']}  {text}")
 
 
 def deflated(layout, more=b"") -> str:
@@ -100,10 +100,10 @@ DAMAGED = {
     "a header of terabytes": (b"\0" * 6 + b"\1\0" + PACKED[8:], "or is damaged", "header too large", CURE),
     "another safetensors file": (safetensors.numpy.save({"weight": np.zeros(3)}), "holds plain tensors", "compress it"),
     "a trained network": (tensor_files.to_bytes({"weight": torch.zeros(3)}), "holds plain tensors", "compress it"),
-    "no metadata": (safetensors.numpy.save({"payload": np.zeros(3, np.uint8)}), "of format 2", CURE),
+    "no metadata": (safetensors.numpy.save({"payload": np.zeros(3, np.uint8)}), "of format 3", CURE),
     "metadata null": (
         header('{"__metadata__":null,"payload":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}}'),
-        "of format 2",
+        "of format 3",
         CURE,
     ),
     "a payload of terabytes": (
@@ -116,13 +116,13 @@ DAMAGED = {
         "holds plain tensors",
         "compress it",
     ),
-    "an earlier format": (container([], format=packing.FORMAT - 1), "not a packed network of format 2"),
+    "an earlier format": (container([], format=packing.FORMAT - 1), "not a packed network of format 3"),
     "no checksum": (raw(bytes(4), '{"format":2,"layout":[["a",[1],["f32"]]]}'), "its checksum does not fit", CURE),
     "a wrong checksum": (container([["a", [1], ["f32"]]], bytes(4), crc32=0), "its checksum does not fit", CURE),
-    "a header that is no JSON": (raw(about="{nope"), "or is damaged", "Expecting property name", CURE),
-    "a header that is a list": (raw(about="[]"), "is not a packed network of format 2", CURE),
-    "a header that is null": (raw(about="null"), "is not a packed network of format 2", CURE),
-    "a header nested without end": (raw(about="[" * 100_000), "or is damaged", "recursion", CURE),
+    "a header that is no JSON": (raw(about="3 1  {nope"), "or is damaged", "Expecting property name", CURE),
+    "a header that is a list": (raw(about="[]"), "is not a packed network of format 3", CURE),
+    "a header that is null": (raw(about="null"), "is not a packed network of format 3", CURE),
+    "a header nested without end": (raw(about="3 1  " + "[" * 100_000), "or is damaged", "recursion", CURE),
 }
 
 

@@ -8,6 +8,7 @@ from scipy import stats
 from edgepress import metrics as tables
 from edgepress.reporting import evidence, findings, results, steps, style
 from edgepress.reporting.evidence import DEPENDS, FAILS, HOLDS, OPEN
+from edgepress.spec import COLUMNS, TRAINED
 
 BITS = (8, 4, 3, 2)
 
@@ -79,16 +80,16 @@ def test_a_chain_of_one_step_is_that_method_and_counts_once(tmp_path):
     assert set(finding.evidence.method) == {"same rounding", "lsq"} and "mean over 1 pair" in finding.sentence
 
 
-def test_what_a_method_is_comes_from_the_registry():
-    assert [steps.codebook(name) for name in ("nearest_uniform", "midrise_channel", "gptq", "admm")] == [
-        "uniform", "midrise", "", ""
-    ]  # fmt: skip
-    assert [steps.rounding(name) for name in ("midrise", "qat_stochastic_normal", "dithered_uniform", "lsq")] == [
-        "nearest", "stochastic", "dithered", ""
-    ]  # fmt: skip
+def test_what_a_method_is_comes_from_its_settings():
     assert steps.after_training("qat_midrise+huffman") == "midrise+huffman" and steps.after_training("lsq") == "lsq"
-    assert style.look("activations_mse+gptq") == style.look("gptq")
-    assert style.look("stochastic_of_mine") != style.look("stochastic_uniform")  # a plugin that is not known here
+    named = pd.DataFrame({"method": ["a", "gptq", "stochastic_of_mine", "stochastic_uniform"], "family": "f"})
+    named = steps.described(named.assign(steps=["activations_mse+gptq", *named.method[1:]]))
+    chain, gptq, unknown, stochastic = (style.look(row) for row in named.itertuples())
+    assert chain == gptq and unknown != stochastic  # a plugin that is not known here
+    told = named.assign(codebook="normal", rounding="stochastic", granularity="channel", when=TRAINED, options="")
+    row = next(steps.described(told).iloc[2:].itertuples())
+    assert style.hue(row) == "normal" and style.look(row)["marker"] == style.CHANNEL_MARKER  # but its table tells of it
+    assert results.retrained(told).all() and not results.retrained(named).any()
 
 
 def test_methods_that_gave_the_same_networks_and_cases_of_one_seed_do_not_count(tmp_path):
@@ -96,7 +97,7 @@ def test_methods_that_gave_the_same_networks_and_cases_of_one_seed_do_not_count(
     rows = metrics[(metrics.network == "net") | (metrics.seed == 0)]
     rows = rows.assign(sparsity_target=np.where(rows.method == "fp32", np.nan, 0.5))
     rows.loc[rows.method != "fp32", "bits"] = np.nan
-    pruned = rows[rows.method != "fp32"]
+    pruned = rows[rows.method != "fp32"].drop(columns=[*COLUMNS])  # those of nearest_uniform
     others = {"random": 0.2, "magnitude": 0.0, "magnitude_global": 0.0, "obs": 0.0}
     parts = [
         pruned.assign(method=name, steps=name, accuracy=pruned.accuracy - worse, loss=pruned.loss + worse)

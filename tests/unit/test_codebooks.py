@@ -11,8 +11,7 @@ from edgepress import codebooks, distribution, registry
 from edgepress.codebooks import MAX_BITS, Grid, random_bits
 
 FITS = {
-    name: getattr(codebooks, name)
-    for name in sorted({entry.args["codebook"] for entry in registry.methods().values() if "codebook" in entry.args})
+    name: getattr(codebooks, name) for name in sorted({entry.codebook for entry in registry.methods().values()} - {""})
 }
 each_fit = pytest.mark.parametrize("fit", FITS.values(), ids=FITS)
 SEVERAL_BLOCKS = 3 * codebooks._BLOCK + 17

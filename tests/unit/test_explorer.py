@@ -4,10 +4,12 @@ import json
 import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from edgepress import registry
 from edgepress.reporting import explorer, pages, results, style
+from edgepress.reporting.steps import described
 from tests.browser import generated
 
 
@@ -97,7 +99,8 @@ def test_data_cannot_end_the_script_that_holds_it(data):
 
 def test_every_marker_of_a_method_has_a_symbol_that_the_key_can_draw():
     drawn = (Path(explorer.__file__).parent / "pages/plot.js").read_text(encoding="utf-8")
-    for name, family in [*((name, entry.family) for name, entry in registry.methods().items()),
-                         ("fp32", "fp32"), ("a_chain", "nearest_then_pruning"), ("onnxruntime", "peer")]:  # fmt: skip
-        symbol = explorer._SYMBOLS[style.marker(name, family)]
-        assert re.search(rf'"?{symbol}"?: "M', drawn), f"{name}: {symbol}"
+    steps = [*registry.methods(), "fp32", "midrise+magnitude", "onnxruntime"]
+    families = ["peer" if name in registry.peers() else "f" for name in steps]
+    for row in described(pd.DataFrame({"method": "mine", "family": families, "steps": steps})).itertuples():
+        symbol = explorer._SYMBOLS[style.marker(row)]
+        assert re.search(rf'"?{symbol}"?: "M', drawn), f"{row.steps}: {symbol}"

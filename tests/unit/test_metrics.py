@@ -9,7 +9,7 @@ from edgepress.metrics import Cell, Step
 HEADER = (
     "dataset,network,seed,method,family,level,bits,act_bits,sparsity_target,draw,split,loss,accuracy,top5,mse,mae,r2,"
     "bytes,bits_per_weight,compression_ratio,sparsity,macs,bops,status,reason,balanced_accuracy,steps,examples,majority,add_bits,"
-    "tensor_bytes,note\n"
+    "tensor_bytes,note,codebook,rounding,granularity,when,options\n"
 )
 
 
@@ -23,7 +23,7 @@ def test_columns_stand_in_the_promised_order():
 
 def test_what_a_row_does_not_say_is_empty():
     assert metrics.to_csv([{"status": "ok", "dataset": "digits", "act_bits": None}]).splitlines()[1] == (
-        "digits" + "," * 23 + "ok" + "," * 8
+        "digits" + "," * 23 + "ok" + "," * 13
     )
 
 

@@ -1,3 +1,7 @@
+import json
+
+import numpy as np
+import safetensors
 import safetensors.numpy
 import torch
 from hypothesis import given
@@ -6,6 +10,7 @@ from hypothesis import strategies as st
 from edgepress import codebooks
 from edgepress.encodings import Dense, Dithered, Quantized, Sparse
 from edgepress.packing import Compressed
+from edgepress.spec import AFTER_TRAINING, Spec
 
 NAME = "w4.safetensors"
 
@@ -31,7 +36,7 @@ def small_network():
     )
 
 
-PACKED = small_network().to_bytes()
+PACKED = small_network().to_bytes(["gptq"])
 
 
 def assert_same(one, other):
@@ -46,7 +51,28 @@ def assert_same(one, other):
 def test_a_network_survives_bit_for_bit():
     back = Compressed.from_bytes(PACKED)
     assert_same(back.state_dict(), small_network().state_dict())
-    assert back.to_bytes() == PACKED == small_network().to_bytes()
+    assert back.to_bytes() == PACKED == small_network().to_bytes(["gptq"])
+
+
+def test_a_file_says_what_made_it_and_is_as_large_whatever_that_is_called():
+    chains = [[], ["gptq"], ["magnitude", "nearest_normal_channel"], ["stochastic_uniform_iqr_channel"]]
+    files = [small_network().to_bytes(steps) for steps in chains]
+    assert [list(Compressed.from_bytes(file).steps) for file in files] == chains and len(set(files)) == len(files)
+    assert {len(file) for file in files} == {len(PACKED)}
+    spec = Compressed.from_bytes(files[2]).spec
+    assert spec == Spec("normal", "nearest", "channel", AFTER_TRAINING) and small_network().spec == Spec()
+    assert len(small_network().to_bytes(["nearest_uniform"] * 9)) > len(PACKED)
+
+
+def test_a_file_of_format_2_is_read_and_as_large():
+    packed = small_network().to_bytes()
+    about = json.loads(packed[8 : 8 + int.from_bytes(packed[:8], "little")])["__metadata__"]["edgepress"]
+    _, crc32, layout = about.split(maxsplit=2)
+    older = json.dumps({"format": 2, "crc32": int(crc32), "layout": json.loads(layout)}, separators=(",", ":"))
+    (_, payload), *_ = safetensors.deserialize(PACKED)
+    file = safetensors.numpy.save({"payload": np.frombuffer(payload["data"], np.uint8)}, {"edgepress": older})
+    assert len(file) == len(PACKED)
+    assert_same(Compressed.from_bytes(file).state_dict(), small_network().state_dict())
 
 
 def test_a_file_on_disk_is_read(tmp_path):

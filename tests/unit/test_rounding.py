@@ -31,9 +31,8 @@ def test_every_combination_of_rounding_and_codebook_is_a_method():
     fits = ("uniform", "uniform_iqr", "histogram", "normal")
     assert set(ROUNDING) >= {"midrise", *(f"nearest_{fit}" for fit in fits), *(f"stochastic_{fit}" for fit in fits)}
     for name in ROUNDING:
-        args = registry.methods()[name].args
-        rounding = "stochastic_" if args.get("stochastic") else "nearest_"
-        assert name in (rounding + args["codebook"], "midrise")
+        entry = registry.methods()[name]
+        assert name in (f"{entry.rounding}_{entry.codebook}", "midrise")
 
 
 @pytest.mark.parametrize("name", ROUNDING)
@@ -46,11 +45,11 @@ def test_weights_are_rounded_to_their_own_codebook_and_the_rest_stays(name, bits
     for key, original in before.items():
         stored = compressed.tensors[key]
         if key in ("0.weight", "4.weight"):
-            codebook = getattr(codebooks, registry.methods()[name].args["codebook"])(original, bits)
+            codebook = getattr(codebooks, registry.methods()[name].codebook)(original, bits)
             assert isinstance(stored, Quantized) and stored.bits <= bits
             assert rebuilt[key].shape == original.shape
             assert set(rebuilt[key].unique().tolist()) <= set(codebook.levels.tolist())
-            if not name.startswith("stochastic"):
+            if registry.methods()[name].rounding == "nearest":
                 assert torch.equal(rebuilt[key], codebook.decode(codebook.encode(original)))
         else:
             assert isinstance(stored, Dense)
@@ -68,7 +67,8 @@ def test_nearest_uniform_by_hand():
 def test_the_generator_decides_stochastic_rounding_and_nothing_else(name, network):
     first, again, other = (compress(name, network, 3, seed).to_bytes() for seed in (1, 1, 2))
     assert first == again
-    assert (first != other) == registry.methods()[name].stochastic == name.startswith("stochastic")
+    entry = registry.methods()[name]
+    assert (first != other) == entry.stochastic == (entry.rounding == "stochastic")
 
 
 def test_stochastic_draws_anew_for_each_tensor():

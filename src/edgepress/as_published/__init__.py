@@ -23,7 +23,8 @@ from edgepress.as_published.pruning import SPARSITIES, magnitude
 __all__ = ["BITS", "SPARSITIES", "State", "compress", "quantize_order", "read_state"]
 
 State = dict[str, Tensor]
-PRUNE20 = "_prune20"
+# Rounding to a codebook, by name: how, and the codebook, in the order of the study.
+ROUNDINGS = {f"{how}_{codebook}": (how, codebook) for how in ("stochastic", "nearest") for codebook in CODEBOOKS}
 
 
 def read_state(path: str | Path) -> State:
@@ -49,33 +50,30 @@ def compress(
 ) -> State:
     """Compress ``state`` by ``method``, as the study did; ``state`` itself is left as it is.
 
-    ``method`` is fp32, midrise, midrise_iqr, nearest_* or stochastic_* (a name in ``CODEBOOKS`` for the star),
-    multipoint — these at ``bits`` —, magnitude at ``sparsity``, or one of the rounding ones followed by ``_prune20``.
-    stochastic_* and multipoint draw from ``generator``.
+    ``method`` is fp32; midrise, midrise_iqr, one of ``ROUNDINGS`` or multipoint at ``bits``, then pruned where there is
+    a ``sparsity``; or magnitude at ``sparsity``. stochastic_* and multipoint draw from ``generator``.
 
     Returns the new state, same names and shapes, some values NaN where the study divided by zero (``midrise_iqr``).
     Raises ValueError where the method does not exist or misses an argument.
     """
-    if method.endswith(PRUNE20):
-        return magnitude(compress(state, method.removesuffix(PRUNE20), bits, None, generator), 0.2)
+    if method == "magnitude" and sparsity is None:
+        raise ValueError("magnitude needs a sparsity")
+    if sparsity is not None:
+        return magnitude(state if method == "magnitude" else compress(state, method, bits, None, generator), sparsity)
     if method == "fp32":
         return {name: tensor.clone() for name, tensor in state.items()}
-    if method == "magnitude":
-        if sparsity is None:
-            raise ValueError("magnitude needs a sparsity")
-        return magnitude(state, sparsity)
     if bits is None:
         raise ValueError(f"{method} needs a number of bits")
     if method in ("midrise", "midrise_iqr"):
         rounding = midrise if method == "midrise" else midrise_iqr
         return {n: rounding(t, bits) if n.endswith((".weight", ".bias")) else t.clone() for n, t in state.items()}
-    how, _, codebook = method.partition("_")
+    how, codebook = ROUNDINGS.get(method, ("", ""))
     draws = method == "multipoint" or how == "stochastic"
     if draws and generator is None:
         raise ValueError(f"{method} needs a generator")
     if method == "multipoint" and generator is not None:
         return multipoint(state, bits, generator)
-    if how not in ("nearest", "stochastic") or codebook not in CODEBOOKS:
+    if not how:
         raise ValueError(f"the study has no method '{method}'")
     return round_state(state, codebook, bits, generator if draws else None)
 
@@ -87,5 +85,4 @@ def quantize_order() -> list[tuple[str, int]]:
     of the split (``data.prepare``); every network is then evaluated on train and test, in this order again
     (``evaluation.Shuffles``), also where the row was left out of what was published, as with IQR and prune 20 %.
     """
-    rounding = [f"{how}_{c}" for how in ("stochastic", "nearest") for c in CODEBOOKS]
-    return [(method, bits) for method in [*rounding, "midrise", "midrise_iqr"] for bits in BITS]
+    return [(method, bits) for method in [*ROUNDINGS, "midrise", "midrise_iqr"] for bits in BITS]

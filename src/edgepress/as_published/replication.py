@@ -22,6 +22,7 @@ from edgepress.as_published.multipoint import MULTIPOINT_BITS
 from edgepress.datasets import SPLITS, Prepared
 from edgepress.levels import Level
 from edgepress.methods import multipoint, rounding
+from edgepress.spec import STEPS
 from edgepress.sweep import Bench, Trained
 
 NETWORKS = {"dnn_simple": "simple", "dnn_complex": "complex"}
@@ -30,6 +31,7 @@ DEMO_DATASET = "telescope"
 PUBLISHED_SPLITS = ("train", "test")
 PUBLISHED_ORDER = "published_order_loss"
 TENSOR_COLUMNS = ("dataset", "network", "method", "level", "draw", "tensor", "distinct", "zeros", "mean_abs_err")
+_FAMILIES = {"midrise_iqr": "midrise"}
 _FP32_EVALUATIONS = 22  # evaluations a network in the run that published full precision, which came first
 # The splits that the demo notebook shuffled before it measured multi-point quantization: 10 epochs of training, each
 # with two evaluations, and one at the end; 4 pruned networks, then 18 rounded ones; and before these two parts and the
@@ -56,6 +58,11 @@ class Cell:
     state: State
     orders: dict[str, Tensor]
 
+    @property
+    def pruned(self) -> bool:
+        """Whether pruning follows its method."""
+        return self.level.sparsity is not None and self.method != "magnitude"
+
 
 def cells(
     dataset: str, data: Prepared, states: dict[str, State], stream: np.random.RandomState, draws: int
@@ -74,25 +81,23 @@ def cells(
         yield Cell(network, "fp32", Level(bits=32), 0, state, as_published.compress(state, "fp32"), first)
 
     after_split = stream.get_state()
-    scripts: tuple[tuple[str, Literal["1.6", "1.7"], float | None], ...]
-    scripts = (("", "1.6", None), (as_published.PRUNE20, "1.7", 0.2))
-    for suffix, release, sparsity in scripts:
+    scripts: tuple[tuple[Literal["1.6", "1.7"], float | None], ...] = (("1.6", None), ("1.7", 0.2))
+    for release, sparsity in scripts:
         stream.set_state(after_split)
         shuffles = Shuffles(release)
         for network, state in states.items():
             steps = as_published.quantize_order()
-            compressed = [
-                as_published.compress(state, method + suffix, bits, generator=stream) for method, bits in steps
-            ]
+            compressed = [as_published.compress(state, method, bits, sparsity, stream) for method, bits in steps]
             for (method, bits), result in zip(steps, compressed, strict=True):
                 level, order = Level(bits=bits, sparsity=sparsity), orders(shuffles)
-                if suffix and method.endswith("iqr"):
+                how, codebook = as_published.ROUNDINGS.get(method, ("", method))
+                if sparsity and codebook in ("uniform_iqr", "midrise_iqr"):
                     continue  # it drew from both streams, but was not published
-                yield Cell(network, method + suffix, level, 0, state, result, order)
-                for draw in range(1, draws if method.startswith("stochastic") else 1):
+                yield Cell(network, method, level, 0, state, result, order)
+                for draw in range(1, draws if how == "stochastic" else 1):
                     generator = np.random.default_rng([draw, bits, len(method)])
-                    result = as_published.compress(state, method + suffix, bits, generator=generator)
-                    yield Cell(network, method + suffix, level, draw, state, result, order)
+                    result = as_published.compress(state, method, bits, sparsity, generator)
+                    yield Cell(network, method, level, draw, state, result, order)
 
     shuffles = Shuffles("1.7")
     for network, state in states.items():
@@ -136,11 +141,12 @@ def replicate(
     demonstrated = () if demo is None else demo_cells(data, demo, copy.deepcopy(stream))
     metrics, tensors = [], []
     for cell in chain(cells(dataset, data, states, stream, draws), demonstrated):
-        family = cell.method.partition("_")[0]
-        identity: dict[str, Any] = {"dataset": dataset, "network": cell.network, "method": cell.method}
-        identity |= {"level": str(cell.level), "draw": cell.draw}
+        family, _ = as_published.ROUNDINGS.get(cell.method, (_FAMILIES.get(cell.method, cell.method), ""))
+        steps = [cell.method, *["magnitude"] * cell.pruned]
+        identity: dict[str, Any] = {"dataset": dataset, "network": cell.network}
+        identity |= {"method": cell.method + "_prune20" * cell.pruned, "level": str(cell.level), "draw": cell.draw}
         asked = {"bits": cell.level.bits, "sparsity_target": cell.level.sparsity, "family": family, "seed": 0}
-        asked["steps"] = cell.method.replace(as_published.PRUNE20, "+magnitude")
+        asked |= {"steps": STEPS.join(steps), **vars(registry.spec(steps))}
         asked["sparsity"] = sum(zeros(t) for t in cell.state.values()) / sum(t.numel() for t in cell.state.values())
         metrics += [
             identity

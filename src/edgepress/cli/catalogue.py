@@ -90,6 +90,7 @@ def _facts(entry: Entry) -> Iterator[tuple[str, str]]:
         yield "family", f"{entry.family}: {', '.join(relatives)}"
         levels = " × ".join(f"{_LEVELS[sweep][0]}, `{sweep}` of a config" for sweep in entry.sweeps)
         yield "levels", levels or entry.level or "those of the methods before it in a chain"
+        yield "settings", f"{entry.spec}"
         yield "stochastic", "yes, a config draws it `draws` times" if entry.stochastic else "no"
         yield "trains again", "yes, as `retraining` of a config says" if entry.retrains else "no"
         if not entry.retrains:

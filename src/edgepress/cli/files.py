@@ -109,7 +109,7 @@ def _compress(asked: argparse.Namespace) -> int:
         with tqdm(total=len(chain) * len(weights), unit="layer", leave=False, disable=None) as bar:
             watched = [_watched(step, bar.update) for step in chain]
             stored = methods.compress(watched, network, data, level, generator_for(*asked.method, level, asked.seed))
-    packed = stored.to_bytes()
+    packed = stored.to_bytes(asked.method)
     write(output, packed)
     _print_tensors(stored, {name: before[name] for name in weights})
     whole = Path(asked.model).stat().st_size
@@ -259,6 +259,8 @@ def _inspect(asked: argparse.Namespace) -> int:
     _print_tensors(stored, {})
     numbers = sum(_count(encoding) for encoding in {id(e): e for e in stored.tensors.values()}.values())
     print(f"\n{asked.file}: {size:,} bytes with its header, {8 * size / numbers:.2f} bits each of {numbers:,} numbers")
+    if stored.steps:
+        print(f"made by {' and then '.join(stored.steps)}: {stored.spec}")
     return 0
 
 

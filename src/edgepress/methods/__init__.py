@@ -13,6 +13,7 @@ settings. The quantizers themselves work on plain tensors and need nothing else 
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
@@ -115,10 +116,12 @@ def create(name: str, retraining: Training | None = None, checkpoints: Checkpoin
     Raises ValueError where it needs that and has none.
     """
     entry = registry.methods()[name]
-    if not entry.retrains:
-        plain: Method = entry.load()(**entry.args)
-        return plain
-    if retraining is None:
-        raise ValueError(f"'{name}' trains the network again; say how")
-    retrains: Method = entry.load()(**entry.args, training=retraining, checkpoints=checkpoints)
-    return retrains
+    made = entry.load()
+    takes = inspect.signature(made).parameters
+    settings = {**entry.args, **{key: value for key, value in entry.settings.items() if key in takes}}
+    if entry.retrains:
+        if retraining is None:
+            raise ValueError(f"'{name}' trains the network again; say how")
+        settings |= {"training": retraining, "checkpoints": checkpoints}
+    method: Method = made(**settings)
+    return method

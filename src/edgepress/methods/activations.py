@@ -20,36 +20,19 @@ from edgepress.methods import Method, calibration_inputs
 from edgepress.packing import Compressed
 
 METHODS = {
-    "activations_minmax": {
-        "object": "QuantizedActivations",
-        "about": "activations on a grid from the smallest to the largest value seen in calibration",
-        "family": "activations",
-        "sweep": "act_bits",
-        "examples": True,
-        "args": {"ranges": "minmax"},
-    },
-    "activations_percentile": {
-        "object": "QuantizedActivations",
-        "about": "activations on a grid that leaves out the outermost .01 % of the values seen in calibration",
-        "family": "activations",
-        "sweep": "act_bits",
-        "examples": True,
-        "args": {"ranges": "percentile"},
-    },
-    "activations_mse": {
-        "object": "QuantizedActivations",
-        "about": "activations on the grid of least mean squared error on the values seen in calibration",
-        "family": "activations",
-        "sweep": "act_bits",
-        "examples": True,
-        "args": {"ranges": "mse"},
+    "*": {"object": "QuantizedActivations", "family": "activations", "sweep": "act_bits", "examples": True},
+    "activations_{ranges}": {
+        "about": "activations on {ranges}",
+        "args": {
+            "ranges": {
+                "minmax": "a grid from the smallest to the largest value seen in calibration",
+                "percentile": "a grid that leaves out the outermost .01 % of the values seen in calibration",
+                "mse": "the grid of least mean squared error on the values seen in calibration",
+            },
+        },
     },
     "activations_mse_adds": {
-        "object": "QuantizedActivations",
         "about": "`activations_mse` with what is only added or averaged in the bits of the level, too, and not in 8",
-        "family": "activations",
-        "sweep": "act_bits",
-        "examples": True,
         "args": {"ranges": "mse", "add_bits": 1},
     },
 }

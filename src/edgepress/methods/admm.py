@@ -37,7 +37,8 @@ METHODS = {
         "family": "admm",
         "sweep": "bits+sparsity",
         "retrains": True,
-        "args": {"codebook": "uniform"},
+        "codebook": "uniform",
+        "options": {"solver": "admm"},
     },
 }
 

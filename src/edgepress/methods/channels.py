@@ -28,6 +28,7 @@ METHODS = {
         "about": "the channels of least L1 norm are taken out of every layer, which leaves a narrower network",
         "family": "channels",
         "sweep": "sparsity",
+        "options": {"score": "l1", "pattern": "channel"},
         "examples": True,
         "first": True,
     },

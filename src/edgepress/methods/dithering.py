@@ -23,9 +23,8 @@ METHODS = {
         "about": "nearest of 2^b evenly spaced levels, with noise added before and taken off after by its stored seed",
         "family": "stochastic",
         "sweep": "bits",
-        "stochastic": True,
+        "codebook": "uniform",
         "rounding": "dithered",
-        "args": {"codebook": "uniform"},
     },
 }
 

@@ -19,6 +19,7 @@ METHODS = {
         "about": "codes that occur often in fewer bits, values as they were; the last step of a chain",
         "family": "huffman",
         "sweep": "",
+        "options": {"codes": "huffman"},
     },
 }
 

@@ -30,6 +30,7 @@ METHODS = {
         "about": "`activations_mse`, once factors that layers undo have brought channels to like ranges",
         "family": "activations",
         "sweep": "act_bits",
+        "options": {"channels": "equalized"},
         "examples": True,
         "first": True,
         "args": {"ranges": "mse"},

@@ -20,42 +20,25 @@ from edgepress.networks import compressible
 from edgepress.packing import Compressed
 
 METHODS = {
-    "magnitude_finetuned": {
+    "{pruning}_finetuned": {
         "object": "Finetuned",
-        "about": "trained on without the smallest weights of the whole network",
+        "about": "trained on without the {pruning}",
         "family": "finetuning",
         "sweep": "sparsity",
         "retrains": True,
-        "args": {"pruning": "magnitude_global"},
-    },
-    "obs_finetuned": {
-        "object": "Finetuned",
-        "about": "trained on without the weights that obs_global removes, from what it makes of the others",
-        "family": "finetuning",
-        "sweep": "sparsity",
-        "retrains": True,
-        "args": {"pruning": "obs_global"},
-    },
-    "magnitude_2_4_finetuned": {
-        "object": "Finetuned",
-        "about": "trained on without the two smallest of every four weights in a row",
-        "family": "finetuning",
-        "sweep": "sparsity",
-        "retrains": True,
-        "args": {"pruning": "magnitude_2_4"},
-    },
-    "channels_l1_finetuned": {
-        "object": "Finetuned",
-        "about": "trained on without the channels of least L1 norm",
-        "family": "finetuning",
-        "sweep": "sparsity",
-        "retrains": True,
-        "args": {"pruning": "channels_l1"},
+        "args": {
+            "pruning": {
+                "magnitude": "smallest weights of the whole network",
+                "obs": "weights that obs_global removes, from what it makes of the others",
+                "magnitude_2_4": "two smallest of every four weights in a row",
+                "channels_l1": "channels of least L1 norm",
+            },
+        },
     },
 }
 _PRUNING: dict[str, Method] = {
-    "magnitude_global": Pruning(score="magnitude", scope="network"),
-    "obs_global": OptimalBrainSurgeon(pattern="any", scope="network"),
+    "magnitude": Pruning(score="magnitude", scope="network"),
+    "obs": OptimalBrainSurgeon(pattern="any", scope="network"),
     "magnitude_2_4": TwoOfFour(),
     "channels_l1": Channels(),
 }
@@ -79,7 +62,7 @@ class _Masked(Constraint):
 
 @dataclass(frozen=True)
 class Finetuned(Retraining):
-    """Prune as the method called ``pruning`` does, then train on; what is gone stays gone."""
+    """Prune as ``pruning`` says, then train on; what is gone stays gone."""
 
     pruning: str
 

@@ -26,6 +26,10 @@ METHODS = {
         "about": "bits chosen for each layer by its effect on the network's output, `gptq` at these; bits on average",
         "family": "mixed",
         "sweep": "bits",
+        "codebook": "symmetric",
+        "rounding": "gptq",
+        "granularity": "channel",
+        "options": {"bits": "mixed"},
         "examples": True,
     },
 }

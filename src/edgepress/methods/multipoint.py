@@ -25,19 +25,20 @@ from edgepress.networks import compressible, layer_of
 from edgepress.packing import Compressed
 
 METHODS = {
-    "multipoint": {
+    "*": {
         "object": "Points",
-        "about": "sums of points of b bits, 1 to 4 a channel: more until the layer's output is within 1 % in power",
         "family": "multipoint",
         "sweep": "bits",
+        "codebook": "symmetric",
+        "granularity": "channel",
+    },
+    "multipoint": {
+        "about": "sums of points of b bits, 1 to 4 a channel: more until the layer's output is within 1 % in power",
         "examples": True,
         "args": {"points": 4, "tolerance": 0.01},
     },
     "multipoint_fixed": {
-        "object": "Points",
         "about": "sums of two points of b bits, each best for what the one before it left over",
-        "family": "multipoint",
-        "sweep": "bits",
         "args": {"points": 2},
     },
 }

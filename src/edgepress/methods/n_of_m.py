@@ -22,6 +22,7 @@ METHODS = {
         "about": "of every four weights in a row of a layer, the two smallest become 0",
         "family": "two_of_four",
         "sweep": "sparsity",
+        "options": {"score": "magnitude", "pattern": "2:4"},
     },
 }
 GROUP, KEPT = 4, 2

@@ -36,31 +36,24 @@ from edgepress.networks import hidden
 from edgepress.packing import Compressed
 
 METHODS = {
-    "obs": {
+    "*": {
         "object": "OptimalBrainSurgeon",
-        "about": "the weights that a layer's output misses least become 0; the others, and the bias, make up for them",
         "family": "obs",
         "sweep": "sparsity",
+        "options": {"score": "obs"},
         "examples": True,
         "first": True,
+    },
+    "obs": {
+        "about": "the weights that a layer's output misses least become 0; the others, and the bias, make up for them",
         "args": {"pattern": "any"},
     },
     "obs_global": {
-        "object": "OptimalBrainSurgeon",
         "about": "`obs` with more removed from the layers whose output misses it least",
-        "family": "obs",
-        "sweep": "sparsity",
-        "examples": True,
-        "first": True,
         "args": {"pattern": "any", "scope": "network"},
     },
     "obs_2_4": {
-        "object": "OptimalBrainSurgeon",
         "about": "two of every four weights in a row become 0, chosen and made up for as by obs",
-        "family": "obs",
-        "sweep": "sparsity",
-        "examples": True,
-        "first": True,
         "args": {"pattern": "2:4"},
     },
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -16,101 +17,16 @@ from edgepress.networks import compressible
 from edgepress.packing import Compressed
 
 METHODS = {
-    "midrise_channel": {
-        "object": "RoundingPerChannel",
-        "about": "`midrise` with a codebook for each output channel",
-        "family": "rounding_channel",
-        "sweep": "bits",
-        "args": {"codebook": "midrise"},
+    "*": {"object": "RoundingPerChannel", "family": "rounding_channel", "sweep": "bits", "granularity": "channel"},
+    "midrise_channel": {"about": "`midrise` with a codebook for each output channel", "codebook": "midrise"},
+    "{rounding}_{codebook}_channel": {
+        "about": "`{rounding}_{codebook}` with a codebook for each output channel",
+        "codebook": ["uniform", "uniform_iqr", "histogram", "normal", "kde"],
+        "rounding": ["nearest", "stochastic"],
     },
-    "nearest_uniform_channel": {
-        "object": "RoundingPerChannel",
-        "about": "`nearest_uniform` with a codebook for each output channel",
-        "family": "rounding_channel",
-        "sweep": "bits",
-        "args": {"codebook": "uniform"},
-    },
-    "nearest_uniform_iqr_channel": {
-        "object": "RoundingPerChannel",
-        "about": "`nearest_uniform_iqr` with a codebook for each output channel",
-        "family": "rounding_channel",
-        "sweep": "bits",
-        "args": {"codebook": "uniform_iqr"},
-    },
-    "nearest_histogram_channel": {
-        "object": "RoundingPerChannel",
-        "about": "`nearest_histogram` with a codebook for each output channel",
-        "family": "rounding_channel",
-        "sweep": "bits",
-        "args": {"codebook": "histogram"},
-    },
-    "nearest_normal_channel": {
-        "object": "RoundingPerChannel",
-        "about": "`nearest_normal` with a codebook for each output channel",
-        "family": "rounding_channel",
-        "sweep": "bits",
-        "args": {"codebook": "normal"},
-    },
-    "nearest_kde_channel": {
-        "object": "RoundingPerChannel",
-        "about": "`nearest_kde` with a codebook for each output channel",
-        "family": "rounding_channel",
-        "sweep": "bits",
-        "args": {"codebook": "kde"},
-    },
-    "nearest_lloyd_max_channel": {
-        "object": "RoundingPerChannel",
-        "about": "`nearest_lloyd_max` with a codebook for each output channel",
-        "family": "rounding_channel",
-        "sweep": "bits",
-        "args": {"codebook": "lloyd_max"},
-    },
-    "nearest_symmetric_channel": {
-        "object": "RoundingPerChannel",
-        "about": "`nearest_symmetric` with a codebook for each output channel",
-        "family": "rounding_channel",
-        "sweep": "bits",
-        "args": {"codebook": "symmetric"},
-    },
-    "stochastic_uniform_channel": {
-        "object": "RoundingPerChannel",
-        "about": "`stochastic_uniform` with a codebook for each output channel",
-        "family": "rounding_channel",
-        "sweep": "bits",
-        "stochastic": True,
-        "args": {"codebook": "uniform", "stochastic": True},
-    },
-    "stochastic_uniform_iqr_channel": {
-        "object": "RoundingPerChannel",
-        "about": "`stochastic_uniform_iqr` with a codebook for each output channel",
-        "family": "rounding_channel",
-        "sweep": "bits",
-        "stochastic": True,
-        "args": {"codebook": "uniform_iqr", "stochastic": True},
-    },
-    "stochastic_histogram_channel": {
-        "object": "RoundingPerChannel",
-        "about": "`stochastic_histogram` with a codebook for each output channel",
-        "family": "rounding_channel",
-        "sweep": "bits",
-        "stochastic": True,
-        "args": {"codebook": "histogram", "stochastic": True},
-    },
-    "stochastic_normal_channel": {
-        "object": "RoundingPerChannel",
-        "about": "`stochastic_normal` with a codebook for each output channel",
-        "family": "rounding_channel",
-        "sweep": "bits",
-        "stochastic": True,
-        "args": {"codebook": "normal", "stochastic": True},
-    },
-    "stochastic_kde_channel": {
-        "object": "RoundingPerChannel",
-        "about": "`stochastic_kde` with a codebook for each output channel",
-        "family": "rounding_channel",
-        "sweep": "bits",
-        "stochastic": True,
-        "args": {"codebook": "kde", "stochastic": True},
+    "nearest_{codebook}_channel": {
+        "about": "`nearest_{codebook}` with a codebook for each output channel",
+        "codebook": ["lloyd_max", "symmetric"],
     },
 }
 
@@ -134,12 +50,12 @@ class RoundingPerChannel(Method):
     """Round the weights of Linear and Conv layers, a codebook an output channel; biases and norms stay float32."""
 
     codebook: str
-    stochastic: bool = False
+    rounding: Literal["nearest", "stochastic"] = "nearest"
 
     def apply(
         self, stored: Compressed, network: nn.Module, data: Prepared, level: Level, generator: torch.Generator
     ) -> Compressed:
-        chance = generator if self.stochastic else None
+        chance = generator if self.rounding == "stochastic" else None
 
         def encoded(before: Encoding) -> Encoding:
             channels = rounded_per_channel(before.decode(), self.codebook, asked(level.bits), chance, before.mask)

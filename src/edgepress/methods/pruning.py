@@ -15,25 +15,17 @@ from edgepress.networks import hidden
 from edgepress.packing import Compressed
 
 METHODS = {
+    "*": {"object": "Pruning", "family": "pruning", "sweep": "sparsity"},
     "magnitude": {
-        "object": "Pruning",
         "about": "the smallest weights of each layer become 0",
-        "family": "pruning",
-        "sweep": "sparsity",
         "args": {"score": "magnitude", "scope": "layer"},
     },
     "magnitude_global": {
-        "object": "Pruning",
         "about": "the smallest weights of the whole network become 0",
-        "family": "pruning",
-        "sweep": "sparsity",
         "args": {"score": "magnitude", "scope": "network"},
     },
     "random": {
-        "object": "Pruning",
         "about": "weights chosen at random become 0: the control",
-        "family": "pruning",
-        "sweep": "sparsity",
         "stochastic": True,
         "args": {"score": "random", "scope": "layer"},
     },

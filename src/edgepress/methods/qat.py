@@ -25,100 +25,41 @@ from edgepress.networks import compressible
 from edgepress.packing import Compressed
 
 METHODS = {
+    "*": {"family": "qat", "sweep": "bits", "retrains": True},
     "qat_control": {
         "object": "TrainedOn",
         "about": "trained on in float32 for as long: what training alone gives, without quantizing; the control",
-        "family": "qat",
         "sweep": "",
         "level": "w32",
-        "retrains": True,
     },
     "qat_midrise": {
         "object": "RoundingAware",
         "about": "trained on with weights at the middles of 2^b steps, as by midrise",
-        "family": "qat",
-        "sweep": "bits",
-        "retrains": True,
-        "args": {"codebook": "midrise"},
+        "codebook": "midrise",
     },
-    "qat_nearest_uniform": {
+    "qat_{rounding}_{codebook}": {
         "object": "RoundingAware",
-        "about": "trained on with weights at the nearest of 2^b levels from the smallest weight to the largest",
-        "family": "qat",
-        "sweep": "bits",
-        "retrains": True,
-        "args": {"codebook": "uniform"},
-    },
-    "qat_nearest_uniform_iqr": {
-        "object": "RoundingAware",
-        "about": "trained on with weights at the nearest of 2^b levels between Tukey's fences",
-        "family": "qat",
-        "sweep": "bits",
-        "retrains": True,
-        "args": {"codebook": "uniform_iqr"},
-    },
-    "qat_nearest_histogram": {
-        "object": "RoundingAware",
-        "about": "trained on with weights at the nearest of the midpoints of 2^b bins",
-        "family": "qat",
-        "sweep": "bits",
-        "retrains": True,
-        "args": {"codebook": "histogram"},
-    },
-    "qat_nearest_normal": {
-        "object": "RoundingAware",
-        "about": "trained on with weights at the nearest of 2^b quantiles of a normal distribution",
-        "family": "qat",
-        "sweep": "bits",
-        "retrains": True,
-        "args": {"codebook": "normal"},
-    },
-    "qat_stochastic_uniform": {
-        "object": "RoundingAware",
-        "about": "trained on with either neighbour of 2^b evenly spaced levels; stored at the nearest",
-        "family": "qat",
-        "sweep": "bits",
-        "retrains": True,
-        "args": {"codebook": "uniform", "stochastic": True},
-    },
-    "qat_stochastic_uniform_iqr": {
-        "object": "RoundingAware",
-        "about": "trained on with either neighbour of 2^b levels between Tukey's fences; stored at the nearest",
-        "family": "qat",
-        "sweep": "bits",
-        "retrains": True,
-        "args": {"codebook": "uniform_iqr", "stochastic": True},
-    },
-    "qat_stochastic_histogram": {
-        "object": "RoundingAware",
-        "about": "trained on with either neighbour among the midpoints of 2^b bins; stored at the nearest",
-        "family": "qat",
-        "sweep": "bits",
-        "retrains": True,
-        "args": {"codebook": "histogram", "stochastic": True},
-    },
-    "qat_stochastic_normal": {
-        "object": "RoundingAware",
-        "about": "trained on with either neighbour among 2^b normal quantiles; stored at the nearest",
-        "family": "qat",
-        "sweep": "bits",
-        "retrains": True,
-        "args": {"codebook": "normal", "stochastic": True},
+        "about": "trained on with weights at {rounding} 2^b {codebook}",
+        "rounding": {"nearest": "the nearest of", "stochastic": "either neighbour (in the file the nearest) of"},
+        "codebook": {
+            "uniform": "levels from the smallest weight to the largest",
+            "uniform_iqr": "levels between Tukey's fences",
+            "histogram": "midpoints of bins",
+            "normal": "quantiles of a normal distribution",
+        },
     },
     "lsq": {
         "object": "LearnedStepSize",
         "about": "trained on with weights on an even grid around 0 whose step is learned with them",
-        "family": "qat",
-        "sweep": "bits",
-        "retrains": True,
+        "codebook": "symmetric",
+        "options": {"scale": "learned"},
     },
     "lsq_channel": {
         "object": "LearnedStepSize",
         "about": "`lsq` with a step of its own for each output channel",
-        "family": "qat",
-        "sweep": "bits",
-        "retrains": True,
-        "args": {"granularity": "channel"},
+        "codebook": "symmetric",
+        "granularity": "channel",
+        "options": {"scale": "learned"},
     },
 }
 LEAST_STEP = 1e-12  # where all values are 0: the gradient of a step has its square in the denominator
@@ -247,10 +188,10 @@ class RoundingAware(_QuantizationAware):
     """Rounding to a codebook, at every step of the training (Jacob et al. 2018, arXiv 1712.05877)."""
 
     codebook: str
-    stochastic: bool = False
+    rounding: Literal["nearest", "stochastic"] = field(default="nearest", kw_only=True)
 
     def constraint(self, weights: Tensor, bits: int, generator: torch.Generator) -> Constraint:
-        return _Rounded(self.codebook, bits, generator if self.stochastic else None)
+        return _Rounded(self.codebook, bits, generator if self.rounding == "stochastic" else None)
 
 
 @dataclass(frozen=True)

@@ -31,53 +31,42 @@ from edgepress.networks import compressible, layer_of
 from edgepress.packing import Compressed
 
 METHODS = {
-    "bias_corrected": {
+    "*": {
         "object": "Reconstruction",
-        "about": "`nearest_symmetric_channel` whose biases make up for the mean error of each channel's output",
         "family": "reconstruction",
         "sweep": "bits",
+        "codebook": "symmetric",
+        "granularity": "channel",
         "examples": True,
-        "args": {"rounding": "nearest"},
+    },
+    "bias_corrected": {
+        "about": "`nearest_symmetric_channel` whose biases make up for the mean error of each channel's output",
+        "options": {"bias": "corrected"},
     },
     "gptq": {
-        "object": "Reconstruction",
         "about": "weights rounded one by one, those to come making up for the error in the layer's output (GPTQ)",
-        "family": "reconstruction",
-        "sweep": "bits",
-        "examples": True,
-        "args": {"rounding": "gptq"},
+        "rounding": "gptq",
     },
     "gptq_tensor": {
-        "object": "Reconstruction",
         "about": "`gptq` with one step for a whole tensor, which takes fewer bytes",
-        "family": "reconstruction",
-        "sweep": "bits",
-        "examples": True,
-        "args": {"rounding": "gptq", "granularity": "tensor"},
+        "rounding": "gptq",
+        "granularity": "tensor",
     },
     "gptq_compact": {
-        "object": "Reconstruction",
         "about": "`gptq` with steps and biases in 8 bits and codes by Huffman's: the smallest file",
-        "family": "reconstruction",
-        "sweep": "bits",
-        "examples": True,
-        "args": {"rounding": "gptq", "granularity": "channel_e4m3", "compact": True},
+        "rounding": "gptq",
+        "args": {"compact": True},
     },
     "adaround": {
-        "object": "Reconstruction",
         "about": "whether a weight goes up or down is learned from the layer's output (AdaRound)",
         "family": "adaround",
-        "sweep": "bits",
-        "examples": True,
-        "args": {"rounding": "adaround"},
+        "rounding": "adaround",
     },
     "adaround_tensor": {
-        "object": "Reconstruction",
         "about": "`adaround` with one step for a whole tensor, which takes fewer bytes",
         "family": "adaround",
-        "sweep": "bits",
-        "examples": True,
-        "args": {"rounding": "adaround", "granularity": "tensor"},
+        "rounding": "adaround",
+        "granularity": "tensor",
     },
 }
 _BLOCK = 128
@@ -267,13 +256,13 @@ def needs_plain_layers(network: nn.Module) -> str | None:
 class Reconstruction(Method):
     """Round the weights of Linear and Conv layers to multiples of a step, and correct the biases.
 
-    There is a step a channel, or a step a tensor by ``granularity``; it is the one of least squared error.
+    There is a step a channel or a tensor, by ``granularity``; it is the one of least squared error.
     ``compact`` stores what is not a weight in 8 bits, too, steps as they are chosen and biases at the end, and codes by
     Huffman's code, each where that makes the file smaller.
     """
 
     rounding: Literal["nearest", "gptq", "adaround"]
-    granularity: Granularity = "channel"
+    granularity: Literal["tensor", "channel"] = "channel"
     compact: bool = False
 
     def skip(self, network: nn.Module, data: Prepared, level: Level) -> str | None:
@@ -287,7 +276,8 @@ class Reconstruction(Method):
         must_come_first(stored, "a method that reconstructs layers")
         bits = dict.fromkeys(compressible(network), asked(level.bits))
         inputs = calibration_inputs(data)
-        stored = reconstruct(stored, network, inputs, bits, ROUNDERS[self.rounding], self.granularity)
+        granularity: Granularity = "channel_e4m3" if self.compact else self.granularity
+        stored = reconstruct(stored, network, inputs, bits, ROUNDERS[self.rounding], granularity)
         return _compact(stored, network) if self.compact else stored
 
 

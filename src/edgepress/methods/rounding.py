@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -17,101 +18,30 @@ from edgepress.networks import compressible
 from edgepress.packing import Compressed
 
 METHODS = {
+    "*": {"object": "Rounding", "family": "{rounding}", "sweep": "bits"},
     "midrise": {
-        "object": "Rounding",
         "about": "symmetric mid-rise quantizer Δ(⌊w/Δ⌋ + ½) of 2^b levels, Δ = 2 max|w| / 2^b",
         "family": "nearest",
-        "sweep": "bits",
-        "args": {"codebook": "midrise"},
+        "codebook": "midrise",
     },
-    "nearest_uniform": {
-        "object": "Rounding",
-        "about": "nearest of 2^b levels spaced evenly from the smallest weight to the largest",
+    "{rounding}_{codebook}": {
+        "about": "{rounding} 2^b {codebook}",
+        "rounding": {"nearest": "nearest of", "stochastic": "either neighbour of"},
+        "codebook": {
+            "uniform": "levels spaced evenly from the smallest weight to the largest",
+            "uniform_iqr": "levels spaced evenly between Tukey's fences, outliers clipped",
+            "histogram": "midpoints of bins of equal width",
+            "normal": "quantiles of a normal distribution fitted to the weights",
+            "kde": "quantiles of a kernel density estimate of the weights",
+        },
+    },
+    "nearest_{codebook}": {
+        "about": "nearest of {codebook}",
         "family": "nearest",
-        "sweep": "bits",
-        "args": {"codebook": "uniform"},
-    },
-    "nearest_uniform_iqr": {
-        "object": "Rounding",
-        "about": "nearest of 2^b levels spaced evenly between Tukey's fences, outliers clipped",
-        "family": "nearest",
-        "sweep": "bits",
-        "args": {"codebook": "uniform_iqr"},
-    },
-    "nearest_histogram": {
-        "object": "Rounding",
-        "about": "nearest midpoint of 2^b bins of equal width",
-        "family": "nearest",
-        "sweep": "bits",
-        "args": {"codebook": "histogram"},
-    },
-    "nearest_normal": {
-        "object": "Rounding",
-        "about": "nearest of 2^b quantiles of a normal distribution fitted to the weights",
-        "family": "nearest",
-        "sweep": "bits",
-        "args": {"codebook": "normal"},
-    },
-    "nearest_kde": {
-        "object": "Rounding",
-        "about": "nearest of 2^b quantiles of a kernel density estimate of the weights",
-        "family": "nearest",
-        "sweep": "bits",
-        "args": {"codebook": "kde"},
-    },
-    "nearest_lloyd_max": {
-        "object": "Rounding",
-        "about": "nearest of the 2^b levels of least squared error (k-means), stored as a table",
-        "family": "nearest",
-        "sweep": "bits",
-        "args": {"codebook": "lloyd_max"},
-    },
-    "stochastic_uniform": {
-        "object": "Rounding",
-        "about": "either neighbour of 2^b levels spaced evenly from the smallest weight to the largest",
-        "family": "stochastic",
-        "sweep": "bits",
-        "stochastic": True,
-        "args": {"codebook": "uniform", "stochastic": True},
-    },
-    "stochastic_uniform_iqr": {
-        "object": "Rounding",
-        "about": "either neighbour of 2^b levels spaced evenly between Tukey's fences, outliers clipped",
-        "family": "stochastic",
-        "sweep": "bits",
-        "stochastic": True,
-        "args": {"codebook": "uniform_iqr", "stochastic": True},
-    },
-    "stochastic_histogram": {
-        "object": "Rounding",
-        "about": "either neighbour among the midpoints of 2^b bins of equal width",
-        "family": "stochastic",
-        "sweep": "bits",
-        "stochastic": True,
-        "args": {"codebook": "histogram", "stochastic": True},
-    },
-    "stochastic_normal": {
-        "object": "Rounding",
-        "about": "either neighbour among 2^b quantiles of a normal distribution fitted to the weights",
-        "family": "stochastic",
-        "sweep": "bits",
-        "stochastic": True,
-        "args": {"codebook": "normal", "stochastic": True},
-    },
-    "stochastic_kde": {
-        "object": "Rounding",
-        "about": "either neighbour among 2^b quantiles of a kernel density estimate of the weights",
-        "family": "stochastic",
-        "sweep": "bits",
-        "stochastic": True,
-        "args": {"codebook": "kde", "stochastic": True},
-    },
-    "nearest_symmetric": {
-        "object": "Rounding",
-        "about": "nearest of 2^b multiples of the step of least squared error, outliers clipped",
-        "family": "nearest",
-        "sweep": "bits",
-        "args": {"codebook": "symmetric"},
+        "codebook": {
+            "lloyd_max": "the 2^b levels of least squared error (k-means), stored as a table",
+            "symmetric": "2^b multiples of the step of least squared error, outliers clipped",
+        },
     },
 }
 
@@ -145,12 +75,12 @@ class Rounding(Method):
     """Round the weights of Linear and Conv layers, a codebook a tensor; biases and norms stay float32."""
 
     codebook: str
-    stochastic: bool = False
+    rounding: Literal["nearest", "stochastic"] = "nearest"
 
     def apply(
         self, stored: Compressed, network: nn.Module, data: Prepared, level: Level, generator: torch.Generator
     ) -> Compressed:
-        chance = generator if self.stochastic else None
+        chance = generator if self.rounding == "stochastic" else None
 
         def encoded(weights: Tensor) -> Quantized:
             return rounded(weights, self.codebook, asked(level.bits), chance)

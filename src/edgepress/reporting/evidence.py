@@ -18,6 +18,7 @@ from edgepress.reporting.results import (
     sampling_half_width,
     t_half_width,
 )
+from edgepress.reporting.steps import described
 
 HOLDS, FAILS, OPEN = "holds", "does not hold", "cannot be told"
 DEPENDS = "holds for some, not for others"
@@ -66,7 +67,7 @@ def scores(metrics: pd.DataFrame) -> pd.DataFrame:
 
 def _distinct(metrics: pd.DataFrame) -> pd.DataFrame:
     """The rows by the steps of their methods, each network once."""
-    named = metrics if "steps" in metrics else metrics.assign(steps=metrics.method)
+    named = described(metrics)
     first = named.groupby([*NETWORK, "steps", "level"], sort=False).method.transform("first")
     rows = named[named.method == first].assign(method=named.steps)
     measured = ["level", "split", "seed", "draw", "loss", "bytes"]

@@ -7,7 +7,6 @@ Points are columns of numbers, which as JSON are a third of what a list of objec
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,8 +27,9 @@ from edgepress.reporting.results import (
     one_code_a_weight,
     over_seeds,
     quality_of,
-    retrained,
+    with_settings,
 )
+from edgepress.spec import TRAINED
 
 _POINT = ["network", "method", "level"]
 _DIGITS = 6
@@ -83,26 +83,21 @@ def data(metrics: pd.DataFrame, run_folder: str | Path) -> dict[str, Any]:
     order = [*_AXES, *(name for name in axes if name not in _AXES)]
     return {
         "datasets": datasets,
-        "methods": [_method(*method) for method in _methods(metrics)],
+        "methods": [_method(row) for row in with_settings(metrics.drop_duplicates("method")).itertuples()],
         "axes": {name: asdict(axes[name]) for name in order if name in axes},
     }
 
 
-def _methods(metrics: pd.DataFrame) -> Iterator[tuple[str, str, bool]]:
-    methods = metrics[["method", "family"]].drop_duplicates("method")
-    yield from zip(methods.method, methods.family, retrained(methods), strict=True)
-
-
-def _method(name: str, family: str, again: bool) -> dict[str, Any]:
+def _method(row: Any) -> dict[str, Any]:
     """How a method is called and drawn: as in the figures, hollow where it trains the network again."""
-    look = style.look(name)
-    symbol = _SYMBOLS[style.marker(name, family)]
+    look, again = style.look(row), row.when == TRAINED
+    symbol = _SYMBOLS[style.marker(row)]
     return {
-        "name": name,
-        "label": "full precision" if name == "fp32" else style.label(name),
-        "family": style.label(family).replace(" then ", ", then "),
+        "name": row.method,
+        "label": "full precision" if row.method == "fp32" else style.label(row.method),
+        "family": style.label(row.family).replace(" then ", ", then "),
         "retrained": again,
-        "peer": family == registry.PEER,
+        "peer": row.family == registry.PEER,
         "colour": look["color"],
         "colour_on_dark": on_dark(look["color"]),
         "symbol": f"{symbol}-open" if again else symbol,
@@ -130,7 +125,7 @@ def _dataset(rows: pd.DataFrame, costs: CostTables) -> tuple[dict[str, Any], dic
     found = {name: (axis, values) for name, (axis, values) in found.items() if values.notna().any()}
     networks = rows.groupby("network", sort=False).seed.unique()
     places = list(networks.index)
-    methods = [name for name, *_ in _methods(rows)]
+    methods = list(map(str, rows.method.unique()))
     quality = {
         name: {
             split: [_numbers(scale * points.join(of_split.set_index(_POINT)[end], on=_POINT)[end]) for end in ends]

@@ -2,13 +2,13 @@
 
 Each claim compares methods seed by seed, on test: differences are of the same trained network, so that how well a seed
 trained cancels out, and their 95 % t-interval over seeds decides. What is chosen, a rival say, is chosen on val. What a
-method is, its steps say, never its name (``edgepress.reporting.steps``).
+method is, its steps and settings say, never its name.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -77,9 +77,10 @@ def worst_prior(scored: pd.DataFrame) -> Finding:
     claim = f"The {_CLAIMED_WORST} prior is the worst codebook"
     quantized = _quantized(scored)
     val, test = _wide(quantized, "val"), _wide(quantized, "test")
-    rivals = {}
-    for method in (name for name in map(str, test) if steps.codebook(name) == _CLAIMED_WORST and name in val):
-        others = [name for name in map(str, val) if name != method and _alike(name, method)]
+    rivals, specs = {}, {name: spec for name, spec in steps.specs(scored).items() if spec.rounds and name in val}
+    for method in (name for name in map(str, test) if name in specs and specs[name].codebook == _CLAIMED_WORST):
+        same = replace(specs[method], codebook="")
+        others = [name for name, spec in specs.items() if name != method and replace(spec, codebook="") == same]
         rivals[method] = _rivals(val, method, others, strongest=False)
     differences = _against(test, rivals)
     if differences.empty:
@@ -87,12 +88,6 @@ def worst_prior(scored: pd.DataFrame) -> Finding:
     found = judged(differences, [*NETWORK, "method", "against"], scored, sign(-1))
     told = "Against the worst other codebook of the same rounding, chosen on val, mean over precisions"
     return _told("worst_prior", claim, found, told, ("worse", "better"), "networks and roundings")
-
-
-def _alike(first: str, second: str) -> bool:
-    """Whether two methods round to codebooks in the same way."""
-    ways = [(steps.rounding(name), steps.per_channel(name)) for name in (first, second)]
-    return ways[0] == ways[1] and steps.codebook(first) != ""
 
 
 def bits_needed(scored: pd.DataFrame) -> Finding:
@@ -185,7 +180,9 @@ def control(scored: pd.DataFrame) -> Finding:
     claim = "Pruning at random loses to pruning by magnitude"
     rows = scored[scored.bits.isna() & (scored.sparsity_target > 0) & ~scored.retrained]
     test = _wide(rows, "test", level="sparsity_target")
-    others = [name for name in map(str, test) if steps.by_magnitude(name)]
+    specs = steps.specs(rows)
+    scores = {name: (specs[name].option("score"), specs[name].option("pattern")) for name in map(str, test)}
+    others = [name for name, score in scores.items() if score == ("magnitude", None) and len(steps.of(name)) == 1]
     if steps.CONTROL not in test or not others:
         return _absent("control", claim, f"{steps.CONTROL} pruning and pruning by magnitude")
     networks = test.groupby(NETWORK, sort=False).size().index

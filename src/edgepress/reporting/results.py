@@ -13,16 +13,19 @@ from scipy import stats
 
 from edgepress import registry
 from edgepress.levels import FLOAT_BITS
-from edgepress.reporting import steps
+from edgepress.reporting.steps import described
+from edgepress.spec import COLUMNS, TRAINED, Spec
 
-CELL = ["dataset", "network", "method", "family", "steps", "level", "bits", "act_bits", "sparsity_target", "split"]
+CELL = [
+    *("dataset", "network", "method", "family", "steps", *COLUMNS),
+    *("level", "bits", "act_bits", "sparsity_target", "split"),
+]
 SIZES = ["bytes", "bits_per_weight", "compression_ratio", "sparsity", "macs", "bops"]
 NAMES = (  # columns that hold text
-    *("dataset", "network", "method", "family", "level", "peer", "recipe", "status"),
+    *("dataset", "network", "method", "family", "level", "peer", "recipe", "status", *COLUMNS),
     *("mode", "instructions", "products"),
 )
 _EXACT_DIGITS = 9  # of points: more are rounding errors
-SEVERAL_CODES = "multipoint"  # the family that stores several codes a weight: its bits are not those of the others
 CONFIDENCE = 0.95
 TOLERANCE = 0.01  # a loss that counts as none, in all of the report: of accuracy, 0–1, or part of the error
 TOLERATED = f"{100 * TOLERANCE:g} point of accuracy, or {100 * TOLERANCE:g} % of the mean squared error"
@@ -162,11 +165,11 @@ def read_table(path: str | Path, **options: Any) -> pd.DataFrame:
 
 
 def load(path: str | Path) -> pd.DataFrame:
-    """The rows of a metrics.csv with status ok, their ``steps``, and their ``quality``: accuracy, or MSE where there is
-    none.
+    """The rows of a metrics.csv with status ok, the settings of their methods (``described``), and their ``quality``:
+    accuracy, or MSE where there is none.
 
-    The registry then knows the user's own methods that the run's manifest, beside it, tells of, and
-    ``edgepress.reporting.steps`` its chains. Raises ValueError where columns are missing.
+    The registry then knows the user's own methods that the run's manifest, beside it, tells of. Raises ValueError
+    where columns are missing.
     """
     manifest = Path(path).with_name("manifest.json")
     if manifest.exists():
@@ -177,7 +180,7 @@ def load(path: str | Path) -> pd.DataFrame:
     missing = [name for name in needed if name not in rows]
     if missing:
         raise ValueError(f"{path} is no metrics.csv of a run: it has no column {', '.join(missing)}")
-    rows["steps"] = steps.read(rows, manifest)
+    rows = described(rows, manifest)
     rows = rows[rows.status == "ok"].copy()
     rows["quality"] = rows.accuracy.fillna(rows.mse)
     return rows
@@ -223,7 +226,7 @@ def accuracy_step(accuracies: pd.Series) -> float:
 
 def retrained(rows: pd.DataFrame) -> pd.Series:
     """Whether each row is of a method that trains the network again: it competes in a division of its own."""
-    return _steps(rows).map(steps.retrains).astype(bool)
+    return with_settings(rows).when == TRAINED
 
 
 def trained_on(rows: pd.DataFrame) -> pd.Series:
@@ -238,12 +241,12 @@ def weights_alone(rows: pd.DataFrame) -> pd.DataFrame:
 
 def one_code_a_weight(rows: pd.DataFrame) -> pd.Series:
     """Whether equal bits are about equal bytes: not where a weight is a sum of several codes."""
-    return ~_steps(rows).map(lambda method: SEVERAL_CODES in steps.families(method)).astype(bool)
+    return with_settings(rows).options.map(lambda text: Spec(options=text).option("points") is None).astype(bool)
 
 
-def _steps(rows: pd.DataFrame) -> pd.Series:
-    """What the methods of ``rows`` consist of."""
-    return rows.steps if "steps" in rows else rows.method
+def with_settings(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with the settings of their methods, which tables of older runs lack."""
+    return rows if {"steps", *COLUMNS} <= set(rows) else described(rows)
 
 
 def per_seed(rows: pd.DataFrame, quality: Quality | None = None) -> pd.DataFrame:
@@ -254,9 +257,8 @@ def per_seed(rows: pd.DataFrame, quality: Quality | None = None) -> pd.DataFrame
     """
     quality = quality or quality_of(rows)
     measured = ["quality", *SIZES]
-    groups = rows.assign(quality=rows[quality.column], steps=_steps(rows)).groupby(
-        [*CELL, "seed"], sort=False, dropna=False
-    )
+    told = with_settings(rows).assign(quality=rows[quality.column])
+    groups = told.groupby([*CELL, "seed"], sort=False, dropna=False)
     means = groups[measured].mean().assign(draws=groups.size()).reset_index()
     training = ["dataset", "network", "seed", "split"]
     reference = means[means.method == "fp32"].set_index(training).quality

@@ -1,7 +1,6 @@
-"""What a method is: the steps of a chain, and what the registry declares of each. Names say nothing about it.
+"""What the steps of a method are: their texts, as in the column ``steps`` of metrics.csv, and their settings there.
 
-A function takes the name of a method or chain of the run that was loaded last, or the steps themselves, joined by
-``+`` as in metrics.csv. What the registry does not know, a plugin of another machine say, is a step without codebook.
+A step that the registry does not know, a plugin of another machine say, has no settings but those in the table.
 """
 
 from __future__ import annotations
@@ -14,120 +13,70 @@ from typing import Any
 import pandas as pd
 
 from edgepress import registry
+from edgepress.spec import COLUMNS, STEPS, Spec
 
 CONTROL = "random"  # the pruning that others are compared with
-_PER_CHANNEL = "rounding_channel"  # the family of methods with a codebook a channel
-_JOINED = "+"
-_chains: dict[str, tuple[str, ...]] = {}
 
 
-def read(rows: pd.DataFrame, manifest: Path) -> pd.Series:
-    """The steps of each row of a metrics.csv, and from now on those that go by the names in it.
+def described(rows: pd.DataFrame, manifest: Path | None = None) -> pd.DataFrame:
+    """The rows of a metrics.csv with ``steps`` and the columns of ``Spec``, which are text.
 
-    Tables of older runs lack the column; there the ``manifest`` beside them tells of chains. Where neither does, a name
-    is that of a method.
+    Tables of older runs lack some. There the ``manifest`` beside them tells of chains, or else a name is that of a
+    method, and the registry tells of settings.
     """
-    if "steps" in rows:
-        steps = rows.steps.fillna(rows.method)
-    else:
-        config = json.loads(manifest.read_text(encoding="utf-8"))["config"] if manifest.exists() else {}
-        places = rows[["dataset", "network"]].drop_duplicates().itertuples(index=False, name=None)
-        told = {place: _configured(config, *place) for place in places}
-        cells = zip(rows.dataset, rows.network, rows.method, strict=True)
-        steps = pd.Series([told[d, n].get(method, method) for d, n, method in cells], rows.index, dtype=object)
-    _chains.clear()
-    _chains.update({str(name): tuple(text.split(_JOINED)) for name, text in zip(rows.method, steps, strict=True)})
-    return steps
+    rows = rows.assign(
+        steps=rows.steps.astype(object).fillna(rows.method) if "steps" in rows else _configured(rows, manifest)
+    )
+    specs = {text: registry.spec(of(text)) for text in rows.steps.unique()}
+    told = {name: rows.steps.map({text: getattr(spec, name) for text, spec in specs.items()}) for name in COLUMNS}
+    if set(COLUMNS) <= set(rows):
+        told = {name: rows[name].astype(object).fillna("").where(rows.when.notna(), told[name]) for name in COLUMNS}
+    return rows.assign(**told)
 
 
-def _configured(config: Mapping[str, Any], dataset: str, network: str) -> dict[str, str]:
+def _configured(rows: pd.DataFrame, manifest: Path | None) -> pd.Series:
+    """The steps of each row by the config of its run."""
+    config = json.loads(manifest.read_text(encoding="utf-8"))["config"] if manifest and manifest.exists() else {}
+    places = rows[["dataset", "network"]].drop_duplicates().itertuples(index=False, name=None)
+    told = {place: _chains(config, *place) for place in places}
+    cells = zip(rows.dataset, rows.network, rows.method, strict=True)
+    return pd.Series([told[d, n].get(method, method) for d, n, method in cells], rows.index, dtype=object)
+
+
+def _chains(config: Mapping[str, Any], dataset: str, network: str) -> dict[str, str]:
     """The chains of one network by the config of its run: name → steps."""
     overrides = config.get("overrides") or {}
     asked = [overrides.get(key, {}).get("chains") for key in (f"{dataset}/{network}", dataset)]
     chains = next((chains for chains in asked if chains is not None), config.get("chains") or {})
-    return {name: _JOINED.join(chain["steps"]) for name, chain in chains.items()}
+    return {name: STEPS.join(chain["steps"]) for name, chain in chains.items()}
 
 
-def of(method: str) -> tuple[str, ...]:
-    """The methods that a method consists of, in order; for one that is no chain, itself."""
-    return _chains.get(method) or tuple(method.split(_JOINED))
+def of(text: str) -> list[str]:
+    """The methods that a method consists of, in order."""
+    return text.split(STEPS)
 
 
-def joined(method: str) -> str:
-    """The steps of a method in one text, as in the column ``steps``."""
-    return _JOINED.join(of(method))
-
-
-def _declared(step: str) -> registry.MethodEntry | None:
-    return registry.methods().get(step)
-
-
-def _sweeps(step: str) -> list[str]:
-    entry = _declared(step)
-    return entry.sweeps if entry else []
-
-
-def families(method: str) -> set[str]:
-    """The families of the steps of a method that the registry knows."""
-    return {entry.family for entry in map(_declared, of(method)) if entry}
-
-
-def retrains(method: str) -> bool:
-    """Whether a step of a method trains the network again."""
-    return any(entry.retrains for entry in map(_declared, of(method)) if entry)
-
-
-def main(method: str) -> str:
-    """The step that a chain is drawn as: the first that quantizes weights, else that prunes, else the first."""
-    found = of(method)
-    return next((step for kind in ("bits", "sparsity") for step in found if kind in _sweeps(step)), found[0])
-
-
-def codebook(method: str) -> str:
-    """Where the weights' levels lie, ``uniform`` say; '' for methods that are no rounding to a codebook."""
-    entry = _declared(main(method))
-    return str(entry.args.get("codebook", "")) if entry and entry.sweep == "bits" else ""
-
-
-def rounding(method: str) -> str:
-    """How weights come to the levels of their codebook, ``nearest``, ``stochastic`` or ``dithered``; '' without one."""
-    entry = _declared(main(method))
-    if entry is None or not codebook(method):
-        return ""
-    return entry.rounding or ("stochastic" if entry.args.get("stochastic") else "nearest")
-
-
-def per_channel(method: str) -> bool:
-    """Whether a method is the variant, of another, that has a codebook or step for each output channel."""
-    entry = _declared(main(method))
-    return entry is not None and (entry.family == _PER_CHANNEL or entry.args.get("granularity") == "channel")
-
-
-def after_training(method: str) -> str:
-    """The steps of ``method``, each that trains the network again replaced by the rounding after training to the same
-    codebook where there is one.
+def after_training(text: str) -> str:
+    """The steps, each that trains the network again replaced by the one with the same settings that does not, where
+    there is one.
     """
-    return _JOINED.join(map(_twin, of(method)))
+    return STEPS.join(map(_twin, of(text)))
 
 
 def _twin(step: str) -> str:
-    entry = _declared(step)
-    if entry is None or not entry.retrains or not codebook(step):
-        return step
-    same = codebook(step), rounding(step), per_channel(step)
-    others = (name for name, other in registry.methods().items() if not other.retrains)
-    return next((name for name in others if (codebook(name), rounding(name), per_channel(name)) == same), step)
+    spec = registry.spec([step])
+    return registry.named(spec.after_training) or step if spec.rounds else step
 
 
-def without_pruning(method: str) -> str:
+def without_pruning(text: str) -> str:
     """The steps of a chain without those that only prune."""
-    return _JOINED.join(step for step in of(method) if not _prunes(step))
+    return STEPS.join(step for step in of(text) if not _prunes(step))
 
 
-def prunes_last(method: str) -> bool:
+def prunes_last(text: str) -> bool:
     """Whether a chain quantizes weights, then prunes, and does nothing after. The control's pruning does not count."""
-    kept = [step for step in of(method) if not _prunes(step)]
-    pruned = of(method)[len(kept) :]
+    kept = [step for step in of(text) if not _prunes(step)]
+    pruned = of(text)[len(kept) :]
     return any("bits" in _sweeps(step) for step in kept) and all(map(_prunes, pruned)) and CONTROL not in pruned
 
 
@@ -135,7 +84,11 @@ def _prunes(step: str) -> bool:
     return _sweeps(step) == ["sparsity"]
 
 
-def by_magnitude(method: str) -> bool:
-    """Whether a method does nothing but prune the weights of least magnitude."""
-    entries = [_declared(step) for step in of(method)]
-    return len(entries) == 1 and entries[0] is not None and entries[0].args.get("score") == "magnitude"
+def _sweeps(step: str) -> list[str]:
+    entry = registry.methods().get(step)
+    return entry.sweeps if entry else []
+
+
+def specs(rows: pd.DataFrame) -> dict[str, Spec]:
+    """The settings of each method of the rows, by its name there."""
+    return {str(row.method): Spec.of(row) for row in rows.drop_duplicates("method").itertuples(index=False)}

@@ -14,6 +14,7 @@ from matplotlib.transforms import Bbox
 
 from edgepress import registry
 from edgepress.reporting import steps
+from edgepress.spec import Spec
 
 
 @dataclass(frozen=True)
@@ -70,9 +71,9 @@ _COLOURS = {
 }
 _GOLDEN = 0.618034  # of the circle of hues between one colour and the next: no two near each other are alike
 _MARKERS = {"nearest": "o", "stochastic": "^", "dithered": "v", "midrise": "s", "multipoint": "p",
-            "multipoint_fixed": "h", "lsq": "s", "magnitude": "D", "magnitude_global": "D", "random": "D", "obs": "D",
-            "obs_global": "D", "channels_l1": "D", "gptq": "<", "gptq_compact": "<", "gptq_tensor": "<",
-            "mixed": ">", "adaround": "H", "fp32": "*"}  # fmt: skip
+            "multipoint_fixed": "h", "lsq": "s", "lsq_channel": "d", "magnitude": "D", "magnitude_global": "D",
+            "random": "D", "obs": "D", "obs_global": "D", "channels_l1": "D", "gptq": "<", "gptq_compact": "<",
+            "gptq_tensor": "<", "mixed": ">", "adaround": "H", "fp32": "*"}  # fmt: skip
 CHAIN_MARKER, PEER_MARKER = "P", "X"
 CHANNEL_MARKER = "d"
 _LINES = {"stochastic": (0, (3, 1.5)), "dithered": (0, (1, 1)), "multipoint_fixed": (0, (3, 1.5)),
@@ -123,47 +124,55 @@ def inches(width: float, height: float) -> tuple[float, float]:
     return in_use[0] * width, in_use[1] * height
 
 
-def hue(method: str) -> str:
-    """What shares a colour: the codebook that weights are rounded to, else the method; of a chain, that of its main
-    step.
+def hue(method: Any) -> str:
+    """What shares a colour: the codebook that weights are rounded to, else the method; of a chain, its main step.
+
+    ``method`` is a row of it, with the columns ``method``, ``family``, ``steps`` and those of ``Spec``.
     """
-    return steps.codebook(method) or steps.main(method)
+    spec = Spec.of(method)
+    return spec.codebook if spec.rounds else registry.main(steps.of(method.steps))
 
 
-def stands_alone(method: str) -> bool:
+def stands_alone(method: Any) -> bool:
     """Whether a method has a marker of its own, not that of a way to round to some codebook."""
-    return not steps.codebook(method) or hue(method) in _MARKERS
+    return not Spec.of(method).rounds or hue(method) in _MARKERS
 
 
-def colour(method: str) -> str:
-    """The colour of a method. Those that have none of their own take colours around the circle of hues, in the
-    registry's order.
+def colour(name: str) -> str:
+    """The colour of a codebook or method. Those that have none of their own take colours around the circle of hues, in
+    the registry's order.
     """
-    if hue(method) in _COLOURS:
-        return _COLOURS[hue(method)]
-    step, others = steps.main(method), [*sorted(registry.methods()), *sorted(registry.peers())]
-    place = others.index(step) if step in others else len(others)
+    spec = registry.spec([name])
+    if (known := spec.codebook if spec.rounds else name) in _COLOURS:
+        return _COLOURS[known]
+    others = [*sorted(registry.methods()), *sorted(registry.peers())]
+    place = others.index(name) if name in others else len(others)
     return mpl.colors.to_hex(sns.husl_palette(1, h=place * _GOLDEN % 1, s=0.7, l=0.45)[0])
 
 
-def look(method: str) -> Look:
+def look(method: Any) -> Look:
     """Colour, marker and line of a method: the codebook decides the first, the rounding the others."""
-    way = hue(method) if stands_alone(method) else steps.rounding(method)
-    mark = PEER_MARKER if method in registry.peers() else _MARKERS.get(way, "8")
-    mark = CHANNEL_MARKER if steps.per_channel(method) else mark
-    return {"color": colour(method), "marker": mark, "linestyle": _LINES.get(way, "-")}
+    way = hue(method) if stands_alone(method) else method.rounding
+    mark = PEER_MARKER if method.family == registry.PEER else _MARKERS.get(way, "8")
+    mark = CHANNEL_MARKER if per_channel(method) else mark
+    return {"color": colour(hue(method)), "marker": mark, "linestyle": _LINES.get(way, "-")}
 
 
-def marker(method: str, family: str) -> str:
+def per_channel(method: Any) -> bool:
+    """Whether a method is the rounding of another, with a codebook for each output channel."""
+    return Spec.of(method).rounds and method.granularity == "channel"
+
+
+def marker(method: Any) -> str:
     """The marker of a point: chains of methods share one, and so do other libraries."""
-    if family == registry.PEER:
+    if method.family == registry.PEER:
         return PEER_MARKER
-    return CHAIN_MARKER if is_chain(method, family) else str(look(method)["marker"])
+    return CHAIN_MARKER if is_chain(method) else str(look(method)["marker"])
 
 
-def is_chain(method: str, family: str) -> bool:
-    """Whether a method has several steps; where a table does not know these, its family still tells."""
-    return len(steps.of(method)) > 1 or "_then_" in family
+def is_chain(method: Any) -> bool:
+    """Whether a method has several steps."""
+    return len(steps.of(method.steps)) > 1
 
 
 def label(name: object) -> str:

@@ -21,9 +21,10 @@ from edgepress.reporting.results import (
     retrained,
     trained_on,
     weights_alone,
+    with_settings,
 )
 
-Draw = Callable[[Axes, pd.Series, pd.DataFrame, str, float], None]
+Draw = Callable[[Axes, pd.Series, pd.DataFrame, float], None]
 _WITHOUT = "#9A9A9A"
 _AGAIN = (0, (3, 1.5))
 
@@ -32,22 +33,23 @@ def quantize_prune(metrics: pd.DataFrame, dataset: str) -> Figure:
     """Quality against nominal bits of each chain that quantizes to one code a weight and prunes, in colour, and of the
     same without pruning on the same networks, in grey; on train and test.
     """
-    rows = weights_alone(metrics[(metrics.dataset == dataset) & ~retrained(metrics) & one_code_a_weight(metrics)])
+    rows = weights_alone(with_settings(metrics[metrics.dataset == dataset]))
+    rows = rows[~retrained(rows) & one_code_a_weight(rows)]
     chains = rows.bits.notna() & rows.sparsity_target.notna()
-    unpruned = {steps.without_pruning(name) for name in rows.method[chains].unique()}
+    unpruned = {steps.without_pruning(text) for text in rows.steps[chains].unique()}
     alone = rows.bits.notna() & ~chains & rows.network.isin(rows.network[chains])
-    alone &= rows.method.map(steps.joined).isin(unpruned)
+    alone &= rows.steps.isin(unpruned)
     rows = with_full_precision(rows, chains | alone)
 
-    def draw(axes: Axes, x: pd.Series, line: pd.DataFrame, method: str, scale: float) -> None:
+    def draw(axes: Axes, x: pd.Series, line: pd.DataFrame, scale: float) -> None:
         is_chain = line.sparsity_target.notna().all()
-        look = style.look(method) | ({"zorder": 3} if is_chain else {"color": _WITHOUT})
+        look = style.look(line.iloc[0]) | ({"zorder": 3} if is_chain else {"color": _WITHOUT})
         panels.line(axes, x, line, "quality", scale, **look)
 
     shares = sorted(rows.sparsity_target.dropna().unique())
     pruned = f"then pruned by {', '.join(f'{share:.0%}' for share in shares)} (colour)"
     entries = [
-        *_roundings(rows.method),
+        *_roundings(rows),
         Line2D([], [], color="#0072B2", label=pruned),
         Line2D([], [], color=_WITHOUT, label="not pruned (grey)"),
         panels.full_precision_handle(),
@@ -59,30 +61,29 @@ def qat(metrics: pd.DataFrame, dataset: str) -> Figure:
     """Quality against nominal bits of each method that trains the network again, solid, and of the one that rounds
     in the same way without, dashed, at the bits of the former; on train and test.
     """
-    rows = weights_alone(metrics[metrics.dataset == dataset])
+    rows = weights_alone(with_settings(metrics[metrics.dataset == dataset]))
     again = retrained(rows) & rows.bits.notna() & rows.sparsity_target.isna() & ~trained_on(rows)
-    names = dict.fromkeys(rows.method[again])
-    twins = set(map(steps.after_training, names))
+    after_training = {text: steps.after_training(text) for text in rows.steps[again].unique()}
     levels = rows.network + rows.level  # a network may be trained again at fewer levels than it is rounded at
-    alone = [name for name in names if steps.after_training(name) == steps.joined(name)]
-    twin = rows.method.map(steps.joined).isin(twins) & levels.isin(levels[again])
+    alone = rows[again & (rows.steps == rows.steps.map(after_training))]
+    twin = rows.steps.isin(after_training.values()) & levels.isin(levels[again])
     rows = with_full_precision(rows, again | twin)
 
-    def draw(axes: Axes, x: pd.Series, line: pd.DataFrame, method: str, scale: float) -> None:
-        look = style.look(method) | {"linestyle": "-"}
+    def draw(axes: Axes, x: pd.Series, line: pd.DataFrame, scale: float) -> None:
+        look = style.look(line.iloc[0]) | {"linestyle": "-"}
         if not retrained(line).all():
             look |= {"linestyle": _AGAIN, "markerfacecolor": "white", "markeredgecolor": look["color"]}
             look["markeredgewidth"] = 0.9
         panels.line(axes, x, line, "quality", scale, **look)
 
     entries = [
-        *_roundings(rows.method, linestyle="none"),
+        *_roundings(rows, linestyle="none"),
         Line2D([], [], color=panels.GREY, label="trained again"),
         Line2D([], [], color=panels.GREY, linestyle=_AGAIN, label="after training alone"),
         *panels.handles(alone),
         panels.full_precision_handle(),
     ]
-    return _by_codebook(rows, dataset, draw, entries, everywhere=alone)
+    return _by_codebook(rows, dataset, draw, entries, everywhere=alone.method)
 
 
 def _by_codebook(
@@ -95,7 +96,7 @@ def _by_codebook(
     means = pd.concat(means[(means.network == network) & (means.split == split)] for network, split in cells)
     means["network"] = means.network + ", " + means.split
     common = means.method.isin(["fp32", *everywhere])
-    codebooks = means.method.map(style.hue)
+    codebooks = means.method.map({row.method: style.hue(row) for row in panels.methods(means)})
     columns = [
         Column(style.label(name), quality, means[common | (codebooks == name)])
         for name in dict.fromkeys(codebooks[~common])
@@ -105,13 +106,13 @@ def _by_codebook(
     for axes, _, shown in grid:
         places = panels.bit_places(axes, all_bits)
         panels.full_precision(axes, quality, shown)
-        for method, line in shown[shown.method != "fp32"].groupby("method", sort=False):
-            draw(axes, line.bits.map(places), line, str(method), quality.scale)
+        for _, line in shown[shown.method != "fp32"].groupby("method", sort=False):
+            draw(axes, line.bits.map(places), line, quality.scale)
     panels.finish(figure, entries)
     return figure
 
 
-def _roundings(methods: pd.Series, **changes: Any) -> list[Line2D]:
+def _roundings(rows: pd.DataFrame, **changes: Any) -> list[Line2D]:
     """What the legend shows of the ways to round, where a codebook has several."""
-    ways = {steps.rounding(name): style.look(name) for name in methods.unique() if not style.stands_alone(name)}
+    ways = {row.rounding: style.look(row) for row in panels.methods(rows) if not style.stands_alone(row)}
     return [Line2D([], [], label=way, **{**look, "color": panels.GREY, **changes}) for way, look in ways.items()]

@@ -212,9 +212,14 @@ def nominal_bits_above(axes: Axes, means: pd.DataFrame) -> None:
     top.spines[:].set_visible(False)
 
 
-def handles(methods: Iterable[str], **changes: Any) -> list[Line2D]:
-    """What the legend shows of these methods."""
-    return [Line2D([], [], label=style.label(method), **{**style.look(method), **changes}) for method in methods]
+def methods(rows: pd.DataFrame) -> list[Any]:
+    """A row of each method but full precision, in the order of ``rows``."""
+    return list(rows[rows.method != "fp32"].drop_duplicates("method").itertuples(index=False))
+
+
+def handles(rows: pd.DataFrame, **changes: Any) -> list[Line2D]:
+    """What the legend shows of the methods of ``rows``."""
+    return [Line2D([], [], label=style.label(row.method), **{**style.look(row), **changes}) for row in methods(rows)]
 
 
 def full_precision_handle() -> Line2D:

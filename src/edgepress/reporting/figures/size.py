@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 from edgepress import registry
-from edgepress.reporting import steps, style
+from edgepress.reporting import style
 from edgepress.reporting.costs import BYTES, Cost
 from edgepress.reporting.figures import panels
 from edgepress.reporting.results import Quality, over_seeds, quality_of, retrained
@@ -95,7 +95,7 @@ def panel(axes: Axes, means: pd.DataFrame, quality: Quality, cost: Cost, named: 
 
 def _points(axes: Axes, points: pd.DataFrame, quality: Quality, cost: Cost, named: Set[str]) -> None:
     for method, group in points.groupby("method", sort=False):
-        look = _point(str(method), group.family.iloc[0]) if method in named else _OTHERS
+        look = _point(group.iloc[0]) if method in named else _OTHERS
         hollow = retrained(group).all()
         face: style.Look = {"facecolors": "none", "linewidths": 0.9} if hollow else {"alpha": 0.85, "linewidths": 0}
         axes.scatter(
@@ -115,8 +115,8 @@ def _front(axes: Axes, means: pd.DataFrame, quality: Quality, cost: Cost, **look
     axes.plot(front[cost.column], quality.scale * front.quality, zorder=2, **look, **alone)
 
 
-def _point(method: str, family: str) -> style.Look:
-    return {"color": style.colour(method), "marker": style.marker(method, family)}
+def _point(method: pd.Series) -> style.Look:
+    return {"color": style.colour(style.hue(method)), "marker": style.marker(method)}
 
 
 def entries(means: pd.DataFrame, named: Set[str]) -> list[Line2D]:
@@ -127,17 +127,16 @@ def entries(means: pd.DataFrame, named: Set[str]) -> list[Line2D]:
     marks: dict[str, style.Look] = {}
     colours: dict[str, style.Look] = {}
     alone: dict[str, style.Look] = {}
-    shown_methods = means.loc[means.method.isin(named), ["method", "family"]].drop_duplicates()
-    for method, family in shown_methods.itertuples(index=False, name=None):
+    for method in means[means.method.isin(named)].drop_duplicates("method").itertuples(index=False):
         look = style.look(method)
-        if style.is_chain(method, family):
+        if style.is_chain(method):
             marks["a chain of methods"] = {"marker": style.CHAIN_MARKER}
-        elif family == registry.PEER:
+        elif method.family == registry.PEER:
             marks["another library"] = {"marker": style.PEER_MARKER}
-        elif steps.per_channel(method):
-            marks["a step a channel"] = {"marker": style.CHANNEL_MARKER}
+        elif style.per_channel(method):
+            marks["per channel"] = {"marker": style.CHANNEL_MARKER}
         elif not style.stands_alone(method):
-            marks[steps.rounding(method)] = {"marker": look["marker"]}
+            marks[f"{method.rounding}"] = {"marker": look["marker"]}
         if style.stands_alone(method):
             alone.setdefault(style.hue(method), {"color": look["color"], "marker": look["marker"]})
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from textwrap import fill
+from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -12,10 +13,19 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, MultipleLocator, PercentFormatter
 
-from edgepress.reporting import steps, style
+from edgepress.reporting import style
 from edgepress.reporting.figures import panels
 from edgepress.reporting.figures.panels import Column
-from edgepress.reporting.results import CROSS_ENTROPY, Quality, over_seeds, quality_of, retrained, weights_alone
+from edgepress.reporting.results import (
+    CROSS_ENTROPY,
+    Quality,
+    over_seeds,
+    quality_of,
+    retrained,
+    weights_alone,
+    with_settings,
+)
+from edgepress.spec import BY_CHANCE, Spec
 
 _CHANGE_COLUMNS = 4
 _KINDS = ("deterministic", "stochastic", "per channel", "others")  # of methods, in the order of their panels
@@ -33,11 +43,11 @@ def precision(metrics: pd.DataFrame, dataset: str) -> Figure:
     have those with a codebook a channel, and those that are no rounding of one tensor.
     """
     rows = of_sweep(metrics, dataset, "bits")
-    methods = list(dict.fromkeys(rows.method[rows.method != "fp32"]))
+    methods = panels.methods(rows)
     kind = _by_kind if len(methods) > style.MANY and len(list(_splits(rows))) == 1 else _by_chance_or_not
     groups: dict[str, list[str]] = {}
-    for name in sorted(methods, key=lambda name: _KINDS.index(kind(name))):
-        groups.setdefault(kind(name), []).append(name)
+    for method in sorted(methods, key=lambda method: _KINDS.index(kind(method))):
+        groups.setdefault(kind(method), []).append(method.method)
     groups = groups or {"": []}
     columns = [
         Column(
@@ -54,20 +64,20 @@ def precision(metrics: pd.DataFrame, dataset: str) -> Figure:
         panels.measured_bits(axes, of_network)
         panels.nominal_bits_above(axes, of_network)
         panels.full_precision(axes, column.quality, means)
-        for method, line in means[means.method != "fp32"].groupby("method", sort=False):
-            panels.line(axes, line.bits_per_weight, line, "quality", column.quality.scale, **style.look(str(method)))
-    panels.finish(figure, [*panels.handles(methods), panels.full_precision_handle()])
+        for _, line in means[means.method != "fp32"].groupby("method", sort=False):
+            panels.line(axes, line.bits_per_weight, line, "quality", column.quality.scale, **style.look(line.iloc[0]))
+    panels.finish(figure, [*panels.handles(rows), panels.full_precision_handle()])
     return figure
 
 
-def _by_chance_or_not(method: str) -> str:
-    return "stochastic" if steps.rounding(method) in ("stochastic", "dithered") else "deterministic"
+def _by_chance_or_not(method: Any) -> str:
+    return "stochastic" if method.rounding in BY_CHANCE else "deterministic"
 
 
-def _by_kind(method: str) -> str:
-    if steps.per_channel(method):
+def _by_kind(method: Any) -> str:
+    if style.per_channel(method):
         return "per channel"
-    return _by_chance_or_not(method) if steps.codebook(method) else "others"
+    return _by_chance_or_not(method) if Spec.of(method).rounds else "others"
 
 
 def pruning(metrics: pd.DataFrame, dataset: str) -> Figure:
@@ -90,10 +100,9 @@ def pruning(metrics: pd.DataFrame, dataset: str) -> Figure:
         axes.tick_params(axis="x", labelsize="small")
         axes.set_xlabel("weights removed (%)")
         panels.full_precision(axes, column.quality, means)
-        for method, line in means[means.method != "fp32"].groupby("method", sort=False):
-            panels.line(axes, line.sparsity_target, line, "quality", column.quality.scale, **style.look(str(method)))
-    methods = dict.fromkeys(rows.method[rows.method != "fp32"])
-    panels.finish(figure, [*panels.handles(methods), panels.full_precision_handle()])
+        for _, line in means[means.method != "fp32"].groupby("method", sort=False):
+            panels.line(axes, line.sparsity_target, line, "quality", column.quality.scale, **style.look(line.iloc[0]))
+    panels.finish(figure, [*panels.handles(rows), panels.full_precision_handle()])
     return figure
 
 
@@ -118,7 +127,7 @@ def change(metrics: pd.DataFrame, dataset: str) -> Figure:
                 line = line.sort_values("bits")
                 axes.plot(line.bits_per_weight, line.change, color="#999999", lw=0.9, ls=looks[network])
             else:
-                look = style.look(method) | {"linestyle": looks[network]}
+                look = style.look(line.iloc[0]) | {"linestyle": looks[network]}
                 panels.line(axes, line.bits_per_weight, line, "change", **look)
         axes.set_title(fill(style.label(method), _TITLE))
         axes.tick_params(axis="x", labelbottom=True, labelsize="small")
@@ -139,7 +148,7 @@ def of_sweep(metrics: pd.DataFrame, dataset: str, sweep: str) -> pd.DataFrame:
     networks that have no such row.
     """
     other = {"bits": "sparsity_target", "sparsity_target": "bits"}[sweep]
-    rows = weights_alone(metrics[metrics.dataset == dataset])
+    rows = weights_alone(with_settings(metrics[metrics.dataset == dataset]))
     swept = rows[sweep].notna() & rows[other].isna() & (rows.method != "fp32") & ~retrained(rows)
     return with_full_precision(rows, swept)
 
