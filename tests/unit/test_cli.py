@@ -84,7 +84,7 @@ def test_list_and_describe_tell_of_what_is_known(capsys, folder):
             assert code == 0 and entry.about in said
     (folder / "mine.yaml").write_text("plugins: [my_method.py]\n", encoding="utf-8")
     assert "signs" not in everything and "signs" in run(capsys, "list", "methods", "--config", "mine.yaml")[1]
-    assert "Two levels a layer" in run(capsys, "describe", "signs", "--config", "mine.yaml")[1]
+    assert "Two values per layer" in run(capsys, "describe", "signs", "--config", "mine.yaml")[1]
 
 
 def test_a_file_alone_is_compressed_inspected_and_unpacked(capsys, folder, model):
