@@ -301,7 +301,7 @@ WRONG = [
     (["compare", "here", "there"], "name a folder results/<run>"),
     (["compare", "nets.py", "people.csv"], ""),
     (["check", "nets.py"], "declares none of METHODS, NETWORKS and DATASETS"),
-    (["check", "none.py"], "none.py is not there"),
+    (["check", "none.py"], "none.py does not exist"),
 ]
 
 
