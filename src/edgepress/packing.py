@@ -1,12 +1,16 @@
-"""Compressed networks as files: the bytes that a device would store.
+"""Packed files of compressed networks: the bytes that a device would store.
 
-A packed file is a safetensors file with one tensor, ``payload`` (the bytes of every tensor of the network, one after
-the other), and one entry of metadata, ``edgepress``: JSON with the ``format``, the ``layout`` (name, shape and encoding
-of each tensor, in the payload's order, where one that goes by several names names the first of them; and the grids of
-activations where these are quantized; as JSON, or, where that is shorter, as text in base 85 that inflates to it) and
-the ``crc32`` of layout and payload. One payload, because a safetensors entry costs some 70 bytes and a network of 30
-small tensors would otherwise weigh more in its header than in its weights; one entry of metadata, because safetensors
-writes several in no particular order, and the same network must be the same bytes.
+A packed file is a safetensors file with one tensor, ``payload``, the concatenated bytes of all tensors of the network,
+and one metadata entry, ``edgepress``. That entry is JSON with
+
+- ``format``;
+- ``layout``: name, shape and encoding of each tensor in the payload's order (a tensor with several names refers to the
+  first), and the grids of quantized activations; as JSON or, if shorter, as deflated JSON in base 85;
+- ``crc32`` of layout and payload.
+
+There is one payload because a safetensors entry costs some 70 bytes, so a network of 30 small tensors would have a
+header larger than its weights. There is one metadata entry because safetensors writes several in no fixed order, but
+the same network must give the same bytes.
 """
 
 from __future__ import annotations
@@ -35,21 +39,21 @@ from edgepress.logs import one_line
 from edgepress.widths import with_state
 
 FORMAT = 2
-MAX_LAYOUT = 1 << 26  # bytes of a layout once inflated
-MAX_ENTRIES = 1 << 29  # of all tensors together, 2 GB once unpacked: what a hostile file of a few bytes can ask for
+MAX_LAYOUT = 1 << 26  # bytes of an inflated layout
+MAX_ENTRIES = 1 << 29  # of all tensors, 2 GB unpacked: limits what a hostile file can allocate
 
-_SAME = "same"  # the layout of a tensor that is stored already, under another name
+_SAME = "same"  # layout of a tensor that is already stored under another name
 _AGAIN = "remove it, and run the same command again, or name a packed file"
 
 
 class PackedFileError(FileError):
-    """A packed file that cannot be read; the message names the file and says what is wrong with it."""
+    """A packed file cannot be read. The message names the file and the fault."""
 
 
 class Compressed:
-    """A network in compressed form: every tensor of its inference state, by name, in its encoding, and the grids of
-    its activations, by their place in the network, where these are quantized. A tensor that goes by several names, as
-    tied weights do, has one encoding, the same object under each name.
+    """A compressed network: the encoding of every tensor of its inference state, by name, and the grids of quantized
+    activations, by their position in the network. A tensor with several names (tied weights) has the same encoding
+    object under each name.
 
     >>> import torch
     >>> from edgepress.methods.rounding import rounded
@@ -65,7 +69,7 @@ class Compressed:
         self.activations = dict(activations or {})
 
     def with_tensors(self, tensors: Mapping[str, Encoding]) -> Compressed:
-        """The same network with some tensors in another encoding, which they have under all of their names."""
+        """The network with other encodings for some tensors, under all of their names."""
         changed: dict[int, Encoding] = {}
         for name, encoding in tensors.items():
             changed.setdefault(id(self.tensors.get(name, encoding)), encoding)
@@ -74,14 +78,14 @@ class Compressed:
         return Compressed({name: changed.get(id(merged[name]), merged[name]) for name in names}, self.activations)
 
     def with_activations(self, grids: Mapping[str, ActivationGrid]) -> Compressed:
-        """The same network with its activations on ``grids``."""
+        """The network with activations quantized to ``grids``."""
         return Compressed(self.tensors, grids)
 
     def smallest_with(self, others: Mapping[str, Encoding]) -> Compressed:
-        """The same network with tensors in the encodings ``others``, each where that makes the file smaller.
+        """The network with the encodings ``others`` for those tensors where they make the file smaller.
 
-        Fewer bytes of a tensor may cost more in the layout, which is deflated as a whole. So each is decided by the
-        file, one tensor after the other. It is never larger than without.
+        A smaller tensor may have a larger layout, which is deflated as a whole. So each tensor in turn is decided by
+        the size of the file. The file is never larger than before.
         """
         first = self._first_names()
         others = {first[name]: encoding for name, encoding in others.items()}
@@ -101,20 +105,20 @@ class Compressed:
         return min(files, key=lambda file: len(file.to_bytes()))
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The network's tensors, rebuilt from what is stored: float32, but for those of other types than floats.
+        """The decoded tensors of the network: float32, except non-float types.
 
-        A tensor of several names is the same object under each.
+        A tensor with several names is the same object under each.
         """
         decoded = {id(encoding): encoding.decode() for encoding in self.tensors.values()}
         return {name: decoded[id(encoding)] for name, encoding in self.tensors.items()}
 
     def rebuild(self, architecture: nn.Module) -> nn.Module:
-        """The network that this is, on the CPU, with the layers of ``architecture``, which is left as it is."""
+        """The network on the CPU, with the layers of ``architecture``, which is not modified."""
         network = with_state(architecture, self.state_dict())
         return with_quantized_activations(network, self.activations) if self.activations else network
 
     def to_bytes(self) -> bytes:
-        """The packed file. Its length is the size of the network on a device."""
+        """The bytes of the packed file. Their number is the size of the network on a device."""
         parts: list[bytes] = []
         first = self._first_names()
         layout = [
@@ -124,12 +128,12 @@ class Compressed:
         return _container(self._layout(layout), b"".join(parts))
 
     def _first_names(self) -> dict[str, str]:
-        """For the name of each tensor, the first of its names."""
+        """Maps every name of each tensor to its first name."""
         first: dict[int, str] = {}
         return {name: first.setdefault(id(encoding), name) for name, encoding in self.tensors.items()}
 
     def _layout(self, tensors: list[Any]) -> Any:
-        """The layout of the file, with those of its tensors."""
+        """The layout of the file, given those of its tensors."""
         if not self.activations:
             return tensors
         grids = {name: _without_none(astuple(grid)) for name, grid in self.activations.items()}
@@ -137,18 +141,18 @@ class Compressed:
 
     @classmethod
     def from_bytes(cls, data: bytes, source: str = "the packed file") -> Compressed:
-        """Unpack. Raises PackedFileError, naming ``source``, where the bytes are not what was packed."""
+        """Unpack. Raises PackedFileError, naming ``source``, if the bytes are not a valid packed file."""
         layout, payload = _open_container(data, source)
         if isinstance(layout, dict) and "no_network" in layout:
             raise PackedFileError(f"{source} holds no network: {layout['no_network']}")
         try:
             return _unpack(layout, payload)
         except ValueError as error:
-            raise PackedFileError(f"{source} does not hold what its header says: {_brief(error)}; {_AGAIN}") from error
+            raise PackedFileError(f"{source} does not match its header: {_brief(error)}; {_AGAIN}") from error
 
     @classmethod
     def load(cls, path: str | Path) -> Compressed:
-        """Read a packed file from disk. Raises PackedFileError where it is damaged, or not there."""
+        """Read a packed file from disk. Raises PackedFileError if it is damaged or does not exist."""
         try:
             data = Path(path).read_bytes()
         except OSError as error:
@@ -157,7 +161,7 @@ class Compressed:
 
 
 def _written(encoding: Encoding) -> tuple[Any, int]:
-    """What the layout has of a tensor, and its bytes in the payload."""
+    """The layout of a tensor, and its number of bytes in the payload."""
     parts: list[bytes] = []
     return encoding.write(parts), sum(map(len, parts))
 
@@ -167,7 +171,7 @@ def _without_none(values: Iterable[Any]) -> list[Any]:
 
 
 def _unpack(layout: Any, payload: bytes) -> Compressed:
-    """The network of a payload. Raises ValueError where it is not laid out like that."""
+    """Decode a payload. Raises ValueError if it does not fit the layout."""
     grids: Any = {}
     if isinstance(layout, dict):
         grids, layout = layout.get("activations"), layout.get("tensors")
@@ -180,7 +184,7 @@ def _unpack(layout: Any, payload: bytes) -> Compressed:
     if reader.place != len(payload):
         raise ValueError(f"{len(payload) - reader.place} bytes are left over")
     if not isinstance(grids, dict):
-        raise ValueError(f"the grids of its activations are {reprlib.repr(grids)}, no names with grids")
+        raise ValueError(f"the grids of its activations are {reprlib.repr(grids)}, not names with grids")
     activations = {}
     for name, grid in grids.items():
         with _named(name, grid):
@@ -189,16 +193,16 @@ def _unpack(layout: Any, payload: bytes) -> Compressed:
 
 
 def _same(layout: list[Any], shape: list[int], tensors: Mapping[str, Encoding]) -> Encoding:
-    """The tensor that has another name, too. Raises ValueError where there is none of this shape before it."""
+    """The tensor stored under an earlier name. Raises ValueError if there is none of this shape."""
     _, name = layout
     if not isinstance(name, str) or name not in tensors or tensors[name].shape != tuple(shape):
-        raise ValueError(f"no tensor {reprlib.repr(name)} of the shape {shape} comes before it")
+        raise ValueError(f"no earlier tensor {reprlib.repr(name)} has the shape {shape}")
     return tensors[name]
 
 
 @contextlib.contextmanager
 def _named(name: str, layout: Any) -> Iterator[None]:
-    """Errors within become a ValueError that names what could not be read."""
+    """Turns errors into a ValueError that names the tensor that could not be read."""
     try:
         yield
     except ValueError as error:
@@ -208,32 +212,32 @@ def _named(name: str, layout: Any) -> Iterator[None]:
 
 
 def _check_layout(layout: Any) -> None:
-    """Raise ValueError where a layout is no list of names, each once, shapes and encodings, or asks for too much."""
+    """Raise ValueError if a layout is not a list of unique names, shapes and encodings, or is too large."""
     if not isinstance(layout, list):
-        raise ValueError(f"its layout is {layout!r}, no list")
+        raise ValueError(f"its layout is {layout!r}, not a list")
     names, entries = set(), 0
     for entry in layout:
         if not isinstance(entry, list) or len(entry) != 3 or not isinstance(entry[0], str):
             raise ValueError(f"its layout has {reprlib.repr(entry)} in place of a name, a shape and an encoding")
         name, shape, _ = entry
         if name in names:
-            raise ValueError(f"{name!r} is there twice")
+            raise ValueError(f"{name!r} occurs twice")
         if not isinstance(shape, list) or not all(type(side) is int and side >= 0 for side in shape):
             raise ValueError(f"{name!r} cannot have the shape {reprlib.repr(shape)}")
         names.add(name)
         entries += prod(shape)
         if entries > MAX_ENTRIES:
-            raise ValueError(f"{name!r} makes it {entries:,} entries, more than the {MAX_ENTRIES:,} that are read")
+            raise ValueError(f"{name!r} makes it {entries:,} entries; at most {MAX_ENTRIES:,} are allowed")
 
 
 def without_network(reason: str) -> bytes:
-    """A packed file that holds no network, and says why: the level does not apply, or failed."""
+    """A packed file without a network that says why: the level does not apply, or failed."""
     return _container({"no_network": reason}, b"")
 
 
 def _container(layout: Any, payload: bytes) -> bytes:
     deflated = base64.b85encode(zlib.compress(_compact(layout).encode("utf-8"), 9)).decode("ascii")
-    # Its length is that within the header, where JSON is text within JSON: each quotation mark is two characters.
+    # Compare lengths within the header, where JSON is a string in JSON: each quotation mark takes two characters.
     layout = min(layout, deflated, key=lambda form: len(_compact(_compact(form))))
     header = {"format": FORMAT, "crc32": _crc32(layout, payload), "layout": layout}
     return safetensors.numpy.save({"payload": np.frombuffer(payload, np.uint8)}, {"edgepress": _compact(header)})
@@ -250,23 +254,23 @@ def _open_container(data: bytes, source: str) -> tuple[Any, bytes]:
         raise PackedFileError(f"{source} is not a packed network, or is damaged: {_brief(error)}; {_AGAIN}") from error
     names = [name for name, _ in tensors]
     if names != ["payload"]:
-        raise PackedFileError(f"{source} is not a packed network: it holds plain tensors, which `edgepress compress` "
-                              f"packs; compress it, or name a packed file")  # fmt: skip
+        raise PackedFileError(f"{source} is not a packed network: it holds plain tensors; run `edgepress compress` "
+                              f"on it, or name a packed file")  # fmt: skip
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise PackedFileError(f"{source} is not a packed network of format {FORMAT}; {_AGAIN}")
     layout, payload = header.get("layout"), bytes(tensors[0][1]["data"])
     if _crc32(layout, payload) != header.get("crc32"):
-        raise PackedFileError(f"{source} is damaged: its checksum does not fit; {_AGAIN}")
+        raise PackedFileError(f"{source} is damaged: its checksum does not match; {_AGAIN}")
     try:
         return _inflated(layout) if isinstance(layout, str) else layout, payload
     except (zlib.error, ValueError, RecursionError) as error:
         raise PackedFileError(
-            f"{source} does not hold what its header says: its layout cannot be read, {_brief(error)}; {_AGAIN}"
+            f"{source} does not match its header: its layout cannot be read, {_brief(error)}; {_AGAIN}"
         ) from error
 
 
 def _inflated(layout: str) -> Any:
-    """The layout that a text stands for. Raises ValueError or zlib.error where it stands for none."""
+    """Inflate a layout. Raises ValueError or zlib.error if the text is invalid."""
     inflater = zlib.decompressobj()
     text = inflater.decompress(base64.b85decode(layout), MAX_LAYOUT)
     if not inflater.eof or inflater.unused_data:
@@ -275,7 +279,7 @@ def _inflated(layout: str) -> Any:
 
 
 def _brief(error: Exception) -> str:
-    """What an error says, in a part of a sentence: some quote the whole of what they read."""
+    """An error's message, shortened, because some quote all of their input."""
     return one_line(error)[:200]
 
 

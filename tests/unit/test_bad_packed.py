@@ -169,7 +169,7 @@ FORGED = {
     "an entry that is null": ([None], b"", "its layout has None in place of a name"),
     "an entry without shape": ([["a"]], b"", "its layout has ['a'] in place of a name, a shape and an encoding"),
     "a name that is a number": ([[1, [1], ["f32"]]], bytes(4), "its layout has [1, [1], ['f32']] in place of a name"),
-    "a name twice": ([["a", [1], ["f32"]], ["a", [1], ["f32"]]], bytes(8), "'a' is there twice"),
+    "a name twice": ([["a", [1], ["f32"]], ["a", [1], ["f32"]]], bytes(8), "'a' occurs twice"),
     # shapes
     "terabytes": (
         [["a", [10**12], ["f32"]]],

@@ -252,7 +252,7 @@ def test_no_route_is_one_sentence(tmp_path, monkeypatch):
 
 def test_a_fetched_file_is_checked_before_it_is_used(tmp_path):
     path = tmp_path / "toy.dat"
-    with pytest.raises(FetchError, match="is not there; `snakemake fetch` gets it"):
+    with pytest.raises(FetchError, match="is not there; `snakemake fetch` downloads it"):
         sources.check(path, toy().sha256)
     path.write_bytes(b"other")
     with pytest.raises(FetchError) as caught:
