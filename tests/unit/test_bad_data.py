@@ -264,7 +264,7 @@ PREPARED = {
     "empty": (b"", "cannot be read as safetensors", AGAIN),
     "cut short": (prepared()[:-1], "cannot be read as safetensors", AGAIN),
     "a byte too many": (prepared() + b"x", "cannot be read as safetensors", AGAIN),
-    "a flipped bit": (flipped(prepared(), -1 % len(prepared())), "is damaged: its checksum does not fit", AGAIN),
+    "a flipped bit": (flipped(prepared(), -1 % len(prepared())), "is damaged: its checksum does not match", AGAIN),
     "a pickle": (PICKLE, "cannot be read as safetensors", AGAIN),
     "a header of terabytes": (b"\0" * 6 + b"\xff\0" + bytes(99), "cannot be read as safetensors", AGAIN),
     "a tensor of terabytes": (

@@ -70,7 +70,7 @@ def test_every_ending_that_pillow_decodes_is_read(folder, capsys):
     }  # fmt: skip
     files = pictures() | {f"train/cat/a{ending}": image(40, form=form) for ending, form in forms.items()}
     data, said = both(folder, files, capsys)
-    assert sum(rows(data)) == 40 + len(forms) and "left out" not in said
+    assert sum(rows(data)) == 40 + len(forms) and "skipped" not in said
 
 
 def test_formats_that_another_program_draws_are_not_decoded(folder, capsys):
@@ -120,7 +120,7 @@ def test_what_is_left_out_is_counted(folder, capsys):
     data, said = both(folder, pictures() | others | stray, capsys)
     assert rows(data) == [18, 2, 20]
     assert "pets: skipped 3 files that are not images: README.md, train/cat/labels, train/cat/notes.txt (by" in said
-    assert "pets: left out 4 images in no <split>/<class> folder: 1.png, holdout/cat/1.png, holdout/cat/2.png, " in said
+    assert "pets: skipped 4 images outside <split>/<class> folders: 1.png, holdout/cat/1.png, holdout/cat/2.png, " in said
     said = both(folder, pictures(), capsys)[1]
     assert said == "pets: its 2 classes are numbered ant → 0, cat → 1\n"
 

@@ -119,7 +119,7 @@ def test_labels_are_one_class_however_their_number_is_written(folder, capsys):
     long = [("12345678901234567890", "12345678901234567891")[row % 2] for row in range(60)]
     assert prepared("csv", table(folder, {"a": NUMBERS, "price": long}), task="classification").outputs == 2
     prepared("csv", table(folder, {"a": NUMBERS, "price": ["Yes", "yes", "no"] * 20}), task="classification")
-    assert "price has values that differ in case alone, read as several: Yes and yes" in capsys.readouterr().out
+    assert "price has values that differ only in case, read as several: Yes and yes" in capsys.readouterr().out
 
 
 def test_numbers_of_classes_may_have_gaps(folder, capsys):
@@ -153,7 +153,7 @@ def test_marks_and_separators_are_found(folder):
     assert "set `decimal: ','`" in refused(folder, european, ";")
     assert prepared("csv", "a.csv", decimal=",").input_shape == (1,)
     message = refused(folder, {"städte": NUMBERS, "price": Y}, encoding="latin-1")
-    assert "a.csv cannot be read as a table of text" in message and message.endswith("; save it in UTF-8")
+    assert "a.csv cannot be read as a text table" in message and message.endswith("; save it in UTF-8")
 
 
 def test_text_that_train_lacks_is_said(folder, capsys):
@@ -209,7 +209,7 @@ def test_whole_numbers_that_float32_merges_are_kept_apart_or_said(folder, capsys
     columns_of(folder, [str(2**60 + row) for row in range(3000)])
     said = capsys.readouterr().out
     assert re.search(
-        r"whole numbers too long for float64 to keep apart: a \(keeps \d+ of 3,000\); put identifiers", said
+        r"integers too long for float64 to distinguish: a \(keeps \d+ of 3,000\); put identifiers", said
     )
 
 
@@ -217,7 +217,7 @@ def test_targets_that_float32_merges_are_refused(folder):
     for first, step, rows in ((10**9, 1, 300), (2**24, 1, 60), (10**12, 1000, 300), (1e9, 0.25, 300)):
         price = [repr(first + step * row) for row in range(rows)]
         message = refused(folder, {"a": (NUMBERS * 9)[:rows], "price": price})
-        assert re.search(rf"price: float32, in which networks compute, keeps \d+ of its {rows} values apart", message)
+        assert re.search(rf"price: float32, in which networks compute, distinguishes \d+ of its {rows} values", message)
         assert f"subtract an offset, such as {float(first):.17g}" in message
     sound = [[str(1e9 + 1e8 * row) for row in range(60)], ["0.1"] * 60, [str(0.1 * row) for row in range(60)],
              [str(2**24 - row) for row in range(60)], ["1e9", "-1e9"] * 30]  # fmt: skip

@@ -104,8 +104,8 @@ def _check_sound(path: str | Path, name: str, tensor: Tensor, network: nn.Module
     if not own.is_floating_point():
         kept = not tensor.is_floating_point() and torch.equal(tensor.to(own.dtype).to(tensor.dtype), tensor)
         if not kept:
-            raise FileError(f"{path}: {name} is {_kind(tensor)} and its values do not fit {_kind(own)}, as in the "
-                            f"network; name a file of valid weights")  # fmt: skip
+            raise FileError(f"{path}: {name} is {_kind(tensor)} and its values do not fit {_kind(own)}, the "
+                            f"network's type; name a file of valid weights")  # fmt: skip
         return
     may_be_infinite = key in module._buffers and not isinstance(module, NORMS)
     unsound = tensor.isnan() if may_be_infinite else ~tensor.isfinite()
