@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# coremltools 9.0: a palette by k-means on a layer that has fewer distinct weights than the palette has entries.
+# coremltools 9.0: a k-means palette with more entries than the layer has distinct weights.
 #
 # Expected: with 256 entries for the three distinct values of a ternary layer, k-means has an error of 0.
-# Seen: with a palette a channel some weights are off by 3.7 times the largest weight of the layer, without a warning;
-# with 2 and 4 bits the error is 6e-8, so more bits are worse. `mode="uniform"` has no entry for 0: at 2 bits each zero
+# Seen: with per-channel palettes some weights are off by 3.7 times the largest weight of the layer, without a warning.
+# With 2 and 4 bits the error is 6e-8, so more bits are worse. `mode="uniform"` has no entry for 0: at 2 bits each zero
 # becomes a third of the largest weight. `mode="unique"` is exact.
 # (k-means needs scikit-learn; coremltools warns that it does not know this version.)
-# Why it matters: pruned layers, and layers that are already on a grid, are such layers. Use "unique" for a codebook of
-# your own, and compare the decompressed weights.
+# Why it matters: pruned layers and layers already on a grid have few distinct weights. Use "unique" for an existing
+# codebook, and compare the decompressed weights.
 #
 #     kmeans, 4 bits, a palette a channel: largest error 0.0000
 #     kmeans, 8 bits, a palette a channel: largest error 0.2322

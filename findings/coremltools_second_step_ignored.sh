@@ -1,13 +1,12 @@
 #!/usr/bin/env bash
 # coremltools 9.0: pruning, then a palette of 4 bits; and groups that do not divide the channels.
 #
-# Expected: each call compresses what it gets, or refuses; after pruning and a 4-bit palette a layer has 16 distinct
-# values at most.
-# Seen: the second call returns the pruned network as it was, in float, with thousands of distinct values and no error.
-# Only `joint_compression=True` applies it (16 values). A palette for groups of 5 channels of 32, or steps for blocks of
-# 24 inputs of 32, leave the layer in float32, too: a line in the log says "Skipped this op", the call succeeds.
-# Why it matters: the file that ships is several times as large as the recipe says. Look at the operations of the
-# result.
+# Expected: each call compresses its input, or refuses. After pruning and a 4-bit palette a layer has at most 16 distinct
+# values.
+# Seen: the second call returns the pruned network unchanged, in float, with thousands of distinct values and no error.
+# Only `joint_compression=True` applies it (16 values). A palette for groups of 5 channels of 32, or scales for blocks of
+# 24 inputs of 32, also leave the layer in float32: the log says "Skipped this op", and the call succeeds.
+# Why it matters: the shipped file is several times larger than intended. Check the operations of the result.
 #
 #     pruned, then 4 bits: ['constexpr_sparse_to_dense', 'conv'], more than 16 values: True
 #     with joint_compression: ['constexpr_lut_to_sparse', 'constexpr_sparse_to_dense', 'conv'], more than 16 values: False

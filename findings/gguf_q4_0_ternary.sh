@@ -1,14 +1,13 @@
 #!/usr/bin/env bash
-# gguf 0.19.0: a ternary layer (−s, 0, s) in Q4_0, which has 16 levels.
+# gguf 0.19.0: a ternary layer (−s, 0, s) in Q4_0, which has 16 values.
 #
-# Expected: three levels fit into sixteen, so Q4_0 is exact and a format of 2 bits is not.
+# Expected: three values fit into sixteen, so Q4_0 is exact and a 2-bit format is not.
 # Seen: in each block of 32 weights the extreme that comes *first* is exact, and the one of the other sign is 12.5 % too
-# small, since the step is −1/8 of the first extreme and codes go from −8 to 7. So +s and −s differ, and which of them
-# is the larger changes from block to block with the order of the weights. TQ2_0, at 2.06 bits, is exact. For weights on
-# a 2-bit grid −2..1 it is the other way round: Q4_0 is exact, and TQ2_0 turns −1 into 0 or −2 and 1 into 0 or 2. MXFP4
+# small, since the scale is −1/8 of the first extreme and codes go from −8 to 7. So +s and −s differ, and which is larger
+# depends on the order of the weights in each block. TQ2_0, at 2.06 bits, is exact. For weights on
+# a 2-bit grid −2..1 the opposite holds: Q4_0 is exact, and TQ2_0 turns −1 into 0 or −2 and 1 into 0 or 2. MXFP4
 # shrinks ternary weights by 6 %, both signs alike (its scales are powers of 2; s is 0.05).
-# Why it matters: convert a ternary or few-bit network by the levels that its layers have, not by the bits of the
-# format.
+# Why it matters: choose the format of a ternary or few-bit network by the values that its layers take, not by its bits.
 #
 #     Q4_0, first extreme +1: [-0.875, 0.0, 1.0]
 #     Q4_0, first extreme -1: [-1.0, 0.0, 0.875]

@@ -3,9 +3,9 @@
 #
 # Expected: `codes.sum()` and `codes.mean()` promote to wide integers and to floats, as numpy does for int8.
 # Seen: the sum of sixteen ones is 0 and is an int4; their mean is 0, too. The standard deviation of −8, 7, −8, 0 is 1
-# (6.3 in truth). A product of two vectors is an int8, and wraps at that. Each code takes a whole byte in memory.
-# Why it matters: the mean error of a layer, the share of zeros (`(codes == 0).mean()` is right, `codes.mean()` is not),
-# column sums for zero points: all come out plausible, small and wrong. Convert to int32 first.
+# (6.3 in truth). A product of two vectors is an int8, and wraps. Each code takes a byte in memory.
+# Why it matters: the mean error of a layer, the fraction of zeros (`(codes == 0).mean()` is right, `codes.mean()` is not),
+# column sums for zero points: all results are plausible, small and wrong. Convert to int32 first.
 #
 #     int8: sum 16 int64, mean 1.0 float64
 #     int4: sum 0 int4, mean 0 int4

@@ -6,8 +6,8 @@
 # Seen: asymmetric is the default, and the bare switch turns it OFF, as does `--weightQuantAsymmetric 1` with a space;
 # only `--weightQuantAsymmetric=1` means on. The grid of most channels then has no entry for 0: of the 3,253 zeros of a
 # layer of 4,096 weights 57 stay zeros, while the symmetric grid keeps all of them.
-# Why it matters: pruning is undone, and each small error of a zero adds up over the many. Say `=0` for pruned, ternary
-# and symmetric weights, and always say one of `=0` and `=1`.
+# Why it matters: pruning is undone, and the small errors of many zeros add up. Use `=0` for pruned, ternary and symmetric
+# weights, and always write `=0` or `=1`.
 # (The extension module is called in place of the command `mnnconvert`, which installs another package when it starts.)
 #
 #     no option: 57 of 3253 zeros stay

@@ -1,11 +1,10 @@
 #!/usr/bin/env bash
-# MNN 3.6.1: bits that the converter's `--weightQuantBits` does not know, and `--fp16` beside it.
+# MNN 3.6.1: unsupported bits of the converter's `--weightQuantBits`, and `--fp16` with it.
 #
-# Expected: 1, 9 or 16 bits are refused, or done; `--fp16 --weightQuantBits 4` stores what is left in float as 16 bits.
-# Seen: 1 becomes 2, and 9 and 16 become 8, without a word and with exit code 0. `--fp16` discards the 4 bits: the file
+# Expected: 1, 9 or 16 bits are refused or applied; `--fp16 --weightQuantBits 4` stores the remaining floats in 16 bits.
+# Seen: 1 becomes 2, and 9 and 16 become 8, silently and with exit code 0. `--fp16` discards the 4 bits: the file
 # is that of float16.
-# Why it matters: a sweep over bits has points that are copies of others, and "16 bits" has the error of 8. Compare
-# sizes.
+# Why it matters: a sweep over bits contains duplicates, and "16 bits" has the error of 8. Compare file sizes.
 # (The extension module is called in place of the command `mnnconvert`, which installs another package when it starts.)
 #
 #     kB with no option: 148

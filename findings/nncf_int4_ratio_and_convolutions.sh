@@ -5,10 +5,10 @@
 # points.
 # Seen, on equal layers of 128 × 128 and a last one of 10 × 128: the last layer stays in 8 bits, and does not count. Of
 # the others *fewer* than the ratio get 4 bits: of four layers one at 0.5, none at 0.25, two at 0.75. Convolutions
-# always get 8 bits, with `all_layers=True`, too, and layers in 8 bits are asymmetric with a zero point a channel,
-# though SYM was asked for. Group size 128, the default, raises where a row is not divisible by it (96), so a small
+# always get 8 bits, even with `all_layers=True`, and 8-bit layers are asymmetric with per-channel zero points,
+# although SYM was requested. Group size 128, the default, raises where a row is not divisible by it (96), so a small
 # network needs `group_size=-1`.
-# Why it matters: the file of a convnet "in int4" has hardly a 4-bit weight; count the types in the file.
+# Why it matters: an "int4" convnet has hardly any 4-bit weights; count the types in the file.
 #
 #     ratio 1.0: ['i4', 'i4', 'i4', 'i4', 'u8']
 #     layers in 4 bits of four at ratio 0.25, 0.5, 0.75, 1.0: [0, 1, 2, 4]

@@ -7,7 +7,7 @@
 # Seen: for every target the *first convolution alone* gets −63..64 (here −63..63), and all others −127..127. A first
 # dense layer gets all 8 bits. So an NPU loses a bit in its first layer, and a CPU without VNNI is protected in that
 # layer alone.
-# Why it matters: the first layer is the one that quantization hurts most. Say `overflow_fix`
+# Why it matters: quantization hurts the first layer most. Set `overflow_fix`
 # (AdvancedQuantizationParameters): DISABLE for devices that do not saturate, ENABLE for all layers on CPUs that do.
 #
 #     ANY: largest codes 63, 127, 127, 127

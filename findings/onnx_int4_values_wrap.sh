@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # onnx 1.23.0: `helper.make_tensor` wraps values that do not fit INT4.
 #
-# Expected: a code outside −8..7 raises, or is clipped as QuantizeLinear clips it; a code that is no integer raises.
-# Seen: 9 is stored as −7 and −9 as 7 (modulo 16), −1 as UINT4 becomes 15, 2 as INT2 becomes −2; 1.7 and −1.7 are cut to
+# Expected: a code outside −8..7 raises, or is clipped as QuantizeLinear clips it; a code that is not an integer raises.
+# Seen: 9 is stored as −7 and −9 as 7 (modulo 16), −1 as UINT4 becomes 15, 2 as INT2 becomes −2; 1.7 and −1.7 are truncated to
 # 1 and −1, where quantization would round to 2 and −2. No error and no warning. For INT8 the same call with 300 raises.
-# Why it matters: a clip that is off by one code (a grid of 16 steps from −7 to 8) turns the largest weights of a layer
+# Why it matters: a clip that is off by one code (a grid from −7 to 8) turns the largest weights of a layer
 # into large weights of the other sign, and the file is valid. Check the range of codes before you write them.
 #
 #     INT4 of 9, -9, 7: [-7, 7, 7]

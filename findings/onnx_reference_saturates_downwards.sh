@@ -3,10 +3,10 @@
 #
 # Expected: QuantizeLinear saturates, as its specification says, so a value above the range gives the highest code. The
 # reference evaluator is the specification in Python.
-# Seen: from 2³¹ steps upwards the reference gives the *lowest* code: 3e9 with scale 1 becomes −128 as INT8 and 0 as
+# Seen: from 2³¹ scales upwards the reference gives the *lowest* code: 3e9 with scale 1 becomes −128 as INT8 and 0 as
 # UINT8 (numpy casts to int32 before it clips). ONNX Runtime gives 127 and 255. Up to 2³¹ the two agree.
-# Why it matters: a small scale (1e-8 for a dead channel) or an infinite activation reaches 2³¹ steps; who checks a file
-# against the reference evaluator sees an error of the full range where the runtime is right.
+# Why it matters: a small scale (1e-8 for a dead channel) or an infinite activation reaches 2³¹ scales; a check
+# against the reference evaluator then shows an error of the full range although the runtime is right.
 #
 #     INT8 of 100, 2e9, 3e9, inf, -inf: reference [100, 127, -128, -128, -128], runtime [100, 127, 127, 127, -128]
 #     UINT8 of 100, 2e9, 3e9, inf, -inf: reference [100, 255, 0, 0, 0], runtime [100, 255, 255, 255, 0]

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # onnxruntime 1.32.0 with onnx 1.23.0: a graph whose output is INT4.
 #
-# Expected: `run` hands out an array of ml_dtypes.int4, as onnx's helpers and its reference evaluator do, or of int8.
+# Expected: `run` returns an array of ml_dtypes.int4, as onnx's helpers and its reference evaluator do, or of int8.
 # Seen: the session loads, but `run` raises RuntimeError ("No corresponding Numpy type"). The same holds for UINT4 and
-# INT2. The reference evaluator hands out int4. INT8 works in both.
-# Why it matters: the codes of a few-bit file cannot be read back from the runtime to compare them with your own, place
-# by place; end the graph with a Cast to INT8, which gives −8, −1, 0, 7.
+# INT2. The reference evaluator returns int4. INT8 works in both.
+# Why it matters: the codes of a few-bit file cannot be read from the runtime and compared one by one;
+# end the graph with a Cast to INT8, which gives −8, −1, 0, 7.
 #
 #     INT8: runtime [-10, -1, 0, 8], reference int8
 #     INT4: runtime RuntimeError, reference int4

@@ -4,10 +4,10 @@
 #
 # Expected: the mode changes which kernels compute, never whether a valid file loads.
 # Seen: two convolutions whose DequantizeLinear nodes name the same int8 zero point (all zeros, as for all symmetric
-# weights) load in the default mode and raise Fail in this one: "Attempt to replace the existing tensor". With a copy of
-# the zero point for each weight the same network loads in both. So on CPUs with VNNI, too.
-# Why it matters: to share equal initializers is what exporters and deduplication do. A file that must run exactly on
-# any PC needs a zero point of its own for every weight: a byte a channel.
+# weights) load in the default mode and raise Fail in this mode: "Attempt to replace the existing tensor". With a copy of
+# the zero point for each weight the same network loads in both. CPUs with VNNI behave the same.
+# Why it matters: exporters and deduplication share equal initializers. A file that must run exactly on any PC needs a
+# separate zero point tensor for every weight: one byte per channel.
 #
 #     shared, default: loads
 #     shared, x64quantprecision 1: Fail

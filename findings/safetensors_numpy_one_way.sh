@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # safetensors 0.8.0, its numpy side: bfloat16 and 8-bit floats of ml_dtypes.
 #
-# Expected: what `safetensors.numpy.save` takes, `safetensors.numpy.load` gives back.
+# Expected: `safetensors.numpy.load` reads everything that `safetensors.numpy.save` writes.
 # Seen: arrays of ml_dtypes.bfloat16 and float8_e4m3fn are saved, in a valid file (torch reads it), and `load` of the
 # same module raises KeyError ('BF16', 'F8_E4M3'). int4 and float4_e2m1fn are refused when they are saved.
-# Why it matters: a script without torch that packs weights in these types works until somebody reads the file. Store
+# Why it matters: a script without torch can write weights in these types but not read them. Store
 # the bits as uint16 or uint8 with the type in the metadata, and read each file back in the test that writes it.
 #
 #     float32: saved as F32, loaded as float32

@@ -3,11 +3,11 @@
 #
 # Expected: both round half to even, so fake quantization in torch and QuantizeLinear give equal codes for equal scales.
 # Seen: torch multiplies by the reciprocal of the scale, ONNX Runtime (and the ONNX specification) divides by the scale.
-# Of 762 float32 values at and next to halfway, at a scale of 0.1, 32 get another code; at 0.3 it is 62. All three torch
+# Of 762 float32 values at and next to halfway, at a scale of 0.1, 32 get a different code; at 0.3, 62. All three torch
 # functions (`fake_quantize_per_tensor_affine`, `quantize_per_tensor`, and the operator that PT2E graphs hold) agree
 # with each other; ONNX Runtime agrees with numpy's rint(x / scale) in every value.
-# Why it matters: halfway values are common where inputs are themselves on a grid (pixels, averages of 2 × 2 codes). Who
-# checks an exported network code by code sees differences of 1 that are no bug of the export; divide when you simulate.
+# Why it matters: halfway values are common where inputs are themselves on a grid (pixels, averages of 2 × 2 codes). A check
+# of an exported network code by code shows differences of 1 that are not export bugs; divide when you simulate.
 #
 #     scale 0.1: of 762 values torch differs from ONNX Runtime in 32, 32, 32; numpy in 0
 #     scale 0.05: of 762 values torch differs from ONNX Runtime in 32, 32, 32; numpy in 0

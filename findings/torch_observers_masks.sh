@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# torch 2.13.0: what the observers of torch.ao.quantization make of masked scores (−inf, or −1e9, before a softmax).
+# torch 2.13.0: observers of torch.ao.quantization on masked scores (−inf, or −1e9, before a softmax).
 #
-# Expected: −inf is refused, or all observers leave it out alike.
+# Expected: −inf is refused, or all observers ignore it.
 # Seen: MinMaxObserver and MovingAverageMinMaxObserver return a scale of inf with zero point 0 and no error; quantized
-# with it, *every* activation is NaN. HistogramObserver leaves −inf out and gives the scale of the rest. A mask of −1e9
-# decides the grid in all three, the histogram one included: a scale of 3.9 million, so that all scores that are not
-# masked get one code. NaN: a scale of NaN from the first two, an error from the third.
-# Why it matters: attention with a mask is calibrated without a word and computes nothing. Look at scales after
-# calibration, and keep masked values out of it.
+# with it, *every* activation is NaN. HistogramObserver ignores −inf and gives the scale of the rest. A mask of −1e9
+# decides the grid in all three, the histogram one included: a scale of 3.9 million, so all scores that are not masked
+# get one code. NaN: a scale of NaN from the first two, an error from the third.
+# Why it matters: attention with a mask calibrates without an error and computes nonsense. Check scales after
+# calibration, and exclude masked values from it.
 #
 #     MinMaxObserver: -inf inf, -1e9 3921568.75, nan nan
 #     MovingAverageMinMaxObserver: -inf inf, -1e9 3921568.75, nan nan

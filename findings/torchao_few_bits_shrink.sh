@@ -2,12 +2,12 @@
 # torchao 0.18.0: IntxWeightOnlyConfig, with its defaults, on a ternary layer (−s, 0, s).
 #
 # Expected: "symmetric" int2 represents −1, 0 and 1 times its scale, so ternary weights are exact at 2 bits and above.
-# Seen: the step is 2 s / (2ᵇ − 1), so s lies halfway between two codes, and the upper one is clipped on the positive
-# side. At 2 bits all weights come back as 2/3 of themselves if s is 0.05, and as −1.333 and 0.667 if s is 1: which one
+# Seen: the scale is 2 s / (2ᵇ − 1), so s lies halfway between two codes, and the upper one is clipped on the positive
+# side. At 2 bits all weights return as 2/3 of their value if s is 0.05, and as −1.333 and 0.667 if s is 1: which one
 # is float32 rounding. At 3 bits −1.143 and 0.857, at 4 −1.067 and 0.933. At 1 bit, which is accepted, all weights
 # become 0. MappingType.ASYMMETRIC shares this. SYMMETRIC_NO_CLIPPING_ERR is exact from 2 bits.
 # Why it matters: a network that was trained to be ternary, or on a symmetric grid, loses a third of each layer's gain
-# at "2 bits"; say SYMMETRIC_NO_CLIPPING_ERR, which also keeps symmetric 4-bit grids.
+# at "2 bits"; use SYMMETRIC_NO_CLIPPING_ERR, which also keeps symmetric 4-bit grids.
 #
 #     int1 SYMMETRIC, s = 0.05: [0.0]
 #     int1 SYMMETRIC, s = 1.0: [0.0]

@@ -1,4 +1,4 @@
-"""Pages and pictures that follow from the rest of the repository, made into docs/generated before Sphinx reads.
+"""Generate the pages and pictures in docs/generated before Sphinx reads.
 
 Documents at the top level become pages; the tutorial one with what it shows when it is run; every module one with its
 docstrings. Links between documents are those of the repository, and become links between pages.

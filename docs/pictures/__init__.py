@@ -1,6 +1,6 @@
-"""The pictures of the site, drawn by the library from what it does, so that they cannot say something else.
+"""Pictures of the site. The library draws them from real results, so they cannot disagree with it.
 
-A picture is a function that returns a figure; its name, in ``PICTURES``, is that of the file.
+A picture is a function that returns a figure. Its name, the key in ``PICTURES``, is the file name.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from edgepress.packing import Compressed
 from edgepress.reporting import style
 from edgepress.training import Training, train
 
-WIDTH = 6.2  # inches; text stays legible where a page is 400 pixels wide
+WIDTH = 6.2  # inches; text stays legible on a page 400 pixels wide
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#999999"
 PICTURES: dict[str, Callable[[], Figure]] = {}
 
 
 def picture(draw: Callable[[], Figure]) -> Callable[[], Figure]:
-    """Make a function's figure one of the site's."""
+    """Register a function as a picture of the site."""
     PICTURES[draw.__name__] = draw
     return draw
 
 
 def draw_all(folder: Path) -> None:
-    """Draw every picture into ``folder``, as SVG; the same bytes where nothing has changed."""
+    """Draw every picture into ``folder``, as SVG. Unchanged pictures give identical bytes."""
     for module in ("concepts", "quantization", "pruning"):
         import_module(f"pictures.{module}")
     torch.set_num_threads(1)
@@ -51,14 +51,14 @@ def draw_all(folder: Path) -> None:
 
 
 def panels(columns: int, height: float = 2.5, **options: object) -> tuple[Figure, list[plt.Axes]]:
-    """A figure with so many panels beside each other."""
+    """A figure with ``columns`` panels side by side."""
     figure, axes = plt.subplots(1, columns, figsize=(WIDTH, height), layout="constrained", **options)
     return figure, list(axes) if columns > 1 else [axes]
 
 
 @cache
 def digits() -> Prepared:
-    """The data set that networks in pictures have learned."""
+    """The data set of all pictures."""
     return datasets.prepare("digits", split_seed=0)
 
 
@@ -72,15 +72,15 @@ def network() -> nn.Module:
 
 @cache
 def weights() -> Tensor:
-    """The weights of one of its layers, shape (60, 40)."""
+    """The weights of one layer of the network, shape (60, 40)."""
     return network().get_parameter(networks.compressible(network())[2]).detach()
 
 
 def compressed(names: Sequence[str], level: Level) -> Compressed:
-    """The network by a method, or a chain of them; those that train again take ten epochs."""
+    """The network compressed by a chain of methods. Methods that fine-tune take ten epochs."""
     again = Training(lr=0.005, batch_size=128, max_epochs=10, patience=10)
     chain = [methods.create(name, again if registry.methods()[name].retrains else None) for name in names]
-    with contextlib.redirect_stdout(io.StringIO()):  # they tell of each epoch
+    with contextlib.redirect_stdout(io.StringIO()):  # training prints each epoch
         return methods.compress(
             chain, network(), digits().only("train", "val"), level, torch.Generator().manual_seed(0)
         )

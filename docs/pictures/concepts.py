@@ -1,4 +1,4 @@
-"""Pictures of ideas that all methods share."""
+"""Pictures of concepts that all methods have in common."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ REPOSITORY = Path(__file__).parents[2]
 
 @picture
 def levels() -> Figure:
-    """Where the levels of each codebook lie among the weights of a layer."""
+    """The values of each codebook over the weights of a layer."""
     kinds = ["uniform", "uniform_iqr", "histogram", "midrise", "symmetric", "normal", "kde", "lloyd_max"]
     figure, axes = plt.subplots(len(kinds), sharex=True, figsize=(WIDTH, 5.4), layout="constrained")
     for kind, ax in zip(kinds, axes, strict=True):
@@ -43,7 +43,7 @@ def levels() -> Figure:
 
 @picture
 def rounding_ways() -> Figure:
-    """What becomes of weights by each way of rounding."""
+    """Weights before and after each kind of rounding."""
     line = torch.linspace(-1, 1, 1200)
     grid = codebooks.Grid.of(2, -1.0, 2 / 3)
     after = {
@@ -62,11 +62,11 @@ def rounding_ways() -> Figure:
 
 @picture
 def grids() -> Figure:
-    """One grid for a tensor, and a grid for each of its channels."""
+    """A per-tensor grid and per-channel grids."""
     channels = weights()[:12]
     figure, axes = panels(2, 3.0, sharey=True)
     whole = codebooks.uniform(channels, bits=2)
-    for ax, title in zip(axes, ("a codebook for the tensor", "a codebook for each channel"), strict=True):
+    for ax, title in zip(axes, ("one codebook per tensor", "one codebook per channel"), strict=True):
         for place, channel in enumerate(channels):
             grid = whole if ax is axes[0] else codebooks.uniform(channel, bits=2)
             ax.plot(channel, torch.full_like(channel, place), ".", color="0.6", markersize=3)
@@ -82,9 +82,9 @@ def packed_file() -> Figure:
     """The bytes of packed files, to scale."""
     chains = {
         "4 bits": (["nearest_uniform"], Level(bits=4)),
-        "4 bits, a codebook a channel": (["nearest_uniform_channel"], Level(bits=4)),
-        "80 % removed": (["magnitude"], Level(sparsity=0.8)),
-        "80 % removed, 4 bits": (["magnitude", "nearest_uniform"], Level(bits=4, sparsity=0.8)),
+        "4 bits, per-channel": (["nearest_uniform_channel"], Level(bits=4)),
+        "80 % sparsity": (["magnitude"], Level(sparsity=0.8)),
+        "80 % sparsity, 4 bits": (["magnitude", "nearest_uniform"], Level(bits=4, sparsity=0.8)),
     }
     figure, (ax,) = panels(1, 2.6)
     colours = {"header": "0.75", "biases": "0.5", "masks": "#E69F00", "codebooks": ORANGE, "weights": BLUE}
@@ -105,11 +105,11 @@ def packed_file() -> Figure:
 
 
 def _parts(stored: object) -> dict[str, int]:
-    """Bytes of a packed file by what they hold."""
+    """Bytes of a packed file by content."""
     data = stored.to_bytes()
     parts = dict.fromkeys(("header", "codebooks", "masks", "weights", "biases"), 0)
     parts["header"] = 8 + struct.unpack("<Q", data[:8])[0]
-    json.loads(data[8 : parts["header"]])  # it is what the format says
+    json.loads(data[8 : parts["header"]])  # check that it is the header of the format
     for name, encoding in stored.tensors.items():
         pieces: list[bytes] = []
         layout = encoding.write(pieces)
@@ -126,7 +126,7 @@ def _parts(stored: object) -> dict[str, int]:
 
 @picture
 def mask_forms() -> Figure:
-    """What it costs to say which weights are kept."""
+    """The cost of storing which weights are kept."""
     shares = np.linspace(0.02, 0.99, 40)
     count = 1 << 14
     figure, (ax,) = panels(1, 2.5)
@@ -135,19 +135,17 @@ def mask_forms() -> Figure:
         mask = np.random.default_rng(0).random(count) >= share
         chosen.append(len(masks.pack(mask)[1]) * 8 / count)
     pattern = np.tile([True, False, False, True], count // 4)
-    ax.plot(shares, np.ones_like(shares), color=GREY, linestyle="--", label="bitmap: a bit a weight")
-    ax.plot(shares, chosen, color=BLUE, label="what is stored: bitmap, or gaps where these are smaller")
-    ax.plot(
-        0.5, len(masks.pack(pattern)[1]) * 8 / count, "D", color=ORANGE, label="two of every four: 3 bits for 4 weights"
-    )
-    ax.set(xlabel="share of weights removed", ylabel="bits of mask a weight", ylim=(0, 1.1))
+    ax.plot(shares, np.ones_like(shares), color=GREY, linestyle="--", label="bitmap: one bit per weight")
+    ax.plot(shares, chosen, color=BLUE, label="stored: the smaller of bitmap and gaps")
+    ax.plot(0.5, len(masks.pack(pattern)[1]) * 8 / count, "D", color=ORANGE, label="2:4 pattern: 3 bits per 4 weights")
+    ax.set(xlabel="sparsity", ylabel="bits of mask per weight", ylim=(0, 1.1))
     ax.legend(loc="lower left")
     return figure
 
 
 @picture
 def workflow() -> Figure:
-    """The rules of the starter run and what they wait for, as Snakemake has them."""
+    """The rules of the starter run and their dependencies, as Snakemake reports them."""
     edges = _rules()
     depth: dict[str, int] = {}
 
@@ -174,7 +172,7 @@ def workflow() -> Figure:
 
 
 def _rules() -> set[tuple[str, str]]:
-    """Which rule of the starter run comes before which."""
+    """Pairs of rules of the starter run: each rule and one that depends on it."""
     with tempfile.TemporaryDirectory() as folder:
         line = [sys.executable, "-m", "snakemake", "--rulegraph", "--snakefile", str(REPOSITORY / "Snakefile")]
         line += ["--configfile", str(REPOSITORY / "config/config.yaml"), "--directory", folder]

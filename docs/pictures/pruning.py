@@ -1,4 +1,4 @@
-"""Pictures of methods that leave weights out."""
+"""Pictures of pruning."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MASK = ListedColormap(["white", BLUE])
 
 @picture
 def pruning() -> Figure:
-    """What is left of each layer, and which weights go."""
+    """The fraction of each layer that is kept, and which weights are removed."""
     names = networks.compressible(network())
     figure, axes = panels(2)
     for place, method in enumerate(("magnitude", "magnitude_global", "random")):
@@ -28,7 +28,7 @@ def pruning() -> Figure:
         kept = [float((stored.tensors[name].decode() != 0).float().mean()) for name in names]
         axes[0].bar([x + 0.27 * (place - 1) for x in range(len(names))], kept, 0.25,
                     color=style.colour(method), label=style.label(method))  # fmt: skip
-    axes[0].set(xlabel="layer", ylabel="share kept, 0.7 removed", xticks=range(len(names)), ylim=(0, 1.4))
+    axes[0].set(xlabel="layer", ylabel="fraction kept at 70 % sparsity", xticks=range(len(names)), ylim=(0, 1.4))
     axes[0].legend()
     after = compressed(["magnitude"], Level(sparsity=0.7)).tensors[names[2]].decode().flatten()
     bins = torch.linspace(float(weights().min()), float(weights().max()), 80).tolist()
@@ -43,7 +43,7 @@ def pruning() -> Figure:
 
 @picture
 def surgeon() -> Figure:
-    """What it costs the layer's output to remove a weight, beside the size of the weight."""
+    """The cost to the layer's output of removing a weight, against its magnitude."""
     layer = network().get_submodule(networks.compressible(network())[0].removesuffix(".weight"))
     inputs = calibration_inputs(digits()).flatten(1)
     costs = relative_costs(layer.weight.detach()[None], hessian(layer, inputs))[0].flatten()
@@ -55,19 +55,19 @@ def surgeon() -> Figure:
     for which, colour, label in (
         (~gone & ~small, GREY, "kept by both"),
         (gone & small, "0.8", "removed by both"),
-        (gone & ~small, BLUE, "large, and not missed: removed by obs alone"),
-        (~gone & small, ORANGE, "small, and missed: removed by magnitude alone"),
+        (gone & ~small, BLUE, "large but unimportant: removed only by obs"),
+        (~gone & small, ORANGE, "small but important: removed only by magnitude"),
     ):
         shown = which & (costs > costs.max() * 1e-9) & (sizes > sizes.max() * 1e-3)
         ax.plot(sizes[shown], costs[shown], ".", color=colour, markersize=3, label=label)
-    ax.set(xlabel="size of the weight", ylabel="cost to the output", xscale="log", yscale="log")
+    ax.set(xlabel="magnitude of the weight", ylabel="cost to the output", xscale="log", yscale="log")
     ax.legend(loc="upper left", fontsize=7)
     return figure
 
 
 @picture
 def patterns() -> Figure:
-    """Half of the weights, anywhere, and two of every four."""
+    """Masks of 50 % sparsity: unstructured and 2:4."""
     part = weights()[:12, :24]
     anywhere = part.abs() >= part.abs().flatten().median()
     figure, axes = panels(2, 2.0)
@@ -80,7 +80,7 @@ def patterns() -> Figure:
 
 @picture
 def narrower() -> Figure:
-    """The weights of two layers before and after channels are taken out."""
+    """The weights of two layers before and after channel pruning."""
     names = networks.compressible(network())[1:3]
     before, after = network().state_dict(), compressed(["channels_l1"], Level(sparsity=0.6)).state_dict()
     shown = [(when, state[name]) for name in names for when, state in (("before", before), ("after", after))]
@@ -94,7 +94,7 @@ def narrower() -> Figure:
 
 @picture
 def finetuning() -> Figure:
-    """Accuracy against what is removed, with and without training on."""
+    """Accuracy against sparsity, with and without fine-tuning."""
     figure, (ax,) = panels(1, 2.6)
     shares = (0.5, 0.7, 0.8, 0.9, 0.95)
     for method, look in (("magnitude_global", "o--"), ("magnitude_finetuned", "o-")):
@@ -102,7 +102,7 @@ def finetuning() -> Figure:
         quality = [100 * evaluate(file.rebuild(network()), digits(), "test")["accuracy"] for file in stored]
         ax.plot(shares, quality, look, color=style.colour("magnitude_global"), label=style.label(method))
     ax.axhline(100 * evaluate(network(), digits(), "test")["accuracy"], **style.FULL_PRECISION)
-    ax.set(xlabel="share of weights removed", ylabel="test accuracy (%)")
+    ax.set(xlabel="sparsity", ylabel="test accuracy (%)")
     ax.legend()
     return figure
 
@@ -117,7 +117,7 @@ def together() -> Figure:
     axes[0].set(title="before")
     values, counts = after.unique(return_counts=True)
     axes[1].vlines(values, 0, counts, color=BLUE, linewidth=3)
-    axes[1].set(title="after: half are 0, the others on four levels")
+    axes[1].set(title="after: half are 0, the others take four values")
     for ax in axes:
-        ax.set(xlabel="weight", ylabel="how many")
+        ax.set(xlabel="weight", ylabel="number of weights")
     return figure

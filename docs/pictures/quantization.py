@@ -1,4 +1,4 @@
-"""Pictures of methods that store weights, or activations, in fewer bits."""
+"""Pictures of weight and activation quantization."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ def rounding() -> Figure:
     for kind in ("uniform", "uniform_iqr", "histogram", "midrise", "symmetric", "normal", "kde", "lloyd_max"):
         after = [rounded(weights(), kind, bits).decode() for bits in BITS]
         ax.plot(BITS, [error(weights(), values) for values in after], "o-", color=style.colour(kind), label=kind)
-    ax.set(xlabel="bits a weight", ylabel="error of the weights", yscale="log")
+    ax.set(xlabel="bits per weight", ylabel="error of the weights", yscale="log")
     ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
 
 @picture
 def per_channel() -> Figure:
-    """Error against bytes, with a codebook a tensor and with one a channel."""
+    """Error against bytes, with per-tensor and per-channel codebooks."""
     figure, (ax,) = panels(1, 2.6)
     for kind, look in (("uniform", "o-"), ("symmetric", "s-"), ("lloyd_max", "^-")):
         for fit, where, fill in ((rounded, "tensor", "white"), (rounded_per_channel, "channel", None)):
             points = [point for bits in BITS if (point := _size_and_error(fit(weights(), kind, bits)))[1] > 1e-3]
-            label = f"{kind}, one a {where}"
+            label = f"{kind}, per-{where}"
             ax.plot(*zip(*points, strict=True), look, color=style.colour(kind), markerfacecolor=fill, label=label)
     ax.set(xlabel="bytes of the layer", ylabel="error of the weights", yscale="log")
     ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
@@ -60,7 +60,7 @@ def _size_and_error(stored: Encoding) -> tuple[int, float]:
 
 @picture
 def dithering() -> Figure:
-    """Mean and spread of the error of a weight that lies between two levels."""
+    """Mean and spread of the error of a weight between two values of a grid."""
     step, draws = 1.0, 2000
     grid = codebooks.Grid.of(2, -1.5, step)
     line = torch.linspace(-0.5, 0.5, 61)
@@ -75,21 +75,21 @@ def dithering() -> Figure:
     for way, (errors_of_way, colour) in errors.items():
         axes[0].plot(line, errors_of_way.mean(dim=0), color=colour, label=way)
         axes[1].plot(line, errors_of_way.square().mean(dim=0).sqrt(), color=colour, label=way)
-    axes[0].set(title="bias", ylabel="mean error, in steps", ylim=(-0.55, 0.55))
-    axes[1].set(title="size", ylabel="root mean square, in steps", ylim=(0, 0.55))
+    axes[0].set(title="bias", ylabel="mean error / scale", ylim=(-0.55, 0.55))
+    axes[1].set(title="size", ylabel="root mean square / scale", ylim=(0, 0.55))
     for ax in axes:
-        ax.set_xlabel("weight, from level to level")
+        ax.set_xlabel("weight, from one value to the next")
     axes[0].legend()
     return figure
 
 
 @picture
 def multipoint() -> Figure:
-    """What each further point leaves over, against what it costs."""
+    """The error left by each further vector, against its cost."""
     figure, (ax,) = panels(1, 2.6)
     for bits, colour in ((2, BLUE), (3, ORANGE), (4, "#009E73")):
         points = [_size_and_error(sum_of_points(weights(), bits, points)) for points in range(1, 5)]
-        ax.plot(*zip(*points, strict=True), "o-", color=colour, label=f"1 to 4 points of {bits} bits")
+        ax.plot(*zip(*points, strict=True), "o-", color=colour, label=f"1 to 4 vectors of {bits} bits")
     single = [_size_and_error(rounded_per_channel(weights(), "symmetric", bits)) for bits in range(2, 13)]
     ax.plot(*zip(*single, strict=True), color=GREY, linestyle="--", label="one number of 2 to 12 bits")
     ax.set(xlabel="bytes of the layer", ylabel="error of the weights", yscale="log")
@@ -117,7 +117,7 @@ def reconstruction() -> Figure:
 
 @picture
 def mixed_bits() -> Figure:
-    """How much each layer's rounding moves the output, and the bits that it gets."""
+    """How much rounding a layer changes the output, and the bits that the layer gets."""
     inputs = calibration_inputs(digits())
     errors = mixed.output_errors(network(), inputs, (2, 3, 4, 5, 6, 7, 8))
     sizes = {name: network().get_parameter(name).numel() for name in errors}
@@ -128,16 +128,16 @@ def mixed_bits() -> Figure:
         axes[0].plot(list(by_bits), list(by_bits.values()), "o-", color=colour)
         axes[1].bar(place, bits[name], color=colour)
         axes[1].text(place, bits[name], f"{sizes[name]:,}", ha="center", va="bottom", fontsize=7)
-    axes[0].set(xlabel="bits of this layer alone", ylabel="change of the output", yscale="log")
+    axes[0].set(xlabel="bits of one layer", ylabel="change of the output", yscale="log")
     axes[1].axhline(4, color=GREY, linestyle="--")
-    axes[1].set(xlabel="layer (weights in it)", ylabel="bits, 4 on average", xticks=range(len(errors)))
+    axes[1].set(xlabel="layer (number of weights)", ylabel="bits, 4 on average", xticks=range(len(errors)))
     axes[1].grid(False)
     return figure
 
 
 @picture
 def activations() -> Figure:
-    """Grids of 4 bits on the values that a layer puts out."""
+    """4-bit grids over the outputs of a layer."""
     with torch.no_grad():
         values = network().net[:2](calibration_inputs(digits()).flatten(1)).flatten()
     figure, axes = plt.subplots(3, sharex=True, figsize=(6.2, 3.2), layout="constrained")
@@ -155,7 +155,7 @@ def activations() -> Figure:
 
 @picture
 def ranges_of_channels() -> Figure:
-    """The ranges of the channels that a layer puts out, before and after they are brought to like ones."""
+    """The ranges of a layer's output channels before and after equalization."""
     inputs = calibration_inputs(digits()).flatten(1)
     alike = copy.deepcopy(network())
     alike.load_state_dict(equalized(network(), inputs), strict=False)
@@ -172,7 +172,7 @@ def ranges_of_channels() -> Figure:
 
 @picture
 def lengths_of_codes() -> Figure:
-    """How often each code of 4 bits occurs, and the bits a weight that this takes."""
+    """The frequency of each 4-bit code, and the resulting bits per weight."""
     figure, axes = panels(2, 2.4, sharey=True)
     for ax, kind in zip(axes, ("uniform", "symmetric"), strict=True):
         stored = rounded(weights(), kind, 4)
@@ -182,13 +182,13 @@ def lengths_of_codes() -> Figure:
         ax.bar(range(16), shares, color=style.colour(kind))
         ax.set(title=f"{kind}: entropy {entropy:.2f}, stored {8 * len(parts[-1]) / weights().numel():.2f} bits")
         ax.set(xlabel="code", xticks=range(0, 16, 5))
-    axes[0].set_ylabel("share of the weights")
+    axes[0].set_ylabel("fraction of the weights")
     return figure
 
 
 @picture
 def learned_steps() -> Figure:
-    """Accuracy with weights and activations in few bits, calibrated and trained."""
+    """Accuracy with weights and activations in few bits, calibrated and fine-tuned."""
     levels = [Level(bits=bits, act_bits=bits) for bits in (4, 3, 2)]
     chains = {
         "activations mse, gptq": (["activations_mse", "gptq"], "o--", GREY),
@@ -207,18 +207,18 @@ def learned_steps() -> Figure:
 
 @picture
 def straight_through() -> Figure:
-    """What a weight is seen as in training, and the gradient that it gets."""
+    """The value of a weight in the forward pass of training, and its gradient."""
     line = torch.linspace(-1.3, 1.3, 1500)
     step, lowest, highest = 0.5, -2, 1
     uniform = codebooks.Grid.of(2, -1, 2 / 3)
     figure, axes = panels(2, sharey=True)
-    axes[0].plot(line, uniform.decode(uniform.encode(line)), color=BLUE, label="forward: the level")
-    axes[0].plot(line, line, color=ORANGE, linestyle="--", label="backward: as if nothing were")
+    axes[0].plot(line, uniform.decode(uniform.encode(line)), color=BLUE, label="forward: the rounded value")
+    axes[0].plot(line, line, color=ORANGE, linestyle="--", label="backward: identity")
     axes[0].set(title="qat_…")
     position = line / step
     axes[1].plot(line, position.clamp(lowest, highest).round() * step, color=BLUE)
     axes[1].plot(line, position.clamp(lowest, highest) * step, color=ORANGE, linestyle="--")
-    axes[1].set(title="lsq: 0 beyond the last level")
+    axes[1].set(title="lsq: 0 beyond the last value")
     for ax in axes:
         ax.set(xlabel="float32 weight")
     figure.legend(loc="outside lower center", ncols=2)

@@ -1,7 +1,7 @@
-"""Whole numbers of any width from 1 to 32 bits, back to back in bytes.
+"""Packs integers of 1 to 32 bits into bytes without gaps.
 
-Bit 0 of the first number is bit 0 of the first byte (little-endian throughout), so 8 numbers of width b fill exactly
-b bytes. That group of 8 is what the code works on: number j of every group at once, one shift for all of them.
+Bit 0 of the first number is bit 0 of the first byte (little-endian throughout), so 8 numbers of width b fill exactly b
+bytes. The implementation is vectorized over groups of 8: it shifts number j of every group at once.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import numpy as np
 
 MAX_WIDTH = 32
 _GROUP = 8
-_BLOCK = 1 << 15  # groups at a time: their byte planes stay in the second-level cache
+_BLOCK = 1 << 15  # groups per block, whose byte planes fit the L2 cache
 
 
 def packed_size(count: int, width: int) -> int:
-    """Bytes that ``count`` numbers of ``width`` bits take."""
+    """The number of bytes of ``count`` numbers of ``width`` bits."""
     return -(-count * width // 8)
 
 
@@ -26,7 +26,7 @@ def storage_type(width: int) -> type[np.unsignedinteger]:
 def pack(numbers: np.ndarray, width: int) -> bytes:
     """Pack a 1-D array of integers in [0, 2^width) into ``packed_size`` bytes.
 
-    Raises ValueError where the width is not 1–32 or a number does not fit it.
+    Raises ValueError if the width is not 1–32 or a number does not fit.
     """
     working = _working_type(width)
     count = numbers.size
@@ -52,9 +52,9 @@ def pack(numbers: np.ndarray, width: int) -> bytes:
 
 
 def unpack(data: bytes, count: int, width: int) -> np.ndarray:
-    """Read ``count`` numbers of ``width`` bits back, as a 1-D array of the narrowest unsigned type.
+    """Unpack ``count`` numbers of ``width`` bits into a 1-D array of the narrowest unsigned type.
 
-    Raises ValueError where the width is not 1–32 or ``data`` is not as long as the numbers are.
+    Raises ValueError if the width is not 1–32 or ``data`` has the wrong length.
     """
     working = _working_type(width)
     if len(data) != packed_size(count, width):
@@ -77,9 +77,9 @@ def unpack(data: bytes, count: int, width: int) -> np.ndarray:
 
 
 def _working_type(width: int) -> type[np.unsignedinteger]:
-    """The type in which a number, shifted to its place among up to 5 bytes, loses no bit."""
+    """A type wide enough for a number shifted to its position within up to 5 bytes."""
     if not 1 <= width <= MAX_WIDTH:
         raise ValueError(f"a width of {width} bits is not between 1 and {MAX_WIDTH}")
-    if 8 % width == 0:  # never straddles a byte
+    if 8 % width == 0:  # never crosses a byte boundary
         return np.uint8
     return np.uint16 if width <= 9 else np.uint32 if width <= 25 else np.uint64

@@ -1,4 +1,4 @@
-"""What may be asked for one network on one data set: how it is trained, and how each training is compressed."""
+"""The settings of one network on one data set: how to train it and how to compress each training."""
 
 from __future__ import annotations
 
@@ -32,31 +32,31 @@ def _check_chains(chains: dict[str, ChainConfig]) -> dict[str, ChainConfig]:
         checks.new_name("chain", name, registry.methods() | registry.peers() | {"fp32": None})
         sweeps = set().union(*(registry.methods()[step].sweeps for step in chain.steps))
         if not sweeps and not any(registry.methods()[step].level for step in chain.steps):
-            raise wrong(f"none of the steps of '{name}' has levels; add one that quantizes or prunes")
+            raise wrong(f"none of the steps of '{name}' has levels; add a method that quantizes or prunes")
         for swept in ("bits", "act_bits", "sparsity"):
             if getattr(chain, swept) is not None and swept not in sweeps:
-                raise wrong(f"none of the steps of '{name}' has {swept}; leave it out, or add a step that has")
+                raise wrong(f"none of the steps of '{name}' has {swept}; remove it, or add a step that has")
         for step in chain.steps[1:]:
             if registry.methods()[step].retrains:
-                raise wrong(f"'{step}' trains the network again, so it must be the first step of '{name}'")
+                raise wrong(f"'{step}' fine-tunes the network, so it must be the first step of '{name}'")
             if registry.methods()[step].first:
                 raise wrong(f"'{step}' changes the weights that it keeps, so it must be the first step of '{name}'")
     return chains
 
 
 class ChainConfig(Settings):
-    """Methods applied one after the other, each to what the one before it stores."""
+    """Methods applied in sequence, each to the result of the one before it."""
 
     steps: StepNames = Field(description="the methods, in order")
-    bits: Distinct[Bits] | None = Field(None, description="bits a weight; None takes those of the run")
-    act_bits: Distinct[Bits] | None = Field(None, description="bits an activation; None takes those of the run")
-    sparsity: Distinct[Share] | None = Field(None, description="shares removed; None takes those of the run")
+    bits: Distinct[Bits] | None = Field(None, description="bits per weight; null uses those of the run")
+    act_bits: Distinct[Bits] | None = Field(None, description="bits per activation; null uses those of the run")
+    sparsity: Distinct[Share] | None = Field(None, description="sparsities; null uses those of the run")
 
 
 class CellConfig(Settings):
-    """What is done to one network on one data set: its trainings, and how each of them is compressed."""
+    """The trainings of one network on one data set, and how to compress them."""
 
-    seeds: Distinct[Seed] = Field([0, 1, 2], description="trainings of each network; intervals are over them")
+    seeds: Distinct[Seed] = Field([0, 1, 2], description="seeds, one training each; intervals are over seeds")
     methods: MethodNames = Field(
         [
             "midrise",
@@ -72,99 +72,97 @@ class CellConfig(Settings):
             "magnitude_global",
             "random",
         ],
-        description="ways to compress each trained network: methods, families, and products of settings, as in "
-        "`{codebook: [uniform, normal], granularity: channel}`; `fp32`, full precision, is always there",
+        description="methods that compress each trained network: names, families, and products of settings, as in "
+        "`{codebook: [uniform, normal], granularity: channel}`; `fp32`, full precision, is always included",
     )
     chains: Annotated[dict[str, ChainConfig], AfterValidator(_check_chains)] = Field(
         {},
-        description="further methods by name, each a chain: `{steps: [nearest_uniform, magnitude], sparsity: [0.2]}`",
+        description="methods in sequence, by name: `{mine: {steps: [nearest_uniform, magnitude], sparsity: [0.2]}}`",
     )
     peers: PeerNames = Field(
         [],
-        description="other libraries that compress each network, too: names, `[onnxruntime, torchao]` say, or true for "
-        "all that `edgepress list peers` tells; needs the extra `peers`",
+        description="other libraries to compare with: names, as in `[onnxruntime, torchao]`, or true for all of "
+        "`edgepress list peers`; needs the extra `peers`",
     )
     bits: Distinct[Bits] = Field(
-        [16, 12, 10, 8, 6, 4, 3, 2], description="bits a weight, 1–16, for the methods that quantize"
+        [16, 12, 10, 8, 6, 4, 3, 2], description="bits per weight, 1–16, for methods that quantize"
     )
     retraining_bits: Annotated[list[Bits], AllDistinct] | None = Field(
         None,
-        description="bits a weight for the methods that train again; null takes those of `bits`, [] leaves them out",
+        description="bits per weight for methods that fine-tune; null uses `bits`, [] skips these methods",
     )
-    act_bits: Distinct[Bits] = Field([8, 4], description="bits an activation, for the methods that quantize these")
+    act_bits: Distinct[Bits] = Field([8, 4], description="bits per activation, for methods that quantize activations")
     sparsity: Distinct[Share] = Field(
         [0.0, 0.25, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.97, 0.99],
-        description="shares of weights removed, from 0 to below 1, for the methods that prune",
+        description="fractions of weights to remove, from 0 to below 1, for methods that prune",
     )
     retraining_sparsity: Annotated[list[Share], AllDistinct] | None = Field(
         None,
-        description="shares removed by the methods that train again; null takes those of `sparsity`, "
-        "[] leaves these methods out",
+        description="sparsities for methods that fine-tune; null uses `sparsity`, [] skips these methods",
     )
     draws: Count = Field(5, description="repetitions of each stochastic method")
     splits: Distinct[Literal["train", "val", "test"]] = Field(
         ["val", "test"],
-        description="parts of the data on which compressed networks are measured; things are chosen on val and "
-        "reported on test. Full precision is measured on all three",
+        description="splits on which compressed networks are evaluated; choices are made on val and reported on "
+        "test. Full precision is evaluated on all three",
     )
     fold_bn: bool = Field(
         True,
-        description="make BatchNorm part of the layer before it; methods that train the network again train with it",
+        description="fold BatchNorm into the layer before it; methods that fine-tune train with BatchNorm",
     )
     hardware: Annotated[list[Precision], AllDistinct] = Field(
         [],
-        description="precisions whose energy and cycles an accelerator is simulated for, as in `[w8a8, w4a4]`, with "
-        "`w32a32` beside them; needs the extra `hardware`",
+        description="precisions at which to simulate energy and cycles on an accelerator, as in `[w8a8, w4a4]`; "
+        "`w32a32` is added; needs the extra `hardware`",
     )
     latency: Annotated[list[LevelName], AllDistinct] = Field(
         [],
-        description="levels whose time on ONNX Runtime is measured, `[w32, w8a8]` say, on the first seed; needs the "
-        "extra `deploy`",
+        description="levels to time on ONNX Runtime, as in `[w32, w8a8]`, on the first seed; needs the extra `deploy`",
     )
     weights: str | None = Field(
         None,
-        description="safetensors file that training begins from, where its tensors fit; null is from scratch. "
+        description="safetensors file with initial weights, used where its tensors fit; null trains from scratch. "
         "`{seed}` in its name stands for the seed",
     )
-    frozen: bool = Field(False, description="keep what `weights` gives as it is, and train the rest, a new head, alone")
+    frozen: bool = Field(False, description="freeze the tensors of `weights`; train only the rest, such as a new head")
     training: TrainingConfig | None = Field(
         TrainingConfig(),
-        description="how networks are trained; null trains none: `weights` hold all of the network, which is one seed",
+        description="how to train networks; null uses `weights` as they are: the whole network, one seed",
     )
     recipes: Annotated[Recipes, AllDistinct] = Field(
         [],
-        description="ways to train that are compared, beside all else, in quality against steps, seconds and energy: "
-        "`[adam, early_stop, onecycle, progressive, bf16]`; the first is what the others are measured by",
+        description="training recipes to compare, in addition, by quality against steps, seconds and energy: "
+        "`[adam, early_stop, onecycle, progressive, bf16]`; the first is the baseline",
     )
-    retraining: RetrainingConfig = Field(RetrainingConfig(), description="how the methods that train again do it")
+    retraining: RetrainingConfig = Field(RetrainingConfig(), description="how methods fine-tune")
 
     @property
     def simulated(self) -> list[str]:
-        """The precisions at which an accelerator is simulated: those asked for, if any, and full precision."""
+        """The precisions to simulate on an accelerator: full precision and those configured, if there are any."""
         return list(dict.fromkeys([FULL_PRECISION, *self.hardware])) if self.hardware else []
 
     def weights_of(self, seed: object) -> str | None:
-        """The file that the training with this seed begins from."""
+        """The file of initial weights for this seed."""
         return self.weights and self.weights.replace("{seed}", f"{seed}")
 
     def trained_by(self, recipe: str) -> dict[str, Any]:
-        """The settings of a training by the recipe of that name."""
+        """The training settings with a recipe applied."""
         return {**(self.training or TrainingConfig()).model_dump(), **RECIPES[recipe]}
 
     def steps(self, method: str) -> list[str]:
-        """The methods that ``method`` consists of: those of a chain, or itself."""
+        """The methods of the chain ``method``, or the method itself."""
         return list(self.chains[method].steps) if method in self.chains else [method]
 
     def retrains(self, method: str) -> bool:
-        """Whether the method, or a step of the chain, of that name trains the network again."""
+        """Whether the method, or a method of the chain, fine-tunes the network."""
         return any(registry.methods()[step].retrains for step in self.steps(method))
 
     def _sweeps(self, method: str) -> set[str]:
-        """The lists whose values, in every combination, are the levels of the method, or chain, of that name."""
+        """The settings whose values, in every combination, are the levels of the method or chain."""
         return set().union(*(registry.methods()[step].sweeps for step in self.steps(method)))
 
     def levels(self, method: str) -> list[str]:
-        """The names of the levels at which ``method``, or the chain of that name, runs."""
+        """The names of the levels of a method or chain."""
         chain = self.chains.get(method)
         sweeps = self._sweeps(method)
         bits, sparsity = self.bits, self.sparsity
@@ -187,8 +185,8 @@ class CellConfig(Settings):
     def jobs(self) -> list[Job]:
         """The jobs that compress a trained network.
 
-        The methods of a family share a job, because importing torch costs more than quantizing. Those that train
-        the network again share one a level.
+        The methods of a family share a job, because importing torch costs more than quantizing. Methods that fine-tune
+        have one job per level.
         """
         jobs: dict[tuple[str, str], dict[str, list[str]]] = {}
         for method in [*self.methods, *self.chains]:
@@ -201,14 +199,13 @@ class CellConfig(Settings):
         return [Job(family, level, methods) for (family, level), methods in jobs.items()]
 
     def peer_jobs(self) -> list[Job]:
-        """The jobs in which peers compress a trained network, one each."""
+        """The jobs in which peers compress a trained network, one per peer."""
         return [Job(peer, "", {peer: list(registry.peers()[peer].levels)}) for peer in self.peers]
 
     @property
     def offers(self) -> set[str]:
-        """What its results can show: the families of its methods, and for those that do not train the network again
-        what they are swept over, ``bits``, ``sparsity`` or ``act_bits+bits``, say; recipes; and costs
-        that are taken.
+        """What a report can show, matched with the ``needs`` of notebooks: families of methods; recipes; costs; and the
+        settings that methods without fine-tuning sweep, such as ``bits`` or ``act_bits+bits``.
         """
         names = [name for name in [*self.methods, *self.chains] if self.levels(name)]
         sweeps = ("+".join(sorted(self._sweeps(name))) for name in names if not self.retrains(name))

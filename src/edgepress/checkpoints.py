@@ -1,8 +1,8 @@
-"""Checkpoints: a training that was killed goes on after its last epoch, and ends with the same bits.
+"""Checkpoints: a killed training resumes after its last saved epoch and gives bit-identical results.
 
-A checkpoint is one safetensors file: the tensors of a training's state, and as JSON, in the one entry of its metadata,
-the rest. It goes by a hash of all that decides the training, so none of other settings, other code or other data is
-ever found.
+A checkpoint is one safetensors file: the tensors of the training state, and the rest as JSON in its only metadata
+entry. Its name is a hash of everything that determines the training, so a checkpoint of other settings, source or data
+never matches.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from torch import Tensor, nn
 from edgepress.files import write_atomically
 
 SECONDS_VARIABLE = "EDGEPRESS_CHECKPOINT_SECONDS"
-_SECONDS = 30.0  # between checkpoints, at least; one of resnet9 is 105 MB
+_SECONDS = 30.0  # minimum time between checkpoints; one of resnet9 is 105 MB
 _UNREADABLE = (OSError, safetensors.SafetensorError, ValueError, KeyError, TypeError)
 
 
 @dataclass
 class TrainingState:
-    """All that changes from epoch to epoch. ``generators`` are those that the training draws from."""
+    """Everything that changes from epoch to epoch. ``generators`` are the random generators of the training."""
 
     network: nn.Module
     optimizer: torch.optim.Optimizer
@@ -44,7 +44,7 @@ class TrainingState:
     history: list[dict[str, Any]] = field(default_factory=list)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Its tensors; the first word of a name says whose they are."""
+        """The tensors of the state; the first word of a name is their owner."""
         groups: dict[str, Mapping[Any, Tensor]] = {
             "network": self.network.state_dict(),
             "best": self.best,
@@ -55,7 +55,7 @@ class TrainingState:
         return {f"{group} {name}": tensor.detach() for group, each in groups.items() for name, tensor in each.items()}
 
     def numbers(self) -> dict[str, Any]:
-        """The rest, as JSON can hold it."""
+        """The rest, JSON-serializable."""
         return {
             "optimizer": self.optimizer.state_dict()["param_groups"],
             "schedule": self.schedule.state_dict(),
@@ -65,7 +65,7 @@ class TrainingState:
         }
 
     def restore(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
-        """Become the state that gave ``tensors`` and ``numbers``; tensors keep their device and memory layout."""
+        """Restore the state saved as ``tensors`` and ``numbers``; tensors keep their device and memory layout."""
         groups: dict[str, dict[str, Tensor]] = {}
         for key, tensor in tensors.items():
             group, name = key.rsplit(" ", 1)
@@ -90,10 +90,10 @@ class TrainingState:
 
 
 class Checkpoints:
-    """The checkpoints of one job, in a ``folder`` of its own.
+    """The checkpoints of one job, in a separate ``folder``.
 
-    ``code`` is a digest of the code that trains. A checkpoint is written where the last is ``seconds`` old, and where
-    a training has ended, for a job may have several; None takes ``EDGEPRESS_CHECKPOINT_SECONDS``, or 30.
+    ``code`` is a digest of the training source. A checkpoint is written if the last one is ``seconds`` old (None:
+    ``EDGEPRESS_CHECKPOINT_SECONDS``, or 30), and at the end of each training, since a job may have several.
     """
 
     def __init__(self, folder: str | Path, code: str, seconds: float | None = None) -> None:
@@ -101,14 +101,14 @@ class Checkpoints:
         self.seconds = float(os.environ.get(SECONDS_VARIABLE, _SECONDS)) if seconds is None else seconds
 
     def of(self, *decisive: object) -> Checkpoint:
-        """That of the training which these decide: networks, data, generators, settings."""
+        """The checkpoint of the training determined by these: networks, data, generators, settings."""
         machine = (torch.__version__, torch.get_num_threads(), self.code)
         digest = hashlib.sha256()
         _feed(digest, (machine, decisive))
         return Checkpoint(self.folder / f"{digest.hexdigest()[:32]}.safetensors", self.seconds)
 
     def remove(self) -> None:
-        """Remove the folder, and those above it that are left empty: the job has its outputs."""
+        """Remove the folder and empty parents, once the job has its outputs."""
         shutil.rmtree(self.folder, ignore_errors=True)
         for parent in self.folder.parents:
             try:
@@ -125,19 +125,19 @@ class Checkpoint:
         self._written = time.monotonic()
 
     def resume(self, state: TrainingState) -> None:
-        """Bring ``state`` to where the checkpoint was written, if there is one, and say so."""
+        """Restore ``state`` from the checkpoint, if there is one, and print that."""
         try:
             tensors, numbers = _read(self.path)
         except FileNotFoundError:
             return
         except _UNREADABLE as error:
-            print(f"The checkpoint {self.path} is damaged, and ignored: {error}")
+            print(f"The checkpoint {self.path} is damaged and ignored: {error}")
             return
         state.restore(tensors, numbers)
         print(f"Resumed after epoch {len(state.history)}, from {self.path}")
 
     def save(self, state: TrainingState, ended: bool) -> None:
-        """Write ``state`` where it is time to; a disk that is full does not end the training."""
+        """Write ``state`` if it is due. A full disk does not end the training."""
         if time.monotonic() - self._written < self.seconds and not ended:
             return
         try:
@@ -154,12 +154,12 @@ def _to_bytes(state: TrainingState) -> bytes:
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Raises one of ``_UNREADABLE`` where the file is not what was written."""
+    """Raises one of ``_UNREADABLE`` if the file is damaged."""
     with safetensors.safe_open(path, framework="numpy") as file:
         numbers = json.loads(file.metadata()["edgepress"])
         arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     if _crc32(arrays) != numbers.pop("crc32"):
-        raise ValueError("its checksum does not fit")
+        raise ValueError("its checksum does not match")
     return {name: torch.from_numpy(array) for name, array in arrays.items()}, numbers
 
 
@@ -171,7 +171,7 @@ def _crc32(arrays: Mapping[str, Any]) -> int:
 
 
 def _feed(digest: Any, thing: object) -> None:
-    """Add ``thing`` to a hash: tensors by what they hold, networks by their build and their tensors."""
+    """Add ``thing`` to a hash: tensors by content, networks by architecture and tensors."""
     if isinstance(thing, Tensor):
         digest.update(f"{thing.dtype} {tuple(thing.shape)} {thing.device} ".encode())
         digest.update(thing.detach().cpu().contiguous().reshape(-1).numpy())

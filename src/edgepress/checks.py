@@ -1,4 +1,4 @@
-"""What settings are made of: values that are checked, and the sentences that say what is wrong with one."""
+"""Validated types for settings, and the sentences that report invalid values."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from edgepress.levels import Level, precision
 from edgepress.spec import COLUMNS, ROUNDING
 
 T = TypeVar("T")
-NAME = r"[A-Za-z0-9][A-Za-z0-9_-]*"  # of folders, too
+NAME = r"[A-Za-z0-9][A-Za-z0-9_-]*"  # also of folders
 
 
 class Settings(BaseModel):
-    """Settings that belong together: none but those declared, of exactly their types."""
+    """Base of all settings: unknown names are refused, types are strict."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 def wrong(message: str) -> PydanticCustomError:
-    """The error to raise where a value cannot be; ``message`` ends the sentence that names its place."""
+    """The error to raise for an invalid value. ``message`` completes a sentence that names its place."""
     return PydanticCustomError("wrong", "{message}", {"message": message})
 
 
 def optional(model: type[BaseModel], name: str, about: str) -> Any:
-    """The same model with every field left out unless it is named."""
+    """A copy of the model in which every field is optional."""
     fields: dict[str, Any] = {}
     for field, info in model.model_fields.items():
         kind = Annotated[(info.annotation, *info.metadata)] if info.metadata else info.annotation
@@ -40,15 +40,15 @@ def optional(model: type[BaseModel], name: str, about: str) -> Any:
 
 
 def known(kind: str, name: str, names: Mapping[str, Any]) -> None:
-    """Raise where ``name`` is not among ``names``."""
+    """Raise if ``name`` is not in ``names``."""
     if name not in names:
         raise wrong(registry.unknown(kind, name, names))
 
 
 def new_name(kind: str, name: str, taken: Mapping[str, Any]) -> None:
-    """Raise where ``name`` cannot be the name of something new, and of its folder."""
+    """Raise if ``name`` is taken or is not a valid folder name."""
     if name in taken or not re.fullmatch(NAME, name):
-        raise wrong(f"'{name}' cannot be the name of a {kind}; take a new one of letters, digits and _")
+        raise wrong(f"'{name}' cannot be the name of a {kind}; choose a new one of letters, digits and _")
 
 
 def _distinct(values: list[T]) -> list[T]:
@@ -59,7 +59,7 @@ def _distinct(values: list[T]) -> list[T]:
 
 
 def _six_decimals(share: float) -> float:
-    """Shares become names of files: s97.5. Normalises −0."""
+    """Limit fractions to six decimals, because they become file names (s97.5). Normalizes −0."""
     if round(share, 6) != share:
         raise wrong(f"{share!r} has more than six decimals; round it")
     return share + 0.0
@@ -67,7 +67,7 @@ def _six_decimals(share: float) -> float:
 
 def _not_reference(run: str) -> str:
     if run == "reference":
-        raise wrong("'reference' is where committed results are; take another name")
+        raise wrong("'reference' holds the committed results; choose another name")
     return run
 
 
@@ -121,7 +121,7 @@ def _product(settings: Mapping[str, Any]) -> list[str]:
 def _known_methods(names: list[str]) -> list[str]:
     for name in _known_steps(names):
         if not registry.methods()[name].sweeps and not registry.methods()[name].level:
-            raise wrong(f"'{name}' has no levels of its own; make it a step of one of the 'chains', after one that has")
+            raise wrong(f"'{name}' has no levels by itself; put it in one of the 'chains', after a method that has")
     return names
 
 
@@ -156,7 +156,7 @@ def _level(name: str) -> Level:
 
 
 def _readable(parse: Callable[[str], Any]) -> AfterValidator:
-    """Keeps a name that ``parse`` reads, and says what it says of another."""
+    """Accept names that ``parse`` accepts; report its message otherwise."""
 
     def check(name: str) -> str:
         try:

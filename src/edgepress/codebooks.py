@@ -1,19 +1,19 @@
-"""Codebooks: the values that a weight may take, and the code of each.
+"""Codebooks: the values that a weight may take, and their codes.
 
-A codebook is fitted on a tensor at b bits and has 2^b levels in ascending order. ``encode`` gives each weight the
-code of a level, to the nearest one or, given random bits, to either neighbour so that the mean is kept; ``decode``
-gives the level back. The definitions are the study's, in their sound form (levels sorted, weights alone).
+A codebook is fitted to a tensor at b bits and has 2^b values in ascending order (attribute ``levels``). ``encode``
+gives each weight the code of the nearest value or, given random bits, of either neighbour so that the mean is kept;
+``decode`` returns the values. The definitions are the study's, corrected (values sorted, fitted to weights only).
 
 ``uniform``, ``uniform_iqr``, ``histogram``, ``midrise``, ``normal``, ``kde``, ``lloyd_max`` and ``symmetric`` fit one.
-Each takes finite weights, a float tensor of any shape, and 1 to 16 bits; its levels are in the weights' unit. Each
-raises ValueError where there is no weight, one is NaN or infinite, or the bits are not 1 to 16. The first five are the
-study's definitions, but for the step of ``midrise``.
+Each takes finite weights, a float tensor of any shape, and 1 to 16 bits; values are in the unit of the weights. Each
+raises ValueError if there is no weight, one is NaN or infinite, or bits are out of range. The first five are the
+study's definitions, except for the scale of ``midrise``.
 
-Positions are computed in float32: on a grid of 12 bits and more, a weight within some hundredths of a step of the
-middle between two levels may go to the other one, which is as near to within a few units in its last place.
+Positions are computed in float32: on a grid of 12 bits and more, a weight within some hundredths of a scale of the
+midpoint of two values may round to the other one, which is equally near up to a few units in the last place.
 
-Tensors are worked on in blocks that fit the cache, each operation in place: quantizing costs a few passes over the
-second-level cache and one over memory.
+Operations work in place on blocks that fit the cache: quantizing costs a few passes over the L2 cache and one over
+memory.
 """
 
 from __future__ import annotations
@@ -31,28 +31,28 @@ from edgepress.distribution import quantiles_of, smooth_density, tukey_fences
 MAX_BITS = 16
 _BLOCK = 1 << 17
 _LARGEST = torch.finfo(torch.float32).max
-_SMALLEST_STEP, _LARGEST_REACH = 2.0**-100, 2.0**100  # beyond, float32 cannot hold a weight in steps
+_SMALLEST_STEP, _LARGEST_REACH = 2.0**-100, 2.0**100  # beyond these float32 cannot hold weight / scale
 _LLOYD_ROUNDS = 100
 _STEP_CANDIDATES = 100
 _RANDOM_STEPS = 1 << 16  # resolution of the uniform numbers behind stochastic rounding
 
 
 def code_type(bits: int) -> torch.dtype:
-    """The type of codes: uint8 up to 8 bits, else int32, the narrowest that torch computes with."""
+    """The dtype of codes: uint8 up to 8 bits, else int32, the narrowest that torch computes with."""
     return torch.uint8 if bits <= 8 else torch.int32
 
 
 def random_bits(count: int, generator: torch.Generator) -> Tensor:
-    """Draw ``count`` uniform int16 numbers: four of them from one 64-bit draw, the dear part of rounding."""
+    """Draw ``count`` uniform int16 numbers, four from each 64-bit draw, which is the expensive part of rounding."""
     words = torch.empty(-(-count // 4), dtype=torch.int64)
     return words.random_(-(2**63), None, generator=generator).view(torch.int16)[:count]
 
 
 class Codebook(ABC):
-    """2^bits float32 levels in ascending order, kept as the few numbers that they follow from."""
+    """2^bits float32 values in ascending order, stored as a few parameters."""
 
     kind: ClassVar[str]
-    parameter_count: ClassVar[int | None]  # None where it follows from the weights
+    parameter_count: ClassVar[int | None]  # None if it depends on the weights
     stored_as: ClassVar[torch.dtype] = torch.float64
 
     def __init__(self, bits: int, parameters: Tensor) -> None:
@@ -63,23 +63,23 @@ class Codebook(ABC):
         self.parameters = parameters.to(self.stored_as)
 
     def in_float32(self) -> Codebook:
-        """The codebook whose parameters are these in single precision."""
+        """The codebook with its parameters in single precision."""
         return type(self)(self.bits, self.parameters.to(torch.float32))
 
     @cached_property
     def levels(self) -> Tensor:
-        """The levels, float32, shape (2^bits,), ascending."""
+        """The values, float32, shape (2^bits,), ascending."""
         return self._levels().clamp(-_LARGEST, _LARGEST).to(torch.float32)
 
     @abstractmethod
     def _levels(self) -> Tensor: ...
 
     def encode(self, weights: Tensor, noise: Tensor | None = None) -> Tensor:
-        """Give each weight the code of a level.
+        """Give each weight the code of a value.
 
-        Without ``noise`` the nearest level, ties going up. With ``noise``, int16 random bits of the same number,
-        one of the two neighbouring levels l < w < u, u with probability (w − l)/(u − l); a weight on a level or
-        outside the codebook gets no draw.
+        Without ``noise`` the nearest value; ties go up. With ``noise``, one int16 of random bits per weight, one of the
+        neighbouring values l < w < u, u with probability (w − l)/(u − l); a weight that equals a value or is outside
+        the codebook is not drawn.
 
         Returns codes in [0, 2^bits), of the shape of ``weights``: uint8 up to 8 bits, else int32.
         """
@@ -93,7 +93,7 @@ class Codebook(ABC):
     def _encode_block(self, weights: Tensor, noise: Tensor | None, codes: Tensor) -> None: ...
 
     def decode(self, codes: Tensor) -> Tensor:
-        """The levels that ``codes`` stand for, float32, of the same shape."""
+        """The values of ``codes``, float32, of the same shape."""
         flat = codes.reshape(-1)
         values = torch.empty(flat.numel(), dtype=torch.float32)
         for rows in _blocks(flat.numel()):
@@ -102,24 +102,24 @@ class Codebook(ABC):
 
 
 class Grid(Codebook):
-    """Evenly spaced levels: level i is offset + i·step."""
+    """Evenly spaced values: value i is offset + i·step; ``step`` is the scale."""
 
     kind = "grid"
     parameter_count = 2
 
     @classmethod
     def of(cls, bits: int, offset: float, step: float) -> Grid:
-        """The grid that starts at ``offset`` and goes up by ``step`` ≥ 0."""
+        """The grid that starts at ``offset`` with scale ``step`` ≥ 0."""
         return cls(bits, torch.tensor([offset, step], dtype=torch.float64))
 
     @property
     def offset(self) -> float:
-        """The lowest level."""
+        """The lowest value."""
         return float(self.parameters[0])
 
     @property
     def step(self) -> float:
-        """The distance between neighbouring levels."""
+        """The scale: the distance between neighbouring values."""
         return float(self.parameters[-1])
 
     def _levels(self) -> Tensor:
@@ -127,11 +127,11 @@ class Grid(Codebook):
 
     @cached_property
     def _scale(self) -> tuple[torch.dtype, float, float, float, float]:
-        """What encoding needs: the type to compute in, an origin in it, what that misses of the offset in steps,
-        1/step, and the guard.
+        """Constants of encoding: the dtype to compute in, the origin in it, the remainder of the offset in units of the
+        scale, 1/scale, and the guard.
 
-        A float32 weight that lies on a level lies beside it by up to half a unit in the last place, and so does its
-        position; the guard is that much in steps, and keeps stochastic rounding from drawing there.
+        A float32 weight on a value of the grid deviates from it by up to half a unit in the last place, and so does its
+        position. The guard is that error in units of the scale; stochastic rounding does not draw within it.
         """
         offset, step = self.offset, self.step
         reach = max(abs(offset), abs(offset + step * (self.size - 1)))
@@ -148,16 +148,16 @@ class Grid(Codebook):
         if noise is None:
             torch.add(torch.tensor(0.5 - missed, dtype=dtype), position, alpha=per_step, out=position)
         else:
-            # The added number is uniform on [guard, 1 − guard), at the middle of one of 2^16 steps.
+            # The added number is uniform on [guard, 1 − guard), the midpoint of one of 2^16 intervals.
             spread = (1 - 2 * guard) / _RANDOM_STEPS
             torch.add(torch.tensor(0.5 + spread / 2 - missed, dtype=dtype), position, alpha=per_step, out=position)
             position.add_(noise.to(dtype), alpha=spread)
-        # Converting to an integer cuts the fraction off, which is the floor: no position is negative by now.
+        # Conversion to integer truncates, which is the floor because no position is negative here.
         codes.copy_(position.clamp_(0, self.size - 1))
 
 
 class Symmetric(Grid):
-    """Whole multiples of a step, −2^(b−1) to 2^(b−1) − 1 of it: what integer arithmetic multiplies."""
+    """Integer multiples of a scale, from −2^(b−1) to 2^(b−1) − 1, as integer arithmetic multiplies them."""
 
     kind = "symmetric"
     parameter_count = 1
@@ -165,16 +165,16 @@ class Symmetric(Grid):
 
     @property
     def offset(self) -> float:
-        """The lowest level."""
+        """The lowest value."""
         return -(self.size // 2) * self.step
 
 
 class Sorted(Codebook):
-    """Levels at any distance from each other, found by binary search."""
+    """Values at any distance from each other, found by binary search."""
 
     @cached_property
     def _subtrahends(self) -> Tensor:
-        """The levels in float32, or in float64 where the distance between two could be too large for that."""
+        """The values in float32, or in float64 if differences overflow float32."""
         return self.levels if bool((self.levels[-1] - self.levels[0]).isfinite()) else self.levels.to(torch.float64)
 
     def _encode_block(self, weights: Tensor, noise: Tensor | None, codes: Tensor) -> None:
@@ -192,7 +192,7 @@ class Sorted(Codebook):
 
 
 class Normal(Sorted):
-    """Quantiles of a normal distribution at equal shares of probability, with the smallest and largest weight."""
+    """Quantiles of a normal distribution at equal probabilities, and the smallest and largest weight."""
 
     kind = "normal"
     parameter_count = 4
@@ -205,7 +205,7 @@ class Normal(Sorted):
 
 
 class Table(Sorted):
-    """Up to 2^bits levels, each stored as float32: the codebook that can be anything, at its full price."""
+    """Up to 2^bits arbitrary values, each stored as float32."""
 
     kind = "table"
     parameter_count = None
@@ -214,14 +214,14 @@ class Table(Sorted):
     def __init__(self, bits: int, parameters: Tensor) -> None:
         super().__init__(bits, parameters)
         if not 1 <= parameters.numel() <= self.size:
-            raise ValueError(f"{parameters.numel()} levels are not between 1 and {self.size}")
+            raise ValueError(f"{parameters.numel()} values are not between 1 and {self.size}")
         self.size = parameters.numel()
 
     def _levels(self) -> Tensor:
         return self.parameters
 
     def without_unused(self, codes: Tensor) -> tuple[Tensor, Table]:
-        """The table of the levels that ``codes`` use, as narrow as these allow, and the codes in it."""
+        """The codes renumbered, and the table reduced to the values that they use, with as few bits as possible."""
         used, renumbered = torch.unique(codes, return_inverse=True)
         bits = max(1, (used.numel() - 1).bit_length())
         return renumbered.to(code_type(bits)), Table(bits, self.levels[used.long()])
@@ -231,7 +231,7 @@ KINDS: dict[str, type[Codebook]] = {kind.kind: kind for kind in (Grid, Symmetric
 
 
 def uniform(weights: Tensor, bits: int) -> Grid:
-    """2^b levels evenly from the smallest weight to the largest.
+    """2^b values evenly spaced from the smallest weight to the largest.
 
     >>> uniform(torch.tensor([-1.0, 0.2, 2.0]), bits=2).levels
     tensor([-1.,  0.,  1.,  2.])
@@ -241,7 +241,7 @@ def uniform(weights: Tensor, bits: int) -> Grid:
 
 
 def uniform_iqr(weights: Tensor, bits: int) -> Grid:
-    """2^b levels evenly between Tukey's fences, Q1 − 1.5·IQR and Q3 + 1.5·IQR; weights outside are clipped."""
+    """2^b values evenly spaced between Tukey's fences, Q1 − 1.5·IQR and Q3 + 1.5·IQR; weights outside are clipped."""
     _extremes(weights)
     low, high = (min(max(fence, -_LARGEST), _LARGEST) for fence in tukey_fences(weights))
     return Grid.of(bits, low, (high - low) / (_level_count(bits) - 1))
@@ -255,10 +255,10 @@ def histogram(weights: Tensor, bits: int) -> Grid:
 
 
 def midrise(weights: Tensor, bits: int) -> Grid:
-    """Mid-rise levels Δ(k + ½), k = −2^(b−1) … 2^(b−1) − 1, with Δ = 2·max|w|/2^b: symmetric, and no weight is clipped.
+    """Mid-rise values Δ(k + ½), k = −2^(b−1) … 2^(b−1) − 1, with Δ = 2·max|w|/2^b: symmetric, no weight is clipped.
 
-    Rounding to the nearest of them is q = Δ(⌊w/Δ⌋ + ½), at most Δ/2 away. A constant tensor is kept. (The study's Δ,
-    (max − min)/2^b, needs another level at one end, or clips there, unless the extremes are multiples of it.)
+    Rounding to the nearest is q = Δ(⌊w/Δ⌋ + ½), at most Δ/2 away. A constant tensor is kept. (The study's Δ,
+    (max − min)/2^b, needs another value at one end, or clips there, unless the extremes are multiples of it.)
     """
     low, high = _extremes(weights)
     step = 2 * max(-low, high) / _level_count(bits)
@@ -266,16 +266,16 @@ def midrise(weights: Tensor, bits: int) -> Grid:
 
 
 def normal(weights: Tensor, bits: int) -> Normal:
-    """Normal quantiles at linspace(0, 1, 2^b) without its ends, at the weights' mean and sample standard
-    deviation, and the smallest and largest weight."""
+    """Quantiles of a normal distribution with the weights' mean and sample standard deviation at linspace(0, 1, 2^b)
+    without its ends, and the smallest and largest weight."""
     low, high = _extremes(weights)
     std, mean = torch.std_mean(weights.detach().to(torch.float64), correction=min(1, weights.numel() - 1))
     return Normal(bits, torch.tensor([mean, std, low, high], dtype=torch.float64))
 
 
 def kde(weights: Tensor, bits: int) -> Table:
-    """Quantiles of a Gaussian kernel density estimate at linspace(0, 1, 2^b) without its ends, and the extremes:
-    what ``normal`` is, for weights that are not normal.
+    """Quantiles of a Gaussian kernel density estimate at linspace(0, 1, 2^b) without its ends, and the extremes: like
+    ``normal``, for weights of any distribution.
     """
     low, high = _extremes(weights)
     shares = torch.linspace(0, 1, _level_count(bits), dtype=torch.float64)[1:-1]
@@ -285,11 +285,10 @@ def kde(weights: Tensor, bits: int) -> Table:
 
 
 def lloyd_max(weights: Tensor, bits: int) -> Table:
-    """The levels of least mean squared error, by Lloyd's iteration (Lloyd 1982; k-means).
+    """The values of least mean squared error, by Lloyd's iteration (Lloyd 1982; k-means).
 
-    It starts from levels as dense as the cube root of the weights' density, which is optimal for many levels
-    (Panter and Dite 1951). Exact where there are no more distinct weights than levels. A level that no weight is
-    nearest to stays.
+    The initial density of values is the cube root of the weights' density, which is optimal for many values (Panter and
+    Dite 1951). Exact if there are at most 2^b distinct weights. A value that is nearest to no weight does not move.
 
     >>> lloyd_max(torch.tensor([-1.0, -0.9, 0.1, 0.2]), bits=1).levels
     tensor([-0.9500,  0.1500])
@@ -316,15 +315,15 @@ def lloyd_max(weights: Tensor, bits: int) -> Table:
 
 
 def symmetric(weights: Tensor, bits: int) -> Symmetric:
-    """Multiples of the step that leaves the least squared error, of a hundred up to where no weight is clipped."""
+    """Multiples of the scale of least squared error, among a hundred scales up to the one that clips no weight."""
     _extremes(weights)
     return Symmetric(bits, least_error_steps(weights.detach().reshape(1, -1), bits))
 
 
 def least_error_steps(rows: Tensor, bits: int) -> Tensor:
-    """For each row, the step of the symmetric grid that leaves it the least squared error, float32, shape (rows,).
+    """For each row, the scale of the symmetric grid of least squared error, float32, shape (rows,).
 
-    ``rows`` is a float tensor of shape (rows, entries). A row of zeros gets a step of 0.
+    ``rows`` is a float tensor of shape (rows, entries). A row of zeros gets scale 0.
     """
     half = _level_count(bits) / 2
     rows = rows.to(torch.float32)
@@ -342,18 +341,18 @@ def least_error_steps(rows: Tensor, bits: int) -> Tensor:
 
 
 def _level_count(bits: int) -> int:
-    """2^bits. Raises ValueError where that is no number of bits."""
+    """2^bits. Raises ValueError if ``bits`` is out of range."""
     if not 1 <= bits <= MAX_BITS:
         raise ValueError(f"{bits} bits are not between 1 and {MAX_BITS}")
     return 1 << bits
 
 
 def _extremes(weights: Tensor) -> tuple[float, float]:
-    """The smallest and largest weight. Raises ValueError where there is none or one is not finite in float32."""
+    """The smallest and largest weight. Raises ValueError if there is none or one is not finite in float32."""
     if weights.numel() == 0:
         raise ValueError("an empty tensor has no codebook")
     low, high = (float(value) for value in torch.aminmax(weights.detach()))
-    if not (abs(low) <= _LARGEST and abs(high) <= _LARGEST):  # false for NaN, too
+    if not (abs(low) <= _LARGEST and abs(high) <= _LARGEST):  # also false for NaN
         raise ValueError("weights that are NaN or infinite have no codebook")
     return low, high
 

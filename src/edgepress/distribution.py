@@ -1,4 +1,4 @@
-"""How the values of a tensor are distributed: quantiles without sorting it all, and a smooth density."""
+"""Distribution of a tensor's values: quantiles without a full sort, and a smooth density."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ _BINS = 1 << 12
 
 
 def smooth_density(weights: Tensor) -> tuple[Tensor, float, float]:
-    """A Gaussian kernel density estimate in 4,096 bins, with where they start and end.
+    """A Gaussian kernel density estimate in 4,096 bins, with the start and end of the bins.
 
     The bandwidth is Scott's, std · n^(−1/5); the sum over weights is a convolution, by Fourier transform
-    (Silverman 1982). A constant tensor has all its density around its value.
+    (Silverman 1982). The density of a constant tensor is concentrated at its value.
     """
     values = weights.detach().reshape(-1).to(torch.float64)
     low, high = (float(end) for end in torch.aminmax(values))
@@ -28,7 +28,7 @@ def smooth_density(weights: Tensor) -> tuple[Tensor, float, float]:
 
 
 def quantiles_of(density: Tensor, start: float, end: float, shares: Tensor) -> Tensor:
-    """Where a density, given in bins of equal width from ``start`` to ``end``, has ``shares`` of its mass below."""
+    """Quantiles at the probabilities ``shares`` of a density in bins of equal width from ``start`` to ``end``."""
     bins = density.numel()
     cumulative = torch.cat([torch.zeros(1, dtype=torch.float64), density.cumsum(0)]) / density.sum()
     right = torch.searchsorted(cumulative, shares).clamp_(1, bins)
@@ -51,10 +51,10 @@ def _midpoint_quantile(flat: Tensor, share: float) -> float:
 
 
 def _order_statistics(flat: Tensor, first: int, last: int) -> Tensor:
-    """The values of rank ``first`` to ``last`` in ascending order, without sorting them all.
+    """The values of rank ``first`` to ``last`` in ascending order, without a full sort.
 
-    A sorted sample brackets them; only what lies in the bracket is sorted (Floyd and Rivest 1975). Where the
-    sample misleads, everything is.
+    A sorted sample brackets them, and only values in the bracket are sorted (Floyd and Rivest 1975); everything is if
+    the sample misleads.
     """
     stride = flat.numel() // _SAMPLE
     if stride > 1:

@@ -10,16 +10,16 @@ from torch.nn import functional as F
 
 from edgepress.datasets import Prepared
 
-_BATCH = 4096  # examples at a time at most
-_BATCH_PIXELS = 1 << 15  # and pixels: an image network's activations are many times its input, and fit a cache
-_TOP5_FROM = 20  # classes; below, being among the five likeliest says little
+_BATCH = 4096  # maximum examples per batch
+_BATCH_PIXELS = 1 << 15  # maximum pixels, so that activations fit the cache
+_TOP5_FROM = 20  # classes; with fewer, top-5 says little
 
 
 def predict(network: nn.Module, inputs: Tensor) -> Tensor:
     """The network's outputs for ``inputs``, in evaluation mode: float64 on the CPU, shape (rows, outputs)."""
     network.eval()
     if inputs.dim() == 4:
-        # Not in inference mode, where the weights would become tensors that cannot be trained on.
+        # Outside of inference mode, so that the weights can still be trained.
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # not in torch's types
     size = max(1, min(_BATCH, _BATCH_PIXELS // inputs.shape[2:].numel()))
     with torch.inference_mode():
@@ -27,28 +27,28 @@ def predict(network: nn.Module, inputs: Tensor) -> Tensor:
 
 
 def class_logits(outputs: Tensor) -> Tensor:
-    """The logits of all classes, shape (rows, classes). A single output is that of class 1, where 0 is that of class 0:
-    cross-entropy is then the binary cross-entropy of that logit, and class 1 the likelier one above 0.
+    """The logits of all classes, shape (rows, classes). A single output is the logit of class 1, and that of class 0 is
+    0, so cross-entropy equals binary cross-entropy.
     """
     outputs = outputs.reshape(len(outputs), -1)
     return F.pad(outputs, (1, 0)) if outputs.shape[1] == 1 else outputs
 
 
 def amounts(outputs: Tensor) -> Tensor:
-    """What a regression answers, shape (rows,). Raises ValueError where there are several outputs an example."""
+    """The predictions of a regression, shape (rows,). Raises ValueError if there are several outputs per example."""
     outputs = outputs.reshape(len(outputs), -1)
     if outputs.shape[1] != 1:
-        raise ValueError(f"the network gives {outputs.shape[1]} outputs an example for one target; let it give 1")
+        raise ValueError(f"the network gives {outputs.shape[1]} outputs per example for one target; let it give 1")
     return outputs[:, 0]
 
 
 def score(outputs: Tensor, targets: Tensor) -> dict[str, float]:
-    """The quality of ``outputs`` (rows, outputs) for ``targets`` (rows,): classes where these are integers. Two classes
-    may have one output, a logit.
+    """The quality of ``outputs`` (rows, outputs) for ``targets`` (rows,), which are classes if they are integers. Two
+    classes may have a single output, a logit.
 
-    Classification gives loss (mean cross-entropy, nats), accuracy, balanced_accuracy (the mean over the classes in
-    ``targets`` of the share of their examples that is right) and, from 20 classes up, top5, all 0–1; regression gives
-    loss and mse (mean squared error), mae and r2.
+    Classification returns loss (mean cross-entropy, nats), accuracy, balanced_accuracy (the mean of the accuracies of
+    the classes in ``targets``) and, from 20 classes up, top5, all 0–1; regression returns loss and mse (mean squared
+    error), mae and r2.
     """
     targets = targets.to("cpu")
     if not targets.is_floating_point():
@@ -77,21 +77,21 @@ def score(outputs: Tensor, targets: Tensor) -> dict[str, float]:
 
 
 def majority(targets: Tensor) -> float | None:
-    """The share of ``targets`` (rows,) that are of the most frequent class; None for regression."""
+    """The fraction of the most frequent class in ``targets`` (rows,); None for regression."""
     if targets.is_floating_point():
         return None
     return int(targets.unique(return_counts=True)[1].max()) / len(targets)
 
 
 def quality(measured: Mapping[str, float]) -> float:
-    """The one number of ``score`` that grows as a network gets better: accuracy, or R²."""
+    """The quality number of ``score`` for which higher is better: accuracy, or R²."""
     return measured["accuracy"] if "accuracy" in measured else measured["r2"]
 
 
 def evaluate(network: nn.Module, data: Prepared, split: str) -> dict[str, float]:
     """``score`` of ``network`` on one split of ``data``, both on the same device.
 
-    Raises ArithmeticError where an output is NaN or infinite.
+    Raises ArithmeticError if an output is NaN or infinite.
     """
     outputs = predict(network, data.inputs[split])
     if not bool(outputs.isfinite().all()):

@@ -1,7 +1,6 @@
-"""Files that are either complete or absent, the error of those that are no use, and files that tell whether the
-process that made them lives.
+"""Atomic writes, and lock files that show whether the process that created them is alive.
 
-A process holds a file by locking it; the operating system lets go when the process ends, however it ends.
+A process locks a file; the operating system releases the lock when the process ends, for whatever reason.
 """
 
 from __future__ import annotations
@@ -16,13 +15,13 @@ from pathlib import Path
 
 
 class FileError(ValueError):
-    """A file that cannot be used; the message is one sentence that names the file and says what to do."""
+    """A file cannot be used. The message is one sentence that names the file and says what to do."""
 
 
 def write_atomically(path: str | Path, content: bytes | str) -> None:
-    """Write ``content`` under a temporary name beside ``path``, then rename; a kill leaves no half file.
+    """Write ``content`` to a temporary file in the same folder, then rename it, so that ``path`` is never incomplete.
 
-    What it leaves is a temporary file, which the next that writes ``path`` removes.
+    The next write to ``path`` removes temporary files of killed processes.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -43,7 +42,7 @@ def write_atomically(path: str | Path, content: bytes | str) -> None:
 
 
 def walk(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
-    """All files and folders in ``folder``, behind links, too, but for links that lead back to a folder ``above``."""
+    """All files and folders in ``folder``. Follows links, except those that lead back to a folder ``above``."""
     above |= {folder.resolve()}
     for path in folder.iterdir():
         is_folder = path.is_dir()
@@ -54,18 +53,18 @@ def walk(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
 
 
 def hold_new(folder: Path, prefix: str = "", suffix: str = "") -> tuple[int, Path]:
-    """Make a file of a new name in ``folder`` and hold it until the descriptor is closed, or the process ends."""
+    """Create a new file in ``folder`` and lock it until the descriptor is closed or the process ends."""
     while True:
         handle, name = tempfile.mkstemp(dir=folder, prefix=prefix, suffix=suffix)
         with contextlib.suppress(OSError):  # a file system without locks
             fcntl.flock(handle, fcntl.LOCK_EX)
-        if Path(name).exists():  # nobody took it for abandoned in between
+        if Path(name).exists():  # no other process removed it as abandoned in between
             return handle, Path(name)
         os.close(handle)
 
 
 def is_held(path: Path) -> bool:
-    """Whether a process that lives holds ``path``; also where that cannot be known."""
+    """Whether a live process holds ``path``; True if that is unknown."""
     try:
         with path.open("r+b") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -77,7 +76,7 @@ def is_held(path: Path) -> bool:
 
 
 def remove_abandoned(path: Path) -> bool:
-    """Remove ``path`` if no process holds it, and return whether it is gone; it stays where that cannot be known."""
+    """Remove ``path`` if no process holds it, and return whether it is gone. It is kept if that is unknown."""
     try:
         with path.open("r+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""BatchNorms as part of the layers before them: how a network is shipped, and what is stored of it.
+"""Folds BatchNorm into the layer before it, as in deployed networks.
 
 w' = w·γ/√(σ² + ε), b' = (b − μ)·γ/√(σ² + ε) + β, channel by channel (Jacob et al. 2018, arXiv 1712.05877, section 3.2).
 """
@@ -20,11 +20,11 @@ from edgepress.widths import with_state
 
 
 def fold_batch_norm(network: nn.Module, input_shape: tuple[int, ...] | None = None) -> nn.Module:
-    """A copy of ``network`` in evaluation mode whose BatchNorms are part of the Linear or Conv layers before them.
+    """A copy of ``network`` in evaluation mode with BatchNorms folded into the Linear or Conv layers before them.
 
-    An Identity is left in their place. One that follows no layer, or a layer whose output goes elsewhere, too, or whose
-    weight is also used elsewhere, stays, and so do all where the network cannot be traced. ``input_shape``, of one
-    example, tells a BatchNorm over the outputs of a Linear layer from one over the places at which it works.
+    Folded BatchNorms become Identity. A BatchNorm stays if no layer precedes it, or if the layer's output or weight is
+    also used elsewhere; all stay if the network cannot be traced. ``input_shape``, of one example, distinguishes a
+    BatchNorm over the outputs of a Linear layer from one over the positions it is applied to.
     """
     folded = copy.deepcopy(network).eval()
     for name, norm_name in _pairs(folded, input_shape).items():
@@ -35,16 +35,17 @@ def fold_batch_norm(network: nn.Module, input_shape: tuple[int, ...] | None = No
 
 
 def _replace(network: nn.Module, old: nn.Module, new: nn.Module) -> None:
-    """Put ``new`` in the place of ``old``, under every name that it has in ``network``."""
+    """Replace ``old`` by ``new`` under every name in ``network``."""
     names = [name for name, module in network.named_modules(remove_duplicate=False) if module is old]
     for name in names:
         network.set_submodule(name, new)
 
 
 def fold_stored(stored: Compressed, network: nn.Module, input_shape: tuple[int, ...] | None = None) -> Compressed:
-    """``stored``, a form of ``network``, as one of ``fold_batch_norm(network, input_shape)``: it computes the same.
+    """Fold BatchNorm in ``stored``, a compressed ``network``, as ``fold_batch_norm`` does; it computes the same
+    function.
 
-    Weights keep their codes and get a factor for each channel; of the four vectors of a BatchNorm a bias is left.
+    Weights keep their codes and get a factor per channel; a bias remains of the four vectors of a BatchNorm.
     """
     as_stored = with_state(network, stored.state_dict()).eval()
     folded = in_full_precision(fold_batch_norm(as_stored, input_shape))
@@ -56,14 +57,14 @@ def fold_stored(stored: Compressed, network: nn.Module, input_shape: tuple[int, 
 
 
 def _factors(norm: nn.Module) -> torch.Tensor:
-    """What a BatchNorm multiplies each channel by."""
+    """The factor of a BatchNorm for each channel."""
     assert isinstance(norm, NORMS) and norm.running_var is not None
     factors = (norm.running_var + norm.eps).rsqrt()
     return (factors if norm.weight is None else factors * norm.weight).detach()
 
 
 def _pairs(network: nn.Module, input_shape: tuple[int, ...] | None) -> dict[str, str]:
-    """For each layer that a BatchNorm can become part of, the name of that BatchNorm."""
+    """Foldable pairs: layer name → name of its BatchNorm."""
     try:
         traced = trace(network)
     except UntraceableError:
@@ -87,7 +88,7 @@ def _pairs(network: nn.Module, input_shape: tuple[int, ...] | None) -> dict[str,
         alone = name not in read and len(holders(network, name)) == 1
         once = used.count(before.target) == used.count(node.target) == 1
         known = before.meta.get("tensor_meta")
-        over_channels = known is None or len(known.shape) == weight.dim()  # or over the places of a Linear layer
+        over_channels = known is None or len(known.shape) == weight.dim()  # or over the positions of a Linear layer
         if alone and once and over_channels and len(weight) == norm.num_features:
             pairs[str(before.target)] = str(node.target)
     return pairs

@@ -1,4 +1,4 @@
-"""The last layer of a network, and what the network makes of that layer's values."""
+"""The last layer of a network, and the network's output as a function of that layer's output."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _Hook = Callable[[nn.Module, Any, Tensor], Tensor | None]
 
 @contextlib.contextmanager
 def evaluating(network: nn.Module) -> Iterator[None]:
-    """Puts ``network`` into evaluation mode, and every module back into its own mode afterwards."""
+    """Put ``network`` into evaluation mode, and restore the mode of every module afterwards."""
     modes = [(module, module.training) for module in network.modules()]
     network.eval()
     try:
@@ -30,10 +30,10 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Head:
-    """The Linear, Conv or norm layer that ``network`` calls last, as ``name``: its output layer. What follows has no
-    layer of its own: a sigmoid or a factor, say.
+    """The output layer ``name``: the last Linear, Conv or norm layer that ``network`` calls. Operations without layers,
+    such as a sigmoid or a factor, may follow.
 
-    ``inputs``, shape (rows, …), are examples for which the network's response is asked.
+    ``inputs``, shape (rows, …), are the examples on which to run the network.
     """
 
     network: nn.Module
@@ -42,8 +42,8 @@ class Head:
 
     @classmethod
     def of(cls, network: nn.Module, inputs: Tensor) -> Head | None:
-        """The head of ``network``, found by running it. None where its last layer is called several times or has no
-        weight, or where it has several channels, of which parameters that are in no layer compute the output.
+        """The head of ``network``, found by running it. None if its last layer is called several times or has no
+        weight, or if it has several channels and parameters outside of layers combine them.
         """
         calls: list[tuple[str, int]] = []
 
@@ -70,13 +70,13 @@ class Head:
         return self.network.get_submodule(self.name)
 
     def response(self, values: Tensor) -> Tensor:
-        """The network's outputs, float64 of shape (rows,), where the layer gives ``values``, (rows,) or one for all."""
+        """The network's outputs, float64 of shape (rows,), if the layer returns ``values``, (rows,) or a scalar."""
         with torch.no_grad():
             outputs = self._run_with(values)
         return outputs.reshape(len(self.inputs), -1)[:, 0].to("cpu", torch.float64)
 
     def mean_input(self) -> Tensor:
-        """What each weight of a Linear or Conv layer is multiplied by on average, of the weight's shape."""
+        """The mean input that each weight of a Linear or Conv layer is multiplied by, of the weight's shape."""
         means: list[Tensor] = []
 
         def note(layer: nn.Module, args: Any, output: Tensor) -> None:
@@ -96,7 +96,7 @@ class Head:
 
 
 def _run(network: nn.Module, inputs: Tensor, hooks: dict[str, _Hook]) -> Tensor:
-    """The outputs of ``network`` in evaluation mode, each ``hook`` on the layer of its name."""
+    """The outputs of ``network`` in evaluation mode, with a hook on each named layer."""
     handles = [network.get_submodule(name).register_forward_hook(hook) for name, hook in hooks.items()]
     try:
         with evaluating(network):

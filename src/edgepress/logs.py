@@ -1,4 +1,4 @@
-"""What a job says goes to its log."""
+"""Logs of jobs."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from edgepress import runs
 _FAILED = "failed: "
 _DONE = "done"
 _TOOK = re.compile(r"took (\S+) s of CPU and (\S+) MB of memory at most")
-_STOPPED = "slurmstepd: error: "  # in SLURM's log of a job that was cancelled, or took more time or memory than it has
+_STOPPED = "slurmstepd: error: "  # in SLURM's log of a job that was cancelled or exceeded its limits
 
 
 @contextlib.contextmanager
 def job(path: str | Path, *plain: type[Exception]) -> Iterator[None]:
-    """Send what is printed to the log at ``path``, and end the process with 1 where an error ends the job, or its run.
+    """Redirect output to the log at ``path``. Exit with code 1 if the job raises, or if its run ends.
 
-    The log closes with what the job took (``taken``) and ``done``; or with a traceback, unless the error is one of the
-    ``plain`` types whose message says it all, and one line, ``failed: …``, that the summary of the run quotes.
+    The log ends with the job's cost (``taken``) and ``done``, or with ``failed: …``, which the summary of the run
+    quotes. A traceback precedes that line, unless the error is one of the ``plain`` types, whose message is enough.
     """
     runs.end_with_run()
     with (
@@ -52,22 +52,22 @@ def _usage() -> str:
 
 
 def taken(path: str | Path) -> tuple[str, str]:
-    """CPU seconds and peak memory in MB of the job that wrote the log at ``path``, ('', '') where it did not end.
+    """CPU seconds and peak memory in MB of the job that wrote the log at ``path``, ('', '') if it did not finish.
 
-    Snakemake's own benchmark does not know: jobs on one machine are forks of a process that it does not watch.
+    Snakemake's benchmark cannot measure them: jobs on one machine are forks of a process that it does not watch.
     """
     found = [_TOOK.fullmatch(line) for line in (_lines(path) or [])[-2:-1]]
     return (found[0][1], found[0][2]) if found and found[0] else ("", "")
 
 
 def one_line(error: BaseException) -> str:
-    """What an error says, in one line: its first paragraph. Behind it torch has graphs, tracebacks and advice."""
+    """The first paragraph of an error's message in one line. Torch appends graphs, tracebacks and advice."""
     first = str(error).strip().split("\n\n")[0].split("While executing ")[0]
     return " ".join(first.split()) or type(error).__name__
 
 
 def failure(path: str | Path) -> str:
-    """Why the job that wrote the log at ``path`` failed, or that it was killed; '' where it ended or never began."""
+    """Why the job that wrote the log at ``path`` failed or was killed; '' if it finished or never started."""
     lines = _lines(path)
     if lines is None:
         return ""
@@ -75,14 +75,14 @@ def failure(path: str | Path) -> str:
         return lines[-1].removeprefix(_FAILED)
     if lines and lines[-1] == _DONE:
         return ""
-    return f"its process was killed, for want of memory perhaps, or stopped; {path} says how far it came"
+    return f"its process was killed, perhaps out of memory, or stopped; see {path}"
 
 
 def failures(folder: str | Path, since: float, most: int = 10) -> str:
-    """The logs under ``folder`` of jobs that failed, or that SLURM stopped, each with its last lines, as one text.
+    """The logs under ``folder`` of jobs that failed or that SLURM stopped, with their last lines, as one text.
 
-    Logs not written to after ``since``, in seconds of the epoch, tell of earlier runs and are left out; of more than
-    ``most`` the rest is counted.
+    Ignores logs last written before ``since``, in seconds since the epoch, which belong to earlier runs. Shows ``most``
+    logs and counts the rest.
     """
     recent = sorted(path for path in Path(folder).rglob("*.log") if path.stat().st_mtime >= since)
     ends = {path: end for path in recent if (end := _end(_lines(path) or []))}
@@ -92,7 +92,7 @@ def failures(folder: str | Path, since: float, most: int = 10) -> str:
 
 
 def _end(lines: list[str]) -> list[str]:
-    """The last lines of a log that tells of a failure; none of another."""
+    """The last lines of the log of a failed job; empty for others."""
     if lines and lines[-1].startswith(_FAILED):
         return lines[-4:]
     return [line for line in lines if line.startswith(_STOPPED)][-1:]

@@ -1,4 +1,4 @@
-"""Noise for dithered rounding: whoever has the seed makes it again, on any machine."""
+"""Reproducible noise for dithered rounding: the seed determines it on any machine."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from torch import Tensor
 _STRIDE = 0x9E3779B97F4A7C15  # 2^64 over the golden ratio
 _MIXING = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
 _BITS = 24  # float32 holds every (k + ½)/2^24 below ½ exactly
-_BLOCK = 1 << 15  # numbers at a time: they stay in the second-level cache
+_BLOCK = 1 << 15  # numbers per block, to fit the L2 cache
 
 
 def dither(count: int, seed: int) -> Tensor:
-    """``count`` numbers uniform on (−½, ½), float32: number i is (k + ½)/2^24, k the i-th output of a counter-based
-    generator, SplitMix64 (Steele, Lea and Flood 2014), cut to 24 bits and taken as signed.
+    """``count`` numbers uniform on (−½, ½), float32: number i is (k + ½)/2^24, where k is the i-th output of the
+    counter-based generator SplitMix64 (Steele, Lea and Flood 2014), its upper 24 bits as a signed integer.
 
-    ``seed``, of 32 bits, is the upper half of the generator's state. The state of another seed comes to the same
-    value only after a multiple of 2^32 numbers, so no two seeds share a part of their sequences.
+    ``seed``, of 32 bits, is the upper half of the generator's state. States of different seeds coincide only after a
+    multiple of 2^32 numbers, so sequences of different seeds do not overlap.
     """
     noise = np.empty(count, np.float32)
     strides = np.arange(1, min(count, _BLOCK) + 1, dtype=np.uint64) * np.uint64(_STRIDE)
@@ -28,7 +28,7 @@ def dither(count: int, seed: int) -> Tensor:
         for shift, factor in _MIXING:
             words ^= words >> np.uint64(shift)
             words *= np.uint64(factor)
-        # SplitMix64 ends in a third shift, by 31 bits; the upper 24 bits stay as they are under it.
+        # SplitMix64 ends with a third shift, by 31 bits, which does not change the upper 24 bits.
         block[:] = words.view(np.int64) >> 64 - _BITS
         block += np.float32(0.5)
         block *= np.float32(2.0**-_BITS)

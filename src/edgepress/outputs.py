@@ -1,4 +1,4 @@
-"""What networks return, made one tensor of shape (rows, outputs), and their numbers float32."""
+"""Adapts networks: they return one tensor of shape (rows, outputs) and compute in float32."""
 
 from __future__ import annotations
 
@@ -11,21 +11,28 @@ from torch import Tensor, nn
 from edgepress.datasets import Prepared
 from edgepress.heads import Head, evaluating
 
-_KEYS = ("logits", "out", "output", "outputs", "prediction", "predictions")  # of a dict with several that fit
-_ROWS = 3  # that a network is tried on
-_FAR = 50.0  # where a sigmoid is 0 or 1, and a logit is far outside
+_KEYS = (
+    "logits",
+    "out",
+    "output",
+    "outputs",
+    "prediction",
+    "predictions",
+)  # preferred keys of a dict in which several tensors fit
+_ROWS = 3  # to try a network on
+_FAR = 50.0  # here a sigmoid is 0 or 1, a logit far outside
 
 
 class NetworkError(ValueError):
-    """A network that does not do what its data set needs; the message says in one sentence what, and what to do."""
+    """A network does not fit its data set. The message says in one sentence why, and what to do."""
 
 
 class _OneTensor(nn.Module):
-    """In front of a network's class: its ``forward`` returns one tensor of what that returns, in rows.
+    """Mixin before a network's class: ``forward`` selects one tensor of the network's return value, shaped in rows.
 
-    ``_output_places`` has the key or index of the tensor in evaluation mode and in training, None where it is returned
-    alone; ``_output_count`` the number of outputs where its shape is not (rows, outputs). This is a base class and no
-    module around the network, so that the network's tensors keep their names.
+    ``_output_places`` has the key or index of the tensor in evaluation mode and in training, None if only a tensor is
+    returned; ``_output_count`` is the number of outputs if the shape is not (rows, outputs). A base class rather than a
+    wrapper module, so that the network's tensors keep their names.
     """
 
     _output_places: tuple[Any, Any]
@@ -38,11 +45,11 @@ class _OneTensor(nn.Module):
 
 
 def with_plain_outputs(network: nn.Module, name: str, data: Prepared) -> nn.Module:
-    """``network``, which then returns one tensor of shape (rows, outputs), whatever it returned before.
+    """Make ``network`` return one tensor of shape (rows, outputs).
 
-    That may be (rows, outputs, 1, 1), (rows,) or, of one row, (outputs,); or a tuple, list or dict of which one tensor
-    fits alone, or has a usual name such as ``logits``; and another of these in training. For two classes, one output is
-    a logit. Raises NetworkError where there is no such tensor.
+    Before, it may return (rows, outputs, 1, 1), (rows,) or, for one row, (outputs,); or a tuple, list or dict in which
+    only one tensor fits or has a usual name such as ``logits``; and something else in training. For two classes, a
+    single output is a logit. Raises NetworkError if there is no such tensor.
     """
     one, several, training = _returned(network, name, data)
     classes = data.outputs if data.task == "classification" else None
@@ -61,16 +68,16 @@ def with_plain_outputs(network: nn.Module, name: str, data: Prepared) -> nn.Modu
         if classes and count == 1:
             _check_logit(network, name, data)
         elif classes and _is_distribution(_at(places[0], several)):
-            print(f"'{name}' returns probabilities, which its loss takes for logits; leave out the softmax at its end")
+            print(f"'{name}' returns probabilities, but the loss expects logits; remove the softmax at its end")
         return network
     wanted, needed = f"{classes} classes" if classes else "one target", " or ".join(map(str, counts))
     raise NetworkError(f"'{name}' {problem}, and '{data.name}' has {wanted}; let it return one tensor with {needed} "
-                       f"output{'s' * (needed != '1')} an example")  # fmt: skip
+                       f"output{'s' * (needed != '1')} per example")  # fmt: skip
 
 
 def _returned(network: nn.Module, name: str, data: Prepared) -> tuple[Any, Any, Any]:
-    """What ``network`` returns of one example and of ``_ROWS`` in evaluation mode, and of these in training, which
-    leaves no trace in its buffers, nor in torch's generator.
+    """The return values of ``network`` for one example and for ``_ROWS`` in evaluation mode, and for these in training.
+    Its buffers and torch's random generator are unchanged afterwards.
     """
     inputs = next(iter(data.inputs.values()))[:1].cpu()
     rows = inputs.expand(_ROWS, *inputs.shape[1:]).contiguous()
@@ -81,7 +88,7 @@ def _returned(network: nn.Module, name: str, data: Prepared) -> tuple[Any, Any, 
             training = network.train()(rows)
     except (RuntimeError, TypeError, IndexError, ValueError) as error:
         shape, reason = "×".join(map(str, data.input_shape)), " ".join(str(error).split())[:200]
-        raise NetworkError(f"'{name}' does not take the examples of '{data.name}', whose shape is {shape}: "
+        raise NetworkError(f"'{name}' does not accept the examples of '{data.name}', whose shape is {shape}: "
                            f"{type(error).__name__}: {reason}") from error  # fmt: skip
     finally:
         for buffer, before in buffers:
@@ -90,14 +97,14 @@ def _returned(network: nn.Module, name: str, data: Prepared) -> tuple[Any, Any, 
 
 
 def _check_logit(network: nn.Module, name: str, data: Prepared) -> None:
-    """Raise NetworkError where the one output of ``network`` for two classes is a probability and no logit."""
+    """Raise NetworkError if the single output of ``network`` for two classes is a probability instead of a logit."""
     head = Head.of(network, next(iter(data.inputs.values()))[:1].cpu().repeat(2, *[1] * len(data.input_shape)))
     if head is None:
         return
     found = head.response(torch.tensor([-_FAR, _FAR]))
     if bool(((found >= 0) & (found <= 1)).all()):
         raise NetworkError(f"'{name}' gives one probability for the two classes of '{data.name}'; let it return the "
-                           f"logit, without the sigmoid at its end")  # fmt: skip
+                           f"logit, without the sigmoid")  # fmt: skip
 
 
 def _at(place: Any, outputs: Any) -> Tensor:
@@ -111,13 +118,13 @@ def _is_distribution(outputs: Tensor) -> bool:
 
 
 def _place(outputs: Any, count: int) -> Any:
-    """The key or index at which ``outputs`` holds a tensor of ``count`` numbers a row; None where it is that itself.
+    """The key or index of the tensor with ``count`` numbers per row in ``outputs``; None if ``outputs`` is that tensor.
 
     Raises NetworkError, whose message begins with what is returned instead.
     """
     if isinstance(outputs, Tensor):
         if not _fits(outputs, count):
-            raise NetworkError(f"gives {_counted(outputs)} an example")
+            raise NetworkError(f"gives {_counted(outputs)} per example")
         return None
     if not isinstance(outputs, Mapping | tuple | list):
         raise NetworkError(f"returns a {type(outputs).__name__}")
@@ -126,12 +133,12 @@ def _place(outputs: Any, count: int) -> Any:
     named = [key for key in _KEYS if key in fitting]
     if len(fitting) != 1 and not named:
         given = ", ".join(map(_counted, entries.values()))
-        raise NetworkError(f"returns a {type(outputs).__name__} of {given} an example, of which {len(fitting)} fit")
+        raise NetworkError(f"returns a {type(outputs).__name__} of {given} per example, of which {len(fitting)} fit")
     return named[0] if named else fitting[0]
 
 
 def _fits(value: Any, count: int) -> bool:
-    """Whether ``value`` holds ``count`` numbers a row, along one dimension."""
+    """Whether ``value`` has ``count`` numbers per row, along one dimension."""
     if not isinstance(value, Tensor) or not value.is_floating_point():
         return False
     return [side for side in value.shape if side != 1] == [side for side in (_ROWS, count) if side != 1]
@@ -145,8 +152,8 @@ def _counted(value: Any) -> str:
 
 
 def in_single_precision(network: nn.Module) -> nn.Module:
-    """``network`` with all its numbers in float32, which is what is trained, stored and measured; says so where it had
-    others. Its layers then take what comes in other precision as float32.
+    """Convert ``network`` to float32, in which networks are trained, stored and measured, and print if it was not.
+    Its layers then convert inputs of other precisions.
     """
     tensors = {**dict(network.named_parameters()), **dict(network.named_buffers())}
     others = {name: t.dtype for name, t in tensors.items() if t.is_floating_point() and t.dtype != torch.float32}

@@ -1,7 +1,7 @@
-"""The user's own data sets, networks and methods: what a config says of them, and the entries that come of it.
+"""The user's own data sets, networks and methods: config models and their registry entries.
 
-Once these are in the registry (``registry.set_own``), nothing tells them from those of edgepress. Paths and modules are
-looked for in the working directory.
+Once registered (``registry.set_own``) they behave like those of edgepress. Paths and modules are relative to the
+working directory.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag,
 from edgepress import provenance, registry
 from edgepress.checks import AllDistinct, Settings, new_name, wrong
 
-_FOLDERS = ("benchmarks", "figures", "report", "tables")  # of a run, beside those of its data sets
+_FOLDERS = ("benchmarks", "figures", "report", "tables")  # of a run, next to those of its data sets
 
 
 def _there(path: str) -> str:
     if not Path(path).exists():
-        raise wrong(f"{path} is not there; paths are relative to {Path.cwd()}")
+        raise wrong(f"{path} does not exist; paths are relative to {Path.cwd()}")
     return path
 
 
 def _plugin(path: str) -> str:
     if not path.endswith(".py") or not Path(_there(path)).is_file():
-        raise wrong(f"{path} is no Python file; name the one that declares METHODS, NETWORKS or DATASETS")
+        raise wrong(f"{path} is not a Python file; name one that declares METHODS, NETWORKS or DATASETS")
     try:
         declared = [name for kind in registry.KINDS for name in registry.declared(Path(path), kind, path)]
     except (SyntaxError, UnicodeDecodeError, ValueError) as error:
@@ -40,9 +40,9 @@ def _plugin(path: str) -> str:
 def _builder(name: str) -> str:
     module, _, attribute = name.partition(":")
     if not attribute.isidentifier() or not all(part.isidentifier() for part in module.split(".")):
-        raise wrong(f"{name!r} does not read like module:Class")
+        raise wrong(f"{name!r} is not of the form module:Class")
     if provenance.find(module.split(".")[0]) is None:
-        raise wrong(f"there is no module '{module}' in {Path.cwd()}, and none installed")
+        raise wrong(f"there is no module '{module}' in {Path.cwd()}, nor is one installed")
     return name
 
 
@@ -57,23 +57,23 @@ PartOfRows = Annotated[float, Field(gt=0, lt=1)]
 
 
 class _Data(Settings):
-    """What data sets of all kinds share."""
+    """Options of all kinds of data sets."""
 
     val: PartOfRows | None = Field(
-        None, description="share of the rows drawn for val; null is 0.2, or 0.1 where test rows come apart"
+        None, description="fraction of the rows drawn for val; null is 0.2, or 0.1 if test rows are given separately"
     )
     scaling: Literal["standard", "min_max", "none"] = Field(
-        "standard", description="of each input column, or colour channel; learned from the training rows alone"
+        "standard", description="scaling of each input column or colour channel, fitted on the training rows"
     )
     mean: list[float] | None = Field(
-        None, description="with `std`, instead of `scaling`: what to subtract from each column or channel"
+        None, description="with `std`, instead of `scaling`: subtracted from each column or channel"
     )
-    std: list[float] | None = Field(None, description="what to divide it by then; pixels count from 0 to 1")
+    std: list[float] | None = Field(None, description="divides each column or channel; pixels range from 0 to 1")
 
     @model_validator(mode="after")
     def _together(self) -> _Data:
         if (self.mean is None) != (self.std is None) or len(self.mean or ()) != len(self.std or ()):
-            raise wrong("`mean` and `std` come together, and have one number each for a column or channel")
+            raise wrong("give both `mean` and `std`, with one number per column or channel")
         if any(number <= 0 for number in self.std or ()):
             raise wrong("`std` must be more than 0")
         if (self.val or 0) + (getattr(self, "test", None) or 0) >= 1:
@@ -82,61 +82,59 @@ class _Data(Settings):
 
 
 class CsvData(_Data):
-    """A table with a header; columns of text become one column a value."""
+    """A table with a header; text columns are one-hot encoded."""
 
     csv: FilePath = Field(description="the file")
     target: str = Field(description="the column to predict")
-    task: Literal["classification", "regression"] = Field(description="whether that is a class or a number")
-    ignore: list[str] = Field([], description="columns that are no inputs: numbers of customers, names")
-    categories: list[str] = Field(
-        [], description="columns whose values are categories, though some or all of them look like numbers"
-    )
+    task: Literal["classification", "regression"] = Field(description="whether the target is a class or a number")
+    ignore: list[str] = Field([], description="columns that are not inputs, such as IDs and names")
+    categories: list[str] = Field([], description="columns whose values are categories although they look like numbers")
     separator: str | None = Field(
         None,
         min_length=1,
         max_length=1,
-        description="what separates fields; null finds comma, semicolon, bar or tab",
+        description="separator of fields; null detects comma, semicolon, bar or tab",
     )
     decimal: Literal[".", ","] | None = Field(
-        None, description="the decimal mark, where numbers have commas: 1,234.5 is `.`, 1.234,5 is `,`"
+        None, description="the decimal mark, if numbers contain commas: `.` for 1,234.5 and `,` for 1.234,5"
     )
-    missing: Literal["error", "drop"] = Field("error", description="rows with an empty field end the run, or go")
-    test: PartOfRows | None = Field(None, description="share of the rows drawn for test; null is 0.2")
+    missing: Literal["error", "drop"] = Field(
+        "error", description="rows with an empty field stop the run, or are dropped"
+    )
+    test: PartOfRows | None = Field(None, description="fraction of the rows drawn for test; null is 0.2")
 
 
 class ImagesData(_Data):
-    """Images by class, `train/<class>/*` and `test/<class>/*`, and `val/<class>/*` where there is one."""
+    """Images by class, `train/<class>/*` and `test/<class>/*`, and optionally `val/<class>/*`."""
 
     images: FilePath = Field(description="the folder or zip file")
     size: int | None = Field(
-        None, ge=1, le=1024, description="side in pixels that they are scaled and cropped to; null keeps that of all"
+        None, ge=1, le=1024, description="side in pixels to scale and crop to; null keeps the size"
     )
-    channels: Literal[1, 3] = Field(3, description="3 is colour, 1 is grey")
+    channels: Literal[1, 3] = Field(3, description="3 for colour, 1 for grey")
 
 
 class NpzData(_Data):
-    """Arrays `x` and `y`, or `x_train`, `y_train`, `x_test`, `y_test` and, at will, `x_val`, `y_val`.
+    """Arrays `x` and `y`, or `x_train`, `y_train`, `x_test`, `y_test` and optionally `x_val`, `y_val`.
 
     `x` is (rows, columns), (rows, height, width), (rows, channels, height, width) or (rows, height, width, channels).
     """
 
     npz: FilePath = Field(description="the file")
-    task: Literal["classification", "regression"] = Field(description="what `y` holds: classes from 0, or numbers")
-    input: Literal["table", "image"] = Field("table", description="what a row of `x` is")
+    task: Literal["classification", "regression"] = Field(description="content of `y`: classes from 0, or numbers")
+    input: Literal["table", "image"] = Field("table", description="type of a row of `x`")
     layout: Literal["channels_first", "channels_last"] | None = Field(
-        None, description="the order of an image's axes; null finds it where one axis alone is 1 to 4 long"
+        None, description="order of an image's axes; null detects it if only one axis has length 1 to 4"
     )
-    classes: int | None = Field(
-        None, ge=2, description="how many classes there are; null numbers those that occur from 0"
-    )
-    test: PartOfRows | None = Field(None, description="share of the rows drawn for test; null is 0.2")
+    classes: int | None = Field(None, ge=2, description="number of classes; null renumbers those that occur from 0")
+    test: PartOfRows | None = Field(None, description="fraction of the rows drawn for test; null is 0.2")
 
 
 DATA_KINDS: dict[str, type[_Data]] = {"csv": CsvData, "images": ImagesData, "npz": NpzData}
 
 
 def _kind(value: Any) -> str | None:
-    """The kind of a data set: that of its model, or, before there is one, the key that names its file."""
+    """The kind of a data set, from its model or from the key that names its file."""
     fits = value.__contains__ if isinstance(value, Mapping) else lambda kind: type(value) is DATA_KINDS[kind]
     return next(filter(fits, DATA_KINDS), None)
 
@@ -149,12 +147,12 @@ OwnData = Annotated[
 
 
 class OwnNetwork(Settings):
-    """A network of the user's own code."""
+    """A network built by the user's Python module."""
 
     builder: Annotated[str, AfterValidator(_builder)] = Field(
-        description="`module:Class`, or a function; what it names of `input_shape`, `outputs` and `task` it is given"
+        description="`module:Class` or a function; gets `input_shape`, `outputs` and `task` if it has such parameters"
     )
-    args: dict[str, Any] = Field({}, description="its further arguments, by name")
+    args: dict[str, Any] = Field({}, description="further keyword arguments")
 
 
 def _new_names(kind: str, folders: tuple[str, ...] = ()) -> AfterValidator:
@@ -169,34 +167,34 @@ def _new_names(kind: str, folders: tuple[str, ...] = ()) -> AfterValidator:
 
 
 class OwnConfig(Settings):
-    """What a config adds to what edgepress knows."""
+    """Data sets, networks and methods that a config adds."""
 
     plugins: Annotated[list[Annotated[str, AfterValidator(_plugin)]], AllDistinct] = Field(
-        [], description="Python files of your own that declare METHODS, NETWORKS or DATASETS, see docs/own.md"
+        [], description="your Python files that declare METHODS, NETWORKS or DATASETS, see docs/own.md"
     )
     own_data: Annotated[dict[str, OwnData], _new_names("datasets", _FOLDERS)] = Field(
         {},
-        description="data sets of your own by name, see docs/own.md: "
+        description="your data sets by name, see docs/own.md: "
         "`{houses: {csv: houses.csv, target: price, task: regression}}`",
     )
     own_networks: Annotated[dict[str, OwnNetwork], _new_names("networks")] = Field(
-        {}, description="networks of your own by name: `{tiny: {builder: 'nets:Tiny', args: {width: 8}}}`"
+        {}, description="your networks by name: `{tiny: {builder: 'nets:Tiny', args: {width: 8}}}`"
     )
 
 
 def entries(config: OwnConfig) -> dict[str, dict[str, dict[str, Any]]]:
-    """What ``registry.set_own`` takes: kind → name → fields of the entry.
+    """The argument of ``registry.set_own``: kind → name → fields of the entry.
 
-    Raises ValueError, in one sentence, where two things have the same name.
+    Raises ValueError if two entries have the same name.
     """
     found: dict[str, dict[str, registry.Entry]] = {kind: {} for kind in registry.KINDS}
 
     def add(kind: str, entry: registry.Entry) -> None:
-        # What compresses has a folder of its name, so methods and peers share their names.
+        # Each method and peer has a folder of its name, so their names must differ.
         kinds = ("methods", "peers") if kind in ("methods", "peers") else (kind,)
         taken = {name for one in kinds for name in (*found[one], *registry.built_in(one))}
         if entry.name in taken | {"fp32", *_FOLDERS}:
-            raise ValueError(f"'{entry.name}' of {entry.module} is the name of something else; take another")
+            raise ValueError(f"'{entry.name}' of {entry.module} is already in use; choose another name")
         found[kind][entry.name] = entry
 
     for name, data in config.own_data.items():

@@ -1,14 +1,18 @@
-"""Compressed networks as files: the bytes that a device would store.
+"""Packed files of compressed networks: the bytes that a device would store.
 
-A packed file is a safetensors file with one tensor, ``payload`` (the bytes of every tensor of the network, one after
-the other), and one entry of metadata, ``edgepress``, which is text of four parts: the format; a CRC-32 of
-layout, payload and names; the methods that made the file, joined by ``+`` (they decide the ``Spec``); and the layout
-as JSON. That has name, shape and encoding of each tensor, in the payload's order, where one that goes by several names
-names the first of them, and the grids of activations where these are quantized; where that is shorter, it is a string
-in base 85 that inflates to it. One payload, because a safetensors entry costs some 70 bytes and a network of 30
-small tensors would otherwise weigh more in its header than in its weights; one entry of metadata, because safetensors
-writes several in no particular order, and the same network must be the same bytes. The names of methods have a place of
-fixed width, so that a file's size does not depend on them.
+A packed file is a safetensors file with one tensor, ``payload``, the concatenated bytes of all tensors of the network,
+and one metadata entry, ``edgepress``, which is text of four parts:
+
+- the format;
+- a CRC-32 of layout, payload and names;
+- the methods that made the file, joined by ``+``; they decide its ``Spec``;
+- the layout as JSON: name, shape and encoding of each tensor in the payload's order (a tensor with several names refers
+  to the first), and the grids of quantized activations; if shorter, deflated JSON in base 85.
+
+There is one payload because a safetensors entry costs some 70 bytes, so a network of 30 small tensors would have a
+header larger than its weights. There is one metadata entry because safetensors writes several in no fixed order, but
+the same network must give the same bytes. The names of methods have a place of fixed width, so the size of a file does
+not depend on them.
 """
 
 from __future__ import annotations
@@ -39,24 +43,23 @@ from edgepress.spec import STEPS, Spec
 from edgepress.widths import with_state
 
 FORMAT = 3
-_NAMES = 33  # the width of the names of the methods; longer ones make the file larger
+_NAMES = 33  # width of the names of the methods; longer ones make the file larger
 _HEADER = re.compile(r"(\d+) (\d+) (\S*) +(\S.*)", re.DOTALL)
-MAX_LAYOUT = 1 << 26  # bytes of a layout once inflated
-MAX_ENTRIES = 1 << 29  # of all tensors together, 2 GB once unpacked: what a hostile file of a few bytes can ask for
+MAX_LAYOUT = 1 << 26  # bytes of an inflated layout
+MAX_ENTRIES = 1 << 29  # of all tensors, 2 GB unpacked: limits what a hostile file can allocate
 
-_SAME = "same"  # the layout of a tensor that is stored already, under another name
+_SAME = "same"  # layout of a tensor that is already stored under another name
 _AGAIN = "remove it, and run the same command again, or name a packed file"
 
 
 class PackedFileError(FileError):
-    """A packed file that cannot be read; the message names the file and says what is wrong with it."""
+    """A packed file cannot be read. The message names the file and the fault."""
 
 
 class Compressed:
-    """A network in compressed form: every tensor of its inference state, by name, in its encoding, and the grids of
-    its activations, by their place in the network, where these are quantized. A tensor that goes by several names, as
-    tied weights do, has one encoding, the same object under each name. What comes from a file has the methods that made
-    it as ``steps``.
+    """A compressed network: the encoding of every tensor of its inference state, by name, and the grids of quantized
+    activations, by their position in the network. A tensor with several names (tied weights) has the same encoding
+    object under each name. A network from a file has the methods that made it as ``steps``.
 
     >>> import torch
     >>> from edgepress.methods.rounding import rounded
@@ -81,7 +84,7 @@ class Compressed:
         return registry.spec(self.steps)
 
     def with_tensors(self, tensors: Mapping[str, Encoding]) -> Compressed:
-        """The same network with some tensors in another encoding, which they have under all of their names."""
+        """The network with other encodings for some tensors, under all of their names."""
         changed: dict[int, Encoding] = {}
         for name, encoding in tensors.items():
             changed.setdefault(id(self.tensors.get(name, encoding)), encoding)
@@ -90,14 +93,14 @@ class Compressed:
         return Compressed({name: changed.get(id(merged[name]), merged[name]) for name in names}, self.activations)
 
     def with_activations(self, grids: Mapping[str, ActivationGrid]) -> Compressed:
-        """The same network with its activations on ``grids``."""
+        """The network with activations quantized to ``grids``."""
         return Compressed(self.tensors, grids)
 
     def smallest_with(self, others: Mapping[str, Encoding]) -> Compressed:
-        """The same network with tensors in the encodings ``others``, each where that makes the file smaller.
+        """The network with the encodings ``others`` for those tensors where they make the file smaller.
 
-        Fewer bytes of a tensor may cost more in the layout, which is deflated as a whole. So each is decided by the
-        file, one tensor after the other. It is never larger than without.
+        A smaller tensor may have a larger layout, which is deflated as a whole. So each tensor in turn is decided by
+        the size of the file. The file is never larger than before.
         """
         first = self._first_names()
         others = {first[name]: encoding for name, encoding in others.items()}
@@ -117,20 +120,22 @@ class Compressed:
         return min(files, key=lambda file: len(file.to_bytes()))
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The network's tensors, rebuilt from what is stored: float32, but for those of other types than floats.
+        """The decoded tensors of the network: float32, except non-float types.
 
-        A tensor of several names is the same object under each.
+        A tensor with several names is the same object under each.
         """
         decoded = {id(encoding): encoding.decode() for encoding in self.tensors.values()}
         return {name: decoded[id(encoding)] for name, encoding in self.tensors.items()}
 
     def rebuild(self, architecture: nn.Module) -> nn.Module:
-        """The network that this is, on the CPU, with the layers of ``architecture``, which is left as it is."""
+        """The network on the CPU, with the layers of ``architecture``, which is not modified."""
         network = with_state(architecture, self.state_dict())
         return with_quantized_activations(network, self.activations) if self.activations else network
 
     def to_bytes(self, steps: Sequence[str] | None = None) -> bytes:
-        """The packed file, made by the methods ``steps``. Its length is the size of the network on a device."""
+        """The bytes of the packed file, made by the methods ``steps``. Their number is the size of the network on a
+        device.
+        """
         parts: list[bytes] = []
         first = self._first_names()
         layout = [
@@ -140,12 +145,12 @@ class Compressed:
         return _container(self._layout(layout), b"".join(parts), self.steps if steps is None else steps)
 
     def _first_names(self) -> dict[str, str]:
-        """For the name of each tensor, the first of its names."""
+        """Maps every name of each tensor to its first name."""
         first: dict[int, str] = {}
         return {name: first.setdefault(id(encoding), name) for name, encoding in self.tensors.items()}
 
     def _layout(self, tensors: list[Any]) -> Any:
-        """The layout of the file, with those of its tensors."""
+        """The layout of the file, given those of its tensors."""
         if not self.activations:
             return tensors
         grids = {name: _without_none(astuple(grid)) for name, grid in self.activations.items()}
@@ -153,18 +158,18 @@ class Compressed:
 
     @classmethod
     def from_bytes(cls, data: bytes, source: str = "the packed file") -> Compressed:
-        """Unpack. Raises PackedFileError, naming ``source``, where the bytes are not what was packed."""
+        """Unpack. Raises PackedFileError, naming ``source``, if the bytes are not a valid packed file."""
         steps, layout, payload = _open_container(data, source)
         if isinstance(layout, dict) and "no_network" in layout:
             raise PackedFileError(f"{source} holds no network: {layout['no_network']}")
         try:
             return _unpack(layout, payload, steps)
         except ValueError as error:
-            raise PackedFileError(f"{source} does not hold what its header says: {_brief(error)}; {_AGAIN}") from error
+            raise PackedFileError(f"{source} does not match its header: {_brief(error)}; {_AGAIN}") from error
 
     @classmethod
     def load(cls, path: str | Path) -> Compressed:
-        """Read a packed file from disk. Raises PackedFileError where it is damaged, or not there."""
+        """Read a packed file from disk. Raises PackedFileError if it is damaged or does not exist."""
         try:
             data = Path(path).read_bytes()
         except OSError as error:
@@ -173,7 +178,7 @@ class Compressed:
 
 
 def _written(encoding: Encoding) -> tuple[Any, int]:
-    """What the layout has of a tensor, and its bytes in the payload."""
+    """The layout of a tensor, and its number of bytes in the payload."""
     parts: list[bytes] = []
     return encoding.write(parts), sum(map(len, parts))
 
@@ -183,7 +188,7 @@ def _without_none(values: Iterable[Any]) -> list[Any]:
 
 
 def _unpack(layout: Any, payload: bytes, steps: Sequence[str]) -> Compressed:
-    """The network of a payload. Raises ValueError where it is not laid out like that."""
+    """Decode a payload. Raises ValueError if it does not fit the layout."""
     grids: Any = {}
     if isinstance(layout, dict):
         grids, layout = layout.get("activations"), layout.get("tensors")
@@ -196,7 +201,7 @@ def _unpack(layout: Any, payload: bytes, steps: Sequence[str]) -> Compressed:
     if reader.place != len(payload):
         raise ValueError(f"{len(payload) - reader.place} bytes are left over")
     if not isinstance(grids, dict):
-        raise ValueError(f"the grids of its activations are {reprlib.repr(grids)}, no names with grids")
+        raise ValueError(f"the grids of its activations are {reprlib.repr(grids)}, not names with grids")
     activations = {}
     for name, grid in grids.items():
         with _named(name, grid):
@@ -205,16 +210,16 @@ def _unpack(layout: Any, payload: bytes, steps: Sequence[str]) -> Compressed:
 
 
 def _same(layout: list[Any], shape: list[int], tensors: Mapping[str, Encoding]) -> Encoding:
-    """The tensor that has another name, too. Raises ValueError where there is none of this shape before it."""
+    """The tensor stored under an earlier name. Raises ValueError if there is none of this shape."""
     _, name = layout
     if not isinstance(name, str) or name not in tensors or tensors[name].shape != tuple(shape):
-        raise ValueError(f"no tensor {reprlib.repr(name)} of the shape {shape} comes before it")
+        raise ValueError(f"no earlier tensor {reprlib.repr(name)} has the shape {shape}")
     return tensors[name]
 
 
 @contextlib.contextmanager
 def _named(name: str, layout: Any) -> Iterator[None]:
-    """Errors within become a ValueError that names what could not be read."""
+    """Turns errors into a ValueError that names the tensor that could not be read."""
     try:
         yield
     except ValueError as error:
@@ -224,32 +229,32 @@ def _named(name: str, layout: Any) -> Iterator[None]:
 
 
 def _check_layout(layout: Any) -> None:
-    """Raise ValueError where a layout is no list of names, each once, shapes and encodings, or asks for too much."""
+    """Raise ValueError if a layout is not a list of unique names, shapes and encodings, or is too large."""
     if not isinstance(layout, list):
-        raise ValueError(f"its layout is {layout!r}, no list")
+        raise ValueError(f"its layout is {layout!r}, not a list")
     names, entries = set(), 0
     for entry in layout:
         if not isinstance(entry, list) or len(entry) != 3 or not isinstance(entry[0], str):
             raise ValueError(f"its layout has {reprlib.repr(entry)} in place of a name, a shape and an encoding")
         name, shape, _ = entry
         if name in names:
-            raise ValueError(f"{name!r} is there twice")
+            raise ValueError(f"{name!r} occurs twice")
         if not isinstance(shape, list) or not all(type(side) is int and side >= 0 for side in shape):
             raise ValueError(f"{name!r} cannot have the shape {reprlib.repr(shape)}")
         names.add(name)
         entries += prod(shape)
         if entries > MAX_ENTRIES:
-            raise ValueError(f"{name!r} makes it {entries:,} entries, more than the {MAX_ENTRIES:,} that are read")
+            raise ValueError(f"{name!r} makes it {entries:,} entries; at most {MAX_ENTRIES:,} are allowed")
 
 
 def without_network(reason: str) -> bytes:
-    """A packed file that holds no network, and says why: the level does not apply, or failed."""
+    """A packed file without a network that says why: the level does not apply, or failed."""
     return _container({"no_network": reason}, b"")
 
 
 def _container(layout: Any, payload: bytes, steps: Sequence[str] = ()) -> bytes:
     deflated = base64.b85encode(zlib.compress(_compact(layout).encode("utf-8"), 9)).decode("ascii")
-    # Its length is that within the header, where JSON is text within JSON: each quotation mark is two characters.
+    # Compare lengths within the header, where JSON is a string in JSON: each quotation mark takes two characters.
     layout = min(layout, deflated, key=lambda form: len(_compact(_compact(form))))
     names, unnamed = STEPS.join(steps), _crc32(layout, payload)
     begin = f"{FORMAT} {zlib.crc32(names.encode('utf-8'), unnamed)} {names}"
@@ -278,24 +283,24 @@ def _open_container(data: bytes, source: str) -> tuple[list[str], Any, bytes]:
         raise PackedFileError(f"{source} is not a packed network, or is damaged: {_brief(error)}; {_AGAIN}") from error
     names = [name for name, _ in tensors]
     if names != ["payload"]:
-        raise PackedFileError(f"{source} is not a packed network: it holds plain tensors, which `edgepress compress` "
-                              f"packs; compress it, or name a packed file")  # fmt: skip
+        raise PackedFileError(f"{source} is not a packed network: it holds plain tensors; run `edgepress compress` "
+                              f"on it, or name a packed file")  # fmt: skip
     if form != FORMAT:
         raise PackedFileError(f"{source} is not a packed network of format {FORMAT}; {_AGAIN}")
     payload = bytes(tensors[0][1]["data"])
     if zlib.crc32(steps.encode("utf-8"), _crc32(layout, payload)) != crc32:
-        raise PackedFileError(f"{source} is damaged: its checksum does not fit; {_AGAIN}")
+        raise PackedFileError(f"{source} is damaged: its checksum does not match; {_AGAIN}")
     try:
         layout = _inflated(layout) if isinstance(layout, str) else layout
         return steps.split(STEPS) if steps else [], layout, payload
     except (zlib.error, ValueError, RecursionError) as error:
         raise PackedFileError(
-            f"{source} does not hold what its header says: its layout cannot be read, {_brief(error)}; {_AGAIN}"
+            f"{source} does not match its header: its layout cannot be read, {_brief(error)}; {_AGAIN}"
         ) from error
 
 
 def _inflated(layout: str) -> Any:
-    """The layout that a text stands for. Raises ValueError or zlib.error where it stands for none."""
+    """Inflate a layout. Raises ValueError or zlib.error if the text is invalid."""
     inflater = zlib.decompressobj()
     text = inflater.decompress(base64.b85decode(layout), MAX_LAYOUT)
     if not inflater.eof or inflater.unused_data:
@@ -304,7 +309,7 @@ def _inflated(layout: str) -> Any:
 
 
 def _brief(error: Exception) -> str:
-    """What an error says, in a part of a sentence: some quote the whole of what they read."""
+    """An error's message, shortened, because some quote all of their input."""
     return one_line(error)[:200]
 
 

@@ -1,4 +1,4 @@
-"""Where results come from: the code that a job runs, and the record of a run. Imports nothing heavy."""
+"""Provenance of results: hashes of the source that a job uses, and the manifest of a run. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from typing import Any
 from edgepress.files import walk, write_atomically
 
 _SOURCE = Path(__file__).parent.parent
-_TEMPLATES = {".j2", ".css", ".js"}  # what pages are made from
+_TEMPLATES = {".j2", ".css", ".js"}  # sources of HTML pages
 _RECORDED = ("edgepress", "snakemake", "torch", "numpy", "pandas", "scipy", "scikit-learn", "seaborn", "safetensors",
              "papermill", "pydantic", "zigzag-dse", "codecarbon", "onnxruntime",
              "nncf", "openvino", "brevitas", "torchao", "torch-pruning")  # fmt: skip
@@ -33,15 +33,15 @@ _RECORDED = ("edgepress", "snakemake", "torch", "numpy", "pandas", "scipy", "sci
 
 @cache
 def code_digest(*roots: str) -> str:
-    """A hash of the code of ``roots``, modules or paths of scripts, and of every edgepress module that they import,
-    directly or not, with the templates beside them. Modules of the user's count like edgepress's; packages that are
-    installed do not, their versions tell them apart.
+    """A hash of the source of ``roots`` (modules or paths of scripts), of every edgepress module that they import,
+    directly or indirectly, and of templates in the same folders. The user's modules are included; installed packages
+    are identified by their versions instead.
 
-    Jobs carry it as a parameter, so that an edit to the library reruns those that use what was edited, and only
-    them. Comments, docstrings and layout do not count. What a job imports by name at run time — its network, its
-    method — must be among ``roots``.
+    Jobs have it as a parameter, so that an edit to the library reruns exactly the jobs that use it. Comments,
+    docstrings and formatting are ignored. Modules that a job imports by name at run time (its network, its method) must
+    be among ``roots``.
     """
-    digests = sorted(_code(path).digest for path in _closure(roots))  # in an order that no folder's name decides
+    digests = sorted(_code(path).digest for path in _closure(roots))  # independent of folder names
     return hashlib.sha256("".join(digests).encode("ascii")).hexdigest()[:16]
 
 
@@ -60,7 +60,7 @@ def _closure(roots: Iterable[str]) -> set[Path]:
 
 @dataclass(frozen=True)
 class _Code:
-    """What counts of a source file: a hash of its code, and the modules that it imports."""
+    """A hash of a source file, and the modules that it imports."""
 
     digest: str
     imports: tuple[str, ...] = ()
@@ -97,14 +97,14 @@ def _imports(tree: ast.Module, path: Path) -> Iterable[str]:
 
 
 def _package(path: Path) -> list[str]:
-    """The names of the packages that a file lies in, the outermost first."""
+    """The names of the packages that contain a file, outermost first."""
     folders = itertools.takewhile(lambda folder: (folder / "__init__.py").is_file(), path.parents)
     return [folder.name for folder in folders][::-1]
 
 
 @cache
 def files_of(module: str) -> list[Path]:
-    """The files that importing a module runs, its own and those of the packages it lies in, where its code counts."""
+    """The files executed by importing a module: its own and those of its packages; none for installed packages."""
     parts = module.split(".")
     home = _home(parts[0])
     if home is None:
@@ -116,7 +116,7 @@ def files_of(module: str) -> list[Path]:
 
 @cache
 def _home(package: str) -> Path | None:
-    """The folder that a package lies in: edgepress's, or one of the user's; None for what is installed."""
+    """The folder that contains a package of edgepress or of the user; None for installed packages."""
     if package == "edgepress":
         return _SOURCE
     specification = find(package)
@@ -153,14 +153,14 @@ def _sha256(path: Path) -> str:
 
 
 class _Remembered:
-    """What was computed of files, kept from process to process for as long as their size and time of change stay."""
+    """A persistent cache of values computed from files, valid while their size and modification time are unchanged."""
 
     def __init__(self) -> None:
         self._known: dict[str, list[Any]] = {}
         self._changed = False
 
     def of(self, path: Path, what: str, compute: Callable[[Path], Any]) -> Any:
-        """``compute(path)``, or what it gave before; ``what`` names it."""
+        """``compute(path)``, cached; ``what`` is the name of the value."""
         state = path.stat()
         stamp, key = [state.st_mtime_ns, state.st_size], f"{what} {path.absolute()}"
         if self._known.get(key, [None])[0] != stamp:
@@ -169,10 +169,10 @@ class _Remembered:
         return self._known[key][1]
 
     def load(self, path: Path) -> None:
-        """Take up what an earlier process knew; a file that cannot be read counts for nothing."""
+        """Load the cache of an earlier process; an unreadable file is ignored."""
         with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
             kept = json.loads(path.read_text(encoding="utf-8"))
-            if kept["python"] == sys.version:  # which decides how code is parsed
+            if kept["python"] == sys.version:  # parsing depends on the version
                 self._known = kept["files"] | self._known
 
     def save(self, path: Path) -> None:
@@ -185,13 +185,13 @@ _REMEMBERED = _Remembered()
 
 
 def remember(path: str | Path) -> None:
-    """Keep hashes of code and data in the file ``path``, so that the next process reads only what changed."""
+    """Cache hashes of source and data in the file ``path``, so that the next process reads only what changed."""
     _REMEMBERED.load(Path(path))
     atexit.register(_REMEMBERED.save, Path(path).absolute())
 
 
 def forget() -> None:
-    """Look at every file and module again, as a new process would."""
+    """Clear the caches in memory, as in a new process."""
     for known in (code_digest, _code, files_of, _home, find, content_digest):
         known.cache_clear()
 
@@ -203,9 +203,9 @@ def start(
     own: Mapping[str, Mapping[str, Mapping[str, Any]]] | None = None,
     files: Iterable[str] = (),
 ) -> None:
-    """Write the manifest of a run that begins; an earlier one that did not end keeps its place in ``starts``.
+    """Write the manifest at the start of a run; ``starts`` keeps earlier starts that did not finish.
 
-    ``own`` are the user's own entries (``registry.own``), ``files`` the user's files that the run is made from.
+    ``own`` are the user's own entries (``registry.own``), ``files`` the user's input files.
     """
     modules = sorted({entry["module"] for entries in (own or {}).values() for entry in entries.values()})
     path = Path(path)
@@ -230,7 +230,7 @@ def start(
 
 
 def end(path: str | Path, outcome: str) -> None:
-    """Note in the manifest when the run ended, and how: ``complete`` or ``failed``."""
+    """Record in the manifest when the run ended, and its outcome: ``complete`` or ``failed``."""
     manifest = json.loads(Path(path).read_text(encoding="utf-8"))
     manifest |= {"end": _now() if outcome == "complete" else None, "ended": outcome}
     write_atomically(path, json.dumps(manifest, indent=2) + "\n")
@@ -241,7 +241,7 @@ def _now() -> str:
 
 
 def _commit(checkout: str | Path) -> str:
-    """The commit of the checkout, with ``+changes`` where files differ from it."""
+    """The commit of the checkout, with ``+changes`` if files differ from it."""
 
     def git(*words: str) -> str:
         command = ["git", "-C", str(checkout), *words]
@@ -262,7 +262,7 @@ def version(package: str) -> str:
 
 
 def cpu_model() -> str:
-    """What kind of CPU this is."""
+    """The model name of the CPU."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if "model name" in line]

@@ -1,4 +1,4 @@
-"""How a network may be trained: the settings, and recipes, which are settings that go well together."""
+"""Training settings, and recipes: named combinations of settings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from edgepress.checks import Count, Settings, known, wrong
 
 def _rise_to_full_size(resolutions: list[float]) -> list[float]:
     if resolutions[-1] != 1 or resolutions != sorted(resolutions):
-        raise wrong(f"lists {resolutions!r}, but images grow to full size; let it rise to 1.0")
+        raise wrong(f"lists {resolutions!r}, but images grow to full size; sort it and end at 1.0")
     return resolutions
 
 
@@ -21,39 +21,39 @@ Resolutions = Annotated[
 
 
 class TrainingConfig(Settings):
-    """How networks are trained in full precision."""
+    """Settings of training in full precision."""
 
-    lr: float = Field(0.01, gt=0, le=1, description="Adam's learning rate where it is highest")
-    batch_size: Count = Field(128, description="examples a step")
-    max_epochs: Count = Field(40, description="passes over the training rows at most")
+    lr: float = Field(0.01, gt=0, le=1, description="peak learning rate of Adam")
+    batch_size: Count = Field(128, description="examples per step")
+    max_epochs: Count = Field(40, description="maximum number of epochs")
     schedule: Literal["constant", "cosine", "onecycle"] = Field(
         "cosine",
-        description="the learning rate over all epochs: `cosine` lets it fall to 0, `onecycle` first rise to `lr` over "
-        "a third of them",
+        description="learning rate schedule: `cosine` decays to 0; `onecycle` first rises to `lr` over a third of the "
+        "epochs",
     )
     weight_decay: float = Field(0.0, ge=0, lt=1, description="decoupled weight decay")
     augment: Literal["none", "crop", "crop_flip"] = Field(
-        "none", description="random shifts of images by up to an eighth; `crop_flip` mirrors half of them, too"
+        "none", description="random shifts of images by up to an eighth; `crop_flip` also mirrors half of them"
     )
-    label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of the target spread over all classes")
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="fraction of the target spread over all classes")
     precision: Literal["auto", "float32", "bf16"] = Field(
-        "auto", description="arithmetic of a step; `auto` is bf16 on a GPU, twice as fast there and on recent CPUs"
+        "auto", description="arithmetic of training; `auto` is bf16 on a GPU, twice as fast there and on recent CPUs"
     )
     resolutions: Resolutions = Field(
         [1.0],
-        description="shares of an image's sides at which it is trained on, each for as many epochs: small images first "
-        "in `[0.5, 0.75, 1.0]`",
+        description="image sizes as fractions of the full size, each for an equal number of epochs; "
+        "`[0.5, 0.75, 1.0]` trains on small images first",
     )
     patience: Count | None = Field(
-        10, description="epochs without a better loss on val after which training ends; null takes all epochs"
+        10, description="stop after this many epochs without a lower val loss; null trains all epochs"
     )
 
 
 class RetrainingConfig(TrainingConfig):
-    """How methods that train a trained network again do it."""
+    """Settings of fine-tuning."""
 
-    lr: float = Field(0.002, gt=0, le=1, description="Adam's learning rate where it is highest")
-    max_epochs: Count = Field(10, description="passes over the training rows at most")
+    lr: float = Field(0.002, gt=0, le=1, description="peak learning rate of Adam")
+    max_epochs: Count = Field(10, description="maximum number of epochs")
 
 
 _ADAM = {
@@ -69,7 +69,7 @@ _ADAM = {
 }
 _ONECYCLE = {"schedule": "onecycle", "precision": "float32", "resolutions": [1.0], "patience": None}
 
-# What each recipe sets; the rest is as in the settings that it is applied to.
+# The settings of each recipe; all others keep their configured values.
 RECIPES: dict[str, dict[str, Any]] = {
     "adam": _ADAM,
     "early_stop": _ADAM | {"patience": 3},

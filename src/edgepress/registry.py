@@ -1,10 +1,10 @@
 """The data sets, networks, methods, peers and targets that exist, known without importing torch.
 
 A plugin is one file. It declares what it offers in a literal at its top level — ``DATASETS``, ``NETWORKS``,
-``METHODS``, ``PEERS`` or ``TARGETS``, a dict from name to description — and that literal is read from the source text,
-never executed. What all of a file share stands under ``*``, and a name with braces is a product (``spec.products``). So the
-Snakefile, the config check and the command line know every name in milliseconds; the module itself is imported only by
-the job that uses it.
+``METHODS``, ``PEERS`` or ``TARGETS``, a dict from name to description. That literal is read from the source text, never
+executed. Settings that all of a file share stand under ``*``, and a name with braces is a product (``spec.products``).
+So the Snakefile, the config check and the command line know every name in milliseconds; the module itself is imported
+only by the job that uses it.
 
 To these come the user's own (``edgepress.own``): the same entries, which name a file or module outside of edgepress.
 """

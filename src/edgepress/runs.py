@@ -1,4 +1,7 @@
-"""The runs at work in a folder, told from those that were killed: each holds a file for as long as it lives."""
+"""Detects whether another run is active in this folder.
+
+Each run locks a file; the operating system releases the lock when the process dies.
+"""
 
 from __future__ import annotations
 
@@ -10,21 +13,21 @@ from pathlib import Path
 
 from edgepress.files import hold_new, is_held, remove_abandoned
 
-# Of a job's environment. glibc gives freed activations back to the system, and the next batch finds its memory page by
-# page: that is up to half the time of an evaluation. So jobs keep what they have freed.
+# Environment variables of jobs. By default glibc returns freed activations to the system, and page faults of the next
+# batch take up to half the time of an evaluation. These settings keep freed memory.
 KEEP_MEMORY = dict.fromkeys(("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), str(2**30))
-_VARIABLE = "EDGEPRESS_RUN"  # the machine and the file of the run that a job belongs to
+_VARIABLE = "EDGEPRESS_RUN"  # machine and lock file of the run that started a job
 
 
 def begin(folder: str | Path) -> bool:
-    """Note in ``folder`` that this process is a run, and return whether it is the only one that lives.
+    """Register this process as a run in ``folder``, and return whether it is the only active one.
 
-    Where that cannot be known, on a file system without locks, it never is.
+    Returns False on a file system without locks, where that is unknown.
     """
     folder = Path(folder).absolute()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        own = hold_new(folder)[1]  # until the process ends
+        own = hold_new(folder)[1]  # locked until the process ends
         others = [path for path in folder.iterdir() if path != own and not remove_abandoned(path)]
     except OSError:
         return False
@@ -33,9 +36,9 @@ def begin(folder: str | Path) -> bool:
 
 
 def end_with_run() -> None:
-    """End this process, a job, within a second of the run that began it, if both are on one machine.
+    """End this job within a second of the end of its run, if both are on one machine.
 
-    A job whose run was killed would go on, and write over what the next run has made.
+    Otherwise a job whose run was killed would continue and overwrite results of the next run.
     """
     machine, _, path = os.environ.get(_VARIABLE, "").partition(":")
     if path and machine == platform.node():

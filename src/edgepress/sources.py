@@ -1,7 +1,7 @@
-"""Where the files of data sets come from, and how they get to data/raw whole. Imports nothing heavy.
+"""Downloads the files of data sets to data/raw and verifies them. Imports nothing heavy.
 
-data/sources.yaml says of each file what it must hold and where it may be. It is looked for on this machine first:
-where it belongs, in mirror folders, in a package of the system. Only then are its URLs asked, through pooch.
+data/sources.yaml gives the hash and locations of each file. It is searched on this machine first: in its place, in
+mirror folders, in a system package. Only then is it downloaded from its URLs, through pooch.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from typing import Any, BinaryIO, TextIO
 
 import yaml
 
-CATALOGUE = Path(__file__).parent / "datasets" / "sources.yaml"  # a link to that in data/, for the wheel
+CATALOGUE = Path(__file__).parent / "datasets" / "sources.yaml"  # links to the one in data/, for the wheel
 MIRROR_VARIABLE = "EDGEPRESS_MIRROR"
 
 _CHUNK = 1 << 20
 
 
 class FetchError(RuntimeError):
-    """A file that could not be had, or is not what it should be; the message says what to do."""
+    """A file could not be obtained or is invalid. The message says what to do."""
 
 
 class _Unfit(Exception):
-    """What one place has is of no use; the message goes on after the name of the place."""
+    """The file at one location is invalid. The message continues after the name of the location."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """One file of a data set: ``bytes`` and ``sha256`` of what it holds once unpacked, and where it may be."""
+    """One file of a data set: ``bytes`` and ``sha256`` of its uncompressed content, and its locations."""
 
     dataset: str
     file: str
@@ -48,7 +48,7 @@ class Source:
 
 
 def load(path: str | Path = CATALOGUE) -> dict[str, dict[str, Source]]:
-    """Read sources.yaml: data set → file → Source. Data sets without files to fetch are not in it."""
+    """Read sources.yaml: data set → file → Source. Data sets without files are not in it."""
     catalogue = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     return {
         dataset: {file: Source(dataset=dataset, file=file, **about) for file, about in files.items()}
@@ -57,19 +57,21 @@ def load(path: str | Path = CATALOGUE) -> dict[str, dict[str, Source]]:
 
 
 def mirrors(setting: str | None = None) -> list[Path]:
-    """The folders to look into first: that of the config, then that of the environment."""
+    """The mirror folders: that of the config, then that of the environment variable."""
     return [Path(folder).expanduser() for folder in (setting, os.environ.get(MIRROR_VARIABLE)) if folder]
 
 
 def check(path: str | Path, sha256: str) -> None:
-    """Raise FetchError where the file at ``path`` does not hold what has this hash."""
+    """Raise FetchError if the file at ``path`` does not have this hash."""
     try:
         with Path(path).open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
     except FileNotFoundError:
-        raise FetchError(f"{path} is not there; `snakemake fetch` gets it") from None
+        raise FetchError(f"{path} does not exist; `snakemake fetch` downloads it") from None
     if found != sha256:
-        raise FetchError(f"{path} has sha256 {found} but must have {sha256}; remove it, and `snakemake fetch` gets it")
+        raise FetchError(
+            f"{path} has sha256 {found} but must have {sha256}; remove it, and `snakemake fetch` downloads it"
+        )
 
 
 def fetch(
@@ -80,17 +82,17 @@ def fetch(
     retries: int = 2,
     terminal: TextIO | None = None,
 ) -> str:
-    """Put the file at ``target`` and return where it came from. It is complete there, or as it was before.
+    """Put the file at ``target``, atomically, and return where it came from.
 
-    ``folders`` are mirrors. Each URL is asked again up to ``retries`` times where the connection fails; the progress
-    of a download is shown on ``terminal`` if it is one. Raises FetchError, one sentence, where no place has the file.
+    ``folders`` are mirrors. A failed connection is retried up to ``retries`` times; download progress is shown on
+    ``terminal`` if it is one. Raises FetchError, one sentence, if no location has the file.
     """
     target = Path(target)
     tried = []
     if target.exists():
         try:
             check(target, source.sha256)
-            return "there already"
+            return "already present"
         except FetchError as error:
             tried.append(str(error).split(";")[0])
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -105,7 +107,7 @@ def fetch(
                 part.replace(target)
                 return "; ".join([*tried, place])
     raise FetchError(
-        f"{source.file} of {source.dataset} ({source.bytes:,} bytes, sha256 {source.sha256}) could not be had: "
+        f"{source.file} of {source.dataset} ({source.bytes:,} bytes, sha256 {source.sha256}) could not be obtained: "
         f"{'; '.join(tried)}. Put it into a folder as {source.mirror}, name the folder by `mirror:` in the config or "
         f"by {MIRROR_VARIABLE}, and run again"
     )
@@ -114,7 +116,7 @@ def fetch(
 def _places(
     source: Source, folders: Iterable[Path], download: Path, retries: int, terminal: TextIO | None
 ) -> Iterator[tuple[str, Callable[[], Path]]]:
-    """Where the file may be, in order, each with what brings it to a path on this machine."""
+    """The locations of the file in order, each with a function that provides it as a local path."""
     for folder in folders:
         own, as_raw = folder / source.mirror, folder / source.dataset / source.file
         path = as_raw if as_raw.exists() and not own.exists() else own
@@ -126,7 +128,7 @@ def _places(
 
 
 def _unpack(origin: Path, source: Source, part: Path) -> None:
-    """Copy what ``origin`` holds to ``part``; raise _Unfit, the moment it is known, if that is not the file."""
+    """Copy the content of ``origin`` to ``part``. Raise _Unfit as soon as it turns out to be another file."""
     digest, count = hashlib.sha256(), 0
     with origin.open("rb") as raw, part.open("wb") as out:
         stream = gzip.GzipFile(fileobj=raw) if _is_packed(raw, source.file) else raw
@@ -147,12 +149,12 @@ def _is_packed(raw: BinaryIO, file: str) -> bool:
 
 
 def _download(url: str, path: Path, content_bytes: int, retries: int, terminal: TextIO | None) -> Path:
-    """Download ``url`` to ``path``, no more than the content could need."""
+    """Download ``url`` to ``path``, with a limit on the size."""
     import requests
     from tqdm import TqdmWarning, tqdm
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", TqdmWarning)  # in a notebook, of pooch's own bar, which is not shown
+        warnings.simplefilter("ignore", TqdmWarning)  # in notebooks pooch warns about its own bar, which is not used
         import pooch
 
     def download(url: str, output: str, _: Any) -> None:
@@ -163,18 +165,18 @@ def _download(url: str, path: Path, content_bytes: int, retries: int, terminal: 
             unit_scale=True,
             leave=False,
             file=terminal,
-            disable=terminal is None or None,  # None: where it is not a terminal
+            disable=terminal is None or None,  # None disables it unless it is a terminal
         )
         with bar, Path(output).open("wb") as file:
             limited = _Limited(file, content_bytes + content_bytes // 100 + _CHUNK)
             try:
                 pooch.HTTPDownloader(progressbar=bar)(url, limited, None)
             except requests.HTTPError as error:
-                if error.response is not None and error.response.status_code < 500:  # asking again would not help
+                if error.response is not None and error.response.status_code < 500:  # retrying would not help
                     raise _Unfit(f"answers {error.response.status_code} {error.response.reason}") from None
                 raise
 
-    pooch.get_logger().setLevel("ERROR")  # what it says of hashes is for files whose hash is not known
+    pooch.get_logger().setLevel("ERROR")  # it logs hashes of files whose hash is unknown
     try:
         store = pooch.create(
             path.parent, base_url="", registry={path.name: None}, urls={path.name: url}, retry_if_failed=retries
@@ -188,7 +190,7 @@ def _download(url: str, path: Path, content_bytes: int, retries: int, terminal: 
 
 
 class _Limited:
-    """A file to write to that takes no more than ``limit`` bytes."""
+    """A writable file that accepts at most ``limit`` bytes."""
 
     def __init__(self, file: BinaryIO, limit: int):
         self._file, self._left = file, limit
@@ -205,7 +207,7 @@ def _reason(error: Exception) -> str:
     if isinstance(error, _Unfit):
         return str(error)
     if isinstance(error, FileNotFoundError | NotADirectoryError):
-        return "is not there"
+        return "does not exist"
     if isinstance(error, EOFError | zlib.error | gzip.BadGzipFile):
-        return f"is cut short or damaged ({error})"
+        return f"is truncated or damaged ({error})"
     return f"cannot be read ({error})"

@@ -1,4 +1,4 @@
-"""The unit of a regression's target, and what makes a training the same in every unit."""
+"""Makes training of a regression independent of the unit of its target."""
 
 from __future__ import annotations
 
@@ -23,16 +23,15 @@ _TRIED = (0.0, *(sign * digit * 10.0**power for power in range(-3, 13) for digit
 
 @dataclass(frozen=True)
 class TargetScale:
-    """How the values of a network's last layer relate to a regression's target, which has ``mean`` and ``std``.
+    """Relates the output of a network's last layer to a regression's target, which has ``mean`` and ``std``.
 
-    Adam's steps have a size of their own, which suits outputs of about 1. So the loss is counted in variances of the
-    target, and the last layer (``Head``) takes steps that suit the target: ``centre`` is the value of
-    that layer at which the network answers the target's mean, ``gain`` how much the answer changes with it there. The
-    answer may be the layer's value itself (centre is the mean, gain 1) or anything computed from it, such as its
-    exponential. Step for step this is what training on targets of mean 0 and deviation 1 would do, of a network that
-    answers in the target's unit.
+    Adam's step size suits outputs of about 1. So the loss is divided by the variance of the target, and the learning
+    rate of the last layer (``Head``) is adapted: ``centre`` is the output of that layer at which the network predicts
+    the target's mean, ``gain`` is the derivative of the prediction there. The prediction may be the layer's output
+    (centre is the mean, gain is 1) or any function of it, such as its exponential. Each step is equivalent to training
+    on standardized targets, but the network predicts in the target's unit.
 
-    For classification nothing changes; without such a layer only the loss is scaled.
+    Classification is unchanged; without such a layer only the loss is scaled.
     """
 
     head: Head | None = None
@@ -48,7 +47,7 @@ class TargetScale:
         if not targets.is_floating_point():
             return cls()
         mean, std = float(targets.mean()), float(targets.std()) or 1.0
-        if not math.isfinite(std):  # of a single row
+        if not math.isfinite(std):  # a single row
             std = 1.0
         head = Head.of(network, sample(data.inputs["train"], _PROBED_ROWS))
         found = head and _inverse(lambda value: float(head.response(torch.tensor(value)).mean()), mean, std)
@@ -56,20 +55,20 @@ class TargetScale:
 
     @property
     def variance(self) -> float:
-        """Of the target."""
+        """The variance of the target."""
         return self.std**2
 
     @property
     def _spread(self) -> float:
-        """How far values of the last layer move the answer by the target's deviation."""
+        """The change of the last layer's output that changes the prediction by one standard deviation of the target."""
         return self.std / abs(self.gain)
 
     @property
     def weight_scale(self) -> float:
-        """What the weights of the last layer are larger by than in a network with outputs of about 1."""
+        """The factor of the last layer's weights relative to a network with outputs of about 1."""
         if self.head is None or getattr(self.head.layer, "bias", None) is not None:
             return self._spread
-        return math.hypot(self._spread, self.centre)  # without a bias, the weights alone give the mean, too
+        return math.hypot(self._spread, self.centre)  # without a bias, weights must also give the mean
 
     @property
     def tensors(self) -> list[str]:
@@ -77,20 +76,19 @@ class TargetScale:
         return [f"{self.head.name}.{part}".lstrip(".") for part in ("weight", "bias")] if self.head else []
 
     def scale_of(self, name: str) -> float:
-        """What the weights called ``name`` are larger by than in a network with outputs of about 1."""
+        """The factor of the weights ``name`` relative to a network with outputs of about 1."""
         return self.weight_scale if name in self.tensors else 1.0
 
     @torch.no_grad()
     def begin(self, loaded: Collection[str]) -> None:
-        """Let a last layer that was just drawn answer the target's mean, and vary with its deviation.
+        """Initialize a new last layer to predict the target's mean and vary with its standard deviation.
 
-        One of which a tensor is ``loaded``, or stays as it is in training, answers in the target's unit already. Prints
-        where no layer can be brought to it.
+        A layer with ``loaded`` or frozen tensors is in the target's unit already. Prints if no layer can be adapted.
         """
         if self.head is None:
             if not loaded and not (0.1 <= self.std <= 10 and abs(self.mean) <= 10):
-                print(f"the target is {self.mean:.3g} ± {self.std:.3g}, and no layer of the network could be brought "
-                      f"to its unit; if it does not learn, let its last layer be a Linear with 1 output")  # fmt: skip
+                print(f"the target is {self.mean:.3g} ± {self.std:.3g}, and no layer of the network could be adapted "
+                      f"to its unit; if it does not learn, end it with a Linear with 1 output")  # fmt: skip
             return
         layer = self.head.layer
         fresh = set(self.tensors).isdisjoint(loaded) and all(p.requires_grad for p in layer.parameters())
@@ -101,13 +99,13 @@ class TargetScale:
         if bias is not None:
             bias.mul_(self._spread).add_(self.centre)
         else:
-            inputs = self.head.mean_input()  # along which the weights give the centre
+            inputs = self.head.mean_input()  # change the weights in this direction to get the centre
             lacking = self.centre - (weight * inputs).flatten(1).sum(dim=1)
             shares = lacking / inputs.flatten(1).square().sum(dim=1).clamp_min(torch.finfo(weight.dtype).tiny)
             weight.add_(shares.reshape(-1, *[1] * (weight.dim() - 1)) * inputs)
 
     def groups(self, network: nn.Module, lr: float, decay: float) -> list[dict[str, Any]]:
-        """The parameters with their learning rates and weight decays; modules whose ``decays`` is False have none."""
+        """Parameter groups with learning rates and weight decays; modules whose ``decays`` is False have no decay."""
         still = {
             id(parameter)
             for module in network.modules()
@@ -126,7 +124,7 @@ class TargetScale:
         groups: list[dict[str, Any]] = [
             {"params": [parameter for parameter in parameters if id(parameter) not in apart]},
             {"params": [parameter for parameter in parameters if id(parameter) in still], "weight_decay": 0.0},
-            # Decay takes lr · weight_decay off: as much here as elsewhere, and nothing off the target's mean.
+            # Decay shrinks weights by lr · weight_decay: the same here as elsewhere, but not the target's mean.
             {"params": weight, **_steps(lr, self.weight_scale), "weight_decay": decay / self.weight_scale},
             {"params": bias, **_steps(lr, self._spread), "weight_decay": 0.0},
         ]
@@ -134,25 +132,25 @@ class TargetScale:
 
 
 def _steps(lr: float, scale: float) -> dict[str, float]:
-    """The steps of parameters that are larger by ``scale``. Their gradients are smaller by it: Adam's eps, which is to
-    be far below them, must not come near.
+    """Learning rate and eps of parameters larger by ``scale``. Their gradients are smaller by it, so Adam's eps, which
+    must be far below them, is reduced.
     """
     return {"lr": lr * scale, "eps": min(_EPS, 1e4 * _EPS / scale)}
 
 
 def _inverse(answer: Callable[[float], float], mean: float, std: float) -> tuple[float, float] | None:
-    """The value at which ``answer`` is ``mean``, to a tenth of ``std``, and its slope there, where there is one."""
+    """The value at which ``answer`` is ``mean``, to a tenth of ``std``, and the slope there; None if there is none."""
     at_0 = answer(0.0)
     slope = answer(1.0) - at_0
     if slope and math.isfinite(slope):
         value = (mean - at_0) / slope
-        if abs(answer(value) - mean) <= std / 10:  # a line, or near one
+        if abs(answer(value) - mean) <= std / 10:  # (nearly) linear
             return value, slope
     crossing = _crossing(answer, mean)
     if crossing is None:
         return None
     step = _LEAST_STEP * max(1.0, abs(crossing))
-    for _ in range(_MOST_DOUBLINGS):  # until it shows beyond rounding, or the steps of a grid
+    for _ in range(_MOST_DOUBLINGS):  # until the change exceeds rounding errors and grid scales
         change = answer(crossing + step) - answer(crossing - step)
         if math.isfinite(change) and abs(change) >= std / 10:
             return crossing, change / (2 * step)

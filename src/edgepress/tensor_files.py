@@ -1,7 +1,7 @@
-"""Files of tensors that notice when a bit of them has flipped: prepared data, trained networks.
+"""Tensor files with a checksum: prepared data, trained networks.
 
-They are safetensors files, which any reader of these reads. Their one entry of metadata, ``edgepress``, is JSON: what
-the file says about itself, and ``crc32`` of that and of the tensors with their names, types and shapes.
+They are ordinary safetensors files. Their only metadata entry, ``edgepress``, is JSON: attributes of the file, and
+``crc32`` of these and of the tensors with their names, types and shapes.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from edgepress.files import FileError
 from edgepress.logs import one_line
 
 _ENTRY = "edgepress"
-_AGAIN = "remove it, and run the same command again, which makes it"
-_PAYLOAD = "payload"  # the one tensor of a packed file
+_AGAIN = "remove it, and run the same command again, which creates it"
+_PAYLOAD = "payload"  # the only tensor of a packed file
 
 
 @dataclass(frozen=True)
@@ -40,52 +40,54 @@ class FileSize:
 
 
 def to_bytes(tensors: Mapping[str, Tensor], about: Mapping[str, Any] | None = None) -> bytes:
-    """The file of ``tensors``, on the CPU, and of what is to be said ``about`` them."""
-    # Copies, for safetensors takes no two tensors of the same memory, a weight that two layers share.
+    """The bytes of a file with ``tensors``, on the CPU, and the attributes ``about`` them."""
+    # Copies, because safetensors refuses tensors that share memory, such as tied weights.
     whole = {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
     entry = {**(about or {}), "crc32": _crc32(whole, about or {})}
     return save(whole, {_ENTRY: json.dumps(entry)})
 
 
 def tensor_bytes(file: bytes) -> int:
-    """The bytes of the tensors in a safetensors ``file``: all but the header, whose length its first 8 bytes say."""
+    """The bytes of the tensors in a safetensors ``file``: all except the header, whose length is in the first 8
+    bytes.
+    """
     return len(file) - 8 - int.from_bytes(file[:8], "little")
 
 
 def load(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read what ``to_bytes`` made: the tensors, and what is said about them.
+    """Read a file made by ``to_bytes``: the tensors and the attributes.
 
-    Raises FileError where the file is not there, is none of this kind, or is damaged.
+    Raises FileError if the file does not exist, is not of this kind, or is damaged.
     """
-    tensors, metadata = _read(path, _AGAIN, absent=f"`snakemake --cores 1 {path}` makes it, if it is a file of a run")
+    tensors, metadata = _read(path, _AGAIN, absent=f"`snakemake --cores 1 {path}` creates it, if it is a file of a run")
     try:
         about = dict(json.loads(metadata[_ENTRY]))
         expected = about.pop("crc32")
     except (KeyError, ValueError, TypeError, RecursionError):
-        raise FileError(f"{path} has no checksum, so it is damaged, or not of edgepress; {_AGAIN}") from None
+        raise FileError(f"{path} has no checksum, so it is damaged or not from edgepress; {_AGAIN}") from None
     if expected != _crc32(tensors, about):
-        raise FileError(f"{path} is damaged: its checksum does not fit; {_AGAIN}")
+        raise FileError(f"{path} is damaged: its checksum does not match; {_AGAIN}")
     return tensors, about
 
 
 def load_foreign(path: str | Path) -> dict[str, Tensor]:
-    """Read the tensors of a safetensors file of any origin; one of edgepress's is checked like in ``load``.
+    """Read the tensors of any safetensors file. A file of edgepress is checked as in ``load``.
 
-    Raises FileError where the file is not there, is no safetensors, is packed, or is damaged.
+    Raises FileError if the file does not exist, is not safetensors, is packed, or is damaged.
     """
     tensors, metadata = _read(path, "save its tensors with safetensors.torch.save_file, or name another file")
     if _ENTRY in metadata and list(tensors) == [_PAYLOAD]:
-        raise FileError(f"{path} is packed, and plain tensors are needed here; `edgepress unpack {path}` makes them")
+        raise FileError(f"{path} is packed, but plain tensors are needed here; `edgepress unpack {path}` creates them")
     return load(path)[0] if _ENTRY in metadata else tensors
 
 
 def _read(path: str | Path, cure: str, absent: str = "name another file") -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            names = file.keys()  # of something that is no dict
+            names = file.keys()  # not a dict
             return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
     except FileNotFoundError:
-        raise FileError(f"{path} is not there; {absent}") from None
+        raise FileError(f"{path} does not exist; {absent}") from None
     except (safetensors.SafetensorError, OSError, ValueError, TypeError, AttributeError, RuntimeError) as error:
         reason = one_line(error)
         raise FileError(f"{path} cannot be read as safetensors: {reason}; {cure}") from None

@@ -1,12 +1,12 @@
-"""Starts jobs as forks of one process that has already imported what they need.
+"""Starts jobs as forks of a server process that has already imported their modules.
 
-Importing torch costs a job more than a second of CPU; forking a process that has it costs a few hundredths. A run on
-one machine therefore keeps a server (``Server``), and scripts hand themselves over to it (``hand_over``). The server
-imports what a script names, once, and forks; the fork has the working directory, environment and standard streams of
-the script, which waits and ends with the same exit status. If either is killed, so is the other.
+Importing torch costs a job more than a second of CPU time; a fork costs a few hundredths. So a run on one machine keeps
+a server (``Server``), and scripts hand themselves over to it (``hand_over``). The server imports the modules that a
+script names, once, and forks. The fork has the working directory, environment and standard streams of the script, which
+waits and exits with the same status. If one of the two is killed, so is the other.
 
-Where there is no server, on the node of a cluster, in another environment or in a test, a script simply goes on.
-Imports nothing heavy.
+Without a server (on a cluster node, in another environment or in a test) a script simply continues. Imports nothing
+heavy.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 _VARIABLE = "EDGEPRESS_WARM"  # environment and socket of the server
-_LENGTH = 8  # bytes of a request's length
+_LENGTH = 8  # bytes of the length prefix of a request
 _STREAMS = (0, 1, 2)
-_KILLED = 128  # the exit status that shells give a killed process, less the signal's number
-# What torch imports as late as when a graph is traced, or an optimizer takes its first step.
+_KILLED = 128  # shells report a killed process as this plus the signal number
+# Modules that torch imports lazily, when a graph is traced or an optimizer takes its first step.
 _IMPORTED_LATE = ("sympy", "torch._dynamo")
 _in_fork = False
 
 
 class Server:
-    """The server of a run: a process of its own, which ends with this one."""
+    """The server of a run: a child process that ends with this one."""
 
     def __init__(self, threads: int) -> None:
-        """Start it. ``threads`` are those of its numerical libraries, which they fix when they are imported."""
-        self._folder = tempfile.mkdtemp(prefix="edgepress")  # only this user may open what is in it
+        """Start the server. ``threads`` is the thread count of numerical libraries, which fix it on import."""
+        self._folder = tempfile.mkdtemp(prefix="edgepress")  # accessible to this user only
         path = f"{self._folder}/socket"
         count = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
         self._process = subprocess.Popen(
@@ -50,14 +50,14 @@ class Server:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, **count},
-            start_new_session=True,  # an interrupt from the terminal goes to the scripts, and their forks end with them
+            start_new_session=True,  # Ctrl-C reaches the scripts, whose forks end with them
         )
         assert self._process.stdout is not None
-        self._process.stdout.readline()  # it listens now
+        self._process.stdout.readline()  # wait until it listens
         os.environ[_VARIABLE] = f"{sys.prefix}:{path}"
 
     def end(self) -> None:
-        """End the server, and with it every job that is still running."""
+        """End the server and all jobs that are still running."""
         os.environ.pop(_VARIABLE, None)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.communicate(timeout=10)  # closes its input
@@ -65,9 +65,9 @@ class Server:
 
 
 def hand_over(*modules: str) -> None:
-    """Have the rest of the calling script done by a fork of the server, if there is one, and exit as the fork does.
+    """Run the calling script in a fork of the server, if there is one, and exit with the fork's status.
 
-    ``modules`` are what the script imports; the server imports them before it forks.
+    The server imports ``modules``, those of the script, before it forks.
     """
     _hand_over({"script": sys.argv[0], "argv": sys.argv}, modules)
 
@@ -96,13 +96,13 @@ def _hand_over(request: dict[str, Any], modules: tuple[str, ...]) -> None:
 class _Fork:
     pid: int
     client: socket.socket
-    ended: int = field(repr=False)  # a pipe that the fork keeps open for as long as it lives
+    ended: int = field(repr=False)  # a pipe that closes when the fork ends
 
 
 def _serve(path: str) -> tuple[dict[str, Any], list[int]]:
-    """Fork for each request until standard input closes, which it does when the run ends.
+    """Fork for each request until standard input closes, at the end of the run.
 
-    Returns in each fork, with the request and the streams to use. The server itself exits.
+    Returns in each fork, with the request and its streams. The server itself exits.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with socket.socket(socket.AF_UNIX) as listener, selectors.DefaultSelector() as selector:
@@ -111,7 +111,7 @@ def _serve(path: str) -> tuple[dict[str, Any], list[int]]:
         print("listening", flush=True)
         selector.register(sys.stdin, selectors.EVENT_READ)
         selector.register(listener, selectors.EVENT_READ)
-        forks: dict[int, _Fork] = {}  # by both of their file descriptors
+        forks: dict[int, _Fork] = {}  # by both file descriptors of each
         while True:
             for key, _ in selector.select():
                 if key.fileobj is sys.stdin:
@@ -120,7 +120,7 @@ def _serve(path: str) -> tuple[dict[str, Any], list[int]]:
                     _settle(selector, forks, key.fd)
                     continue
                 client = listener.accept()[0]
-                with contextlib.suppress(OSError, ValueError):  # a client that was killed as it asked
+                with contextlib.suppress(OSError, ValueError):  # a client killed while it sent its request
                     request, streams = _receive(client)
                     fork = _fork(client, request["modules"])
                     if fork is None:
@@ -135,14 +135,14 @@ def _serve(path: str) -> tuple[dict[str, Any], list[int]]:
 
 
 def _receive(client: socket.socket) -> tuple[dict[str, Any], list[int]]:
-    """A request, and the standard streams that came with it."""
+    """A request and its standard streams."""
     length, streams, _, _ = socket.recv_fds(client, _LENGTH, len(_STREAMS))
     with client.makefile("rb") as stream:
         return json.loads(stream.read(int.from_bytes(length, "big"))), streams
 
 
 def _fork(client: socket.socket, modules: list[str]) -> _Fork | None:
-    """A fork that has ``modules``; None in the fork. What cannot be imported here fails there, in the script."""
+    """Import ``modules`` and fork. Returns None in the fork. Import errors are left to the script."""
     for module in modules:
         _import(module)
     if "torch" in sys.modules:
@@ -162,9 +162,9 @@ def _import(module: str) -> None:
 
 
 def _settle(selector: selectors.BaseSelector, forks: dict[int, _Fork], descriptor: int) -> None:
-    """Tell a client that its fork has ended, or end the fork of a client that is gone."""
+    """Send a client the status of its finished fork, or end the fork of a client that is gone."""
     fork = forks.get(descriptor)
-    if fork is None:  # the other of its two descriptors was dealt with in the same round
+    if fork is None:  # already handled in this round through its other descriptor
         return
     if descriptor != fork.ended:
         os.kill(fork.pid, signal.SIGTERM)
@@ -187,10 +187,10 @@ def _end(forks: dict[int, _Fork]) -> NoReturn:
 
 
 def _run(request: dict[str, Any], streams: list[int]) -> NoReturn:
-    """Become the script, or module, of a request, and end without the interpreter's own clearing up, which takes ten
-    times as long as the fork.
+    """Run the script or module of a request, and exit without the interpreter's cleanup, which takes ten times as long
+    as the fork.
     """
-    global _in_fork  # of the process, as sys.argv is
+    global _in_fork  # process-wide state, like sys.argv
     _in_fork = True
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for given, standard in zip(streams, _STREAMS, strict=True):
@@ -220,8 +220,8 @@ def _run(request: dict[str, Any], streams: list[int]) -> NoReturn:
 
 
 def main(words: list[str]) -> None:
-    """``--serve SOCKET`` is the server. ``A,B MODULE WORDS…`` does what ``python -m MODULE WORDS…`` does, in a fork of
-    the server, if there is one, once that has imported A and B.
+    """``--serve SOCKET`` runs the server. ``A,B MODULE WORDS…`` runs ``python -m MODULE WORDS…`` in a fork of the
+    server, if there is one, which imports A and B first.
     """
     first, second, *others = words
     if first == "--serve":
@@ -233,6 +233,6 @@ def main(words: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    from edgepress import warm  # the module that scripts see, of which __main__ is a copy
+    from edgepress import warm  # the module that scripts import; __main__ is a copy
 
     warm.main(sys.argv[1:])

@@ -88,7 +88,7 @@ def test_it_trains_on_small_images_or_says_that_it_takes_none(case):
     network = networks.build(name, data, seed=0)
     settings = Training(lr=0.01, batch_size=8, max_epochs=2, patience=2, resolutions=[0.5, 1.0])
     if name.startswith("dnn"):
-        with pytest.raises(ValueError, match="takes no images of 8×8"):
+        with pytest.raises(ValueError, match="does not accept images of 8×8"):
             train(network, data, settings, seed=0)
         return
     assert len(train(network, data, settings, seed=0)) == 2

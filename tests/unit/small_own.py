@@ -40,7 +40,7 @@ METHODS = {"signs": {"object": "Signs", "about": "sign times mean magnitude", "f
 
 @dataclass(frozen=True)
 class Signs(Method):
-    """Two levels a layer."""
+    """Two values per layer."""
 
     def skip(self, network, data, level):
         return None if level.bits == 1 else "signs are 1 bit"

@@ -180,9 +180,9 @@ BAD = {
     "weights a number": ("weights: 1", "'weights' is 1", STRING),
     "weights a list": ("weights: [a.safetensors]", "'weights' is ['a.safetensors']", STRING),
     "weights that are not there": ("weights: no.safetensors", "'weights' of digits/dnn_simple is 'no.safe", "name a"),
-    "weights a folder": ("weights: /", "'weights' of digits/dnn_simple is '/'", "no such file", "safetensors file"),
+    "weights a folder": ("weights: /", "'weights' of digits/dnn_simple is '/'", "does not exist", "safetensors file"),
     "weights with a NUL": (r'weights: "a\0"', r"'weights' of digits/dnn_simple is 'a\x00'", "name a safetensors file"),
-    "frozen without weights": ("frozen: true", "'frozen' is true", "'weights' names no file", "leave 'frozen' out"),
+    "frozen without weights": ("frozen: true", "'frozen' is true", "'weights' names no file", "remove 'frozen'"),
     "frozen a number": ("frozen: 1", "'frozen' is 1", "true or false"),
     "frozen as text": ("frozen: 'true'", "'frozen' is 'true'", "true or false"),
     # training, retraining
@@ -208,9 +208,9 @@ BAD = {
     "resolutions that end small": (
         "training: {resolutions: [0.5]}",
         "'training.resolutions' lists [0.5]",
-        "rise to 1.0",
+        "end at 1.0",
     ),
-    "resolutions that fall": ("training: {resolutions: [1, 0.5, 1]}", "'training.resolutions' lists", "rise to 1.0"),
+    "resolutions that fall": ("training: {resolutions: [1, 0.5, 1]}", "'training.resolutions' lists", "end at 1.0"),
     "resolutions of a table": (
         "networks: {breast_cancer: [dnn_simple]}\ntraining: {resolutions: [0.5, 1]}",
         "'training.resolutions' of breast_cancer/dnn_simple",
@@ -243,7 +243,7 @@ BAD = {
     "a chain called like a path": ("chains: {../x: {steps: [lsq]}}", "'../x' cannot be the name", "letters, digits"),
     "a step that trains after another": (
         "chains: {mine: {steps: [magnitude, lsq]}}",
-        "'lsq' trains the network again",
+        "'lsq' fine-tunes the network",
         "first step of 'mine'",
     ),
     "a step that changes weights after another": (
@@ -255,23 +255,23 @@ BAD = {
     "a chain without levels": (
         "chains: {mine: {steps: [huffman]}}",
         "none of the steps of 'mine' has levels",
-        "add one",
+        "add a method",
     ),
-    "a step of chains as a method": ("methods: [huffman]", "'huffman' has no levels of its own", "'chains'"),
+    "a step of chains as a method": ("methods: [huffman]", "'huffman' has no levels by itself", "'chains'"),
     "bits of a chain that has none": (
         "chains: {mine: {steps: [random], bits: [4]}}",
         "none of the steps of 'mine' has bits",
-        "leave it out",
+        "remove it",
     ),
     "bits of activations of a chain that has none": (
         "chains: {mine: {steps: [random], act_bits: [4]}}",
         "none of the steps of 'mine' has act_bits",
-        "leave it out",
+        "remove it",
     ),
     "sparsity of a chain that has none": (
         "chains: {mine: {steps: [midrise], sparsity: [0.5]}}",
         "none of the steps of 'mine' has sparsity",
-        "leave it out",
+        "remove it",
     ),
     # overrides
     "overrides a list": ("overrides: [digits]", "'overrides' is ['digits']", NAMES),
@@ -298,7 +298,7 @@ BAD = {
     "an override that freezes nothing": (
         "overrides: {digits/cnn: {frozen: true}}",
         "'frozen' is true for digits/cnn",
-        "leave 'frozen' out",
+        "remove 'frozen'",
     ),
     # replication
     "a replication without weights": ("replication: {}", "'replication.weights' is missing", "name it"),
@@ -338,7 +338,7 @@ BAD = {
     "aliases of aliases": (
         "a0: &a0 [1]\n" + "".join(f"a{i + 1}: &a{i + 1} [{', '.join([f'*a{i}'] * 9)}]\n" for i in range(40)),
         "no setting 'a0'",
-        "40 more to mend",
+        "40 more errors",
     ),
     "a list of settings": ("- run: a\n", "it is [{'run': 'a'}]", NAMES),
     "text": ("accuracy,loss", "it is 'accuracy,loss'", NAMES),

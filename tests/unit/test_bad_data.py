@@ -21,7 +21,7 @@ from edgepress.files import FileError
 
 from .small_files import CHURN, KEEL, ROW, archive, idx, member, records, small_cifar, small_fashion
 
-FETCH = "`snakemake fetch` gets it"
+FETCH = "`snakemake fetch` downloads it"
 PICKLE = pickle.dumps({"data": [0] * 99})
 SHOWER, POINT = "1,2,3,4,5,6,7,8,9,10,g\n", "1," * 10 + "1\n"
 HOUSE = "-118,34,1,2,3,4,5,6,452600\n"
@@ -46,7 +46,7 @@ def unsaid(message: str, *said: str) -> list[str]:
 
 # what is wrong: (the data set, its file, what the sentence says…)
 TABLES = {
-    "not there": ("churn", None, "is not there", FETCH),
+    "not there": ("churn", None, "does not exist", FETCH),
     "empty": ("churn", "", "its columns are none", FETCH),
     "only white space": ("churn", " \n\n\t\n", "its columns are none", FETCH),
     "a header alone": ("churn", f"{CHURN}\n", "has no rows", FETCH),
@@ -68,9 +68,9 @@ TABLES = {
     "one class alone": ("telescope", SHOWER * 9, "1 outputs do not suit classification", "2 classes"),
     "one row": ("telescope", SHOWER, "telescope: val has no rows", FETCH),
     "numbers too large to scale": ("telescope", SHOWER.replace("5", "1e308") * 9, "too large to scale", FETCH),
-    "a target too large": ("mv", KEEL + ("1," * 10 + "1e300\n") * 9, "targets hold a number that is NaN or infinite"),
+    "a target too large": ("mv", KEEL + ("1," * 10 + "1e300\n") * 9, "targets contain NaN or infinity"),
     "a quote left open": ("churn", f"{CHURN}\n{ROW.replace('Hargrave', chr(34) + 'Hargrave')}\n{ROW}\n", "row 1 has"),
-    "a field without end": ("churn", f"{CHURN}\n{ROW}{'1' * 200_000}\n", "is no table", "field larger than", FETCH),
+    "a field without end": ("churn", f"{CHURN}\n{ROW}{'1' * 200_000}\n", "is not a table", "field larger than", FETCH),
     "no text": ("churn", b"\xff\xfe\x00", "is not text", FETCH),
     "a pickle": ("churn", PICKLE, "is not text", FETCH),
     "gzipped": ("churn", gzip.compress(CHURN.encode(), mtime=0), "is not text", FETCH),
@@ -125,8 +125,8 @@ def sized(*sizes: int) -> bytes:
 
 # what is wrong: (the file, what it holds, what the sentence says…)
 IDX = {
-    "images not there": (IMAGES, None, "is not there", FETCH),
-    "labels not there": (LABELS, None, "is not there", FETCH),
+    "images not there": (IMAGES, None, "does not exist", FETCH),
+    "labels not there": (LABELS, None, "does not exist", FETCH),
     "empty": (IMAGES, b"", "its header is not that of bytes in 3 dimensions", FETCH),
     "a header cut short": (IMAGES, SMALL[:10], "its header is not that of bytes in 3 dimensions", FETCH),
     "an image cut short": (IMAGES, SMALL[:-1], "has 47,055 bytes but its header says 47,056", FETCH),
@@ -188,25 +188,25 @@ def flipped(content: bytes, place: int) -> bytes:
 PACKED = gzip.compress(bare(*small_cifar()), mtime=0)
 # what is wrong: (the archive, what the sentence says…)
 ARCHIVES = {
-    "not there": (None, "is not there", FETCH),
-    "empty": (b"", "is cut short or damaged", FETCH),
-    "cut short in its header": (PACKED[:10], "is cut short or damaged", FETCH),
-    "cut short": (PACKED[:-1000], "is cut short or damaged", FETCH),
-    "cut short by its checksum": (PACKED[:-8], "is cut short or damaged", FETCH),
-    "a flipped bit": (flipped(PACKED, len(PACKED) // 2), "is cut short or damaged", FETCH),
-    "a flipped bit in its checksum": (flipped(PACKED, len(PACKED) - 6), "is cut short or damaged", "CRC", FETCH),
-    "not packed": (bare(*small_cifar()), "is cut short or damaged", FETCH),
-    "packed, and no archive": (gzip.compress(bytes(99), mtime=0), "is cut short or damaged", FETCH),
+    "not there": (None, "does not exist", FETCH),
+    "empty": (b"", "is truncated or damaged", FETCH),
+    "cut short in its header": (PACKED[:10], "is truncated or damaged", FETCH),
+    "cut short": (PACKED[:-1000], "is truncated or damaged", FETCH),
+    "cut short by its checksum": (PACKED[:-8], "is truncated or damaged", FETCH),
+    "a flipped bit": (flipped(PACKED, len(PACKED) // 2), "is truncated or damaged", FETCH),
+    "a flipped bit in its checksum": (flipped(PACKED, len(PACKED) - 6), "is truncated or damaged", "CRC", FETCH),
+    "not packed": (bare(*small_cifar()), "is truncated or damaged", FETCH),
+    "packed, and no archive": (gzip.compress(bytes(99), mtime=0), "is truncated or damaged", FETCH),
     "the archive of pickles": ([member("cifar-100-python/train", PICKLE)], "has no cifar-100-binary/train.bin", FETCH),
-    "a pickle": (PICKLE, "is cut short or damaged", FETCH),
+    "a pickle": (PICKLE, "is truncated or damaged", FETCH),
     "a pickle in disguise": (small_cifar(train=PICKLE), "train.bin has", "not a multiple of 3,074", FETCH),
     "no training images": (small_cifar()[:-1], "has no cifar-100-binary/train.bin", FETCH),
     "a folder in their place": ([member(TRAIN, kind=tarfile.DIRTYPE)], "has no cifar-100-binary/train.bin", FETCH),
     "an empty file": (small_cifar(train=b""), "train.bin has no images", FETCH),
     "an image cut short": (small_cifar(train=bytes(3073)), "train.bin has 3,073 bytes, not a multiple", FETCH),
     "a label out of range": (small_cifar(train=bytes([0, 100]) + bytes(3072)), "label 100 of image 1", "0 to 99"),
-    "too few to validate": (small_cifar(train=bytes(9 * 3074)), "val has no rows", "need one each"),
-    "a file twice": (small_cifar(member(TRAIN, b"x")), "'cifar-100-binary/train.bin' is there twice", FETCH),
+    "too few to validate": (small_cifar(train=bytes(9 * 3074)), "val has no rows", "need at least one each"),
+    "a file twice": (small_cifar(member(TRAIN, b"x")), "'cifar-100-binary/train.bin' occurs twice", FETCH),
     "a name that leads out": (small_cifar(member("../evil", b"x")), "'../evil' leads out of the archive", FETCH),
     "an absolute name": (small_cifar(member("/etc/evil", b"x")), "'/etc/evil' leads out of the archive", FETCH),
     "a name that leads out inside": (small_cifar(member("a/../../b", b"x")), "leads out of the archive", FETCH),
@@ -214,7 +214,11 @@ ARCHIVES = {
     "a hard link": (small_cifar(member("a", kind=tarfile.LNKTYPE, link="b")), "'a' is neither a file", FETCH),
     "a device": (small_cifar(member("a", kind=tarfile.CHRTYPE)), "'a' is neither a file nor a folder", FETCH),
     "a pipe": (small_cifar(member("a", kind=tarfile.FIFOTYPE)), "'a' is neither a file nor a folder", FETCH),
-    "a file too large": (small_cifar(member("a", bytes(2_000_001))), "'a' has 2,000,001 bytes; 2,000,000 is", FETCH),
+    "a file too large": (
+        small_cifar(member("a", bytes(2_000_001))),
+        "'a' has 2,000,001 bytes; at most 2,000,000 are",
+        FETCH,
+    ),
     "a bomb of many files": (small_cifar(*[member("a", bytes(10**6))] * 8), "it unpacks to more than 7,048,576", FETCH),
     "a bomb in a header": (gzip.compress(bare(comment(10**7)), mtime=0), "unpacks to more than", FETCH),
     "a bomb behind the end": (
@@ -256,11 +260,11 @@ def prepared(about=(), **changes) -> bytes:
 AGAIN = "remove it, and run"
 # what is wrong: (the file, what the sentence says…)
 PREPARED = {
-    "not there": (None, "is not there; `snakemake --cores 1 ", "makes it"),
+    "not there": (None, "does not exist; `snakemake --cores 1 ", "creates it"),
     "empty": (b"", "cannot be read as safetensors", AGAIN),
     "cut short": (prepared()[:-1], "cannot be read as safetensors", AGAIN),
     "a byte too many": (prepared() + b"x", "cannot be read as safetensors", AGAIN),
-    "a flipped bit": (flipped(prepared(), -1 % len(prepared())), "is damaged: its checksum does not fit", AGAIN),
+    "a flipped bit": (flipped(prepared(), -1 % len(prepared())), "is damaged: its checksum does not match", AGAIN),
     "a pickle": (PICKLE, "cannot be read as safetensors", AGAIN),
     "a header of terabytes": (b"\0" * 6 + b"\xff\0" + bytes(99), "cannot be read as safetensors", AGAIN),
     "a tensor of terabytes": (
@@ -274,11 +278,15 @@ PREPARED = {
     "no targets": (prepared(train_targets=None), "holds no prepared data set ('train.targets')", AGAIN),
     "more said than known": (prepared({"colour": "red"}), "holds no prepared data set", "'colour'", AGAIN),
     "a task unknown": (prepared({"task": "ranking"}), "its task is 'ranking'", "must be classification or regression"),
-    "no rows": (prepared(train_inputs=torch.zeros(0, 3)), "train has no rows", "need one each"),
+    "no rows": (prepared(train_inputs=torch.zeros(0, 3)), "train has no rows", "need at least one each"),
     "a target too few": (prepared(train_targets=torch.tensor([0, 1, 0])), "train has targets of shape (3,)", "4 rows"),
     "targets of two columns": (prepared(train_targets=torch.zeros(4, 2)), "targets of shape (4, 2)", "one for each"),
-    "NaN": (prepared(train_inputs=torch.full((4, 3), torch.nan)), "train.inputs hold a number that is NaN", "finite"),
-    "infinite": (prepared(train_inputs=torch.full((4, 3), -torch.inf)), "train.inputs hold a number", "finite"),
+    "NaN": (prepared(train_inputs=torch.full((4, 3), torch.nan)), "train.inputs contain NaN", "finite"),
+    "infinite": (
+        prepared(train_inputs=torch.full((4, 3), -torch.inf)),
+        "train.inputs contain NaN or infinity",
+        "finite",
+    ),
     "doubles": (prepared(train_inputs=torch.zeros(4, 3).double()), "are torch.float64 but must be torch.float32"),
     "classes as floats": (prepared(train_targets=torch.zeros(4)), "train.targets are torch.float32", "torch.int64"),
     "a label out of range": (prepared(train_targets=torch.tensor([0, 1, 2, 1])), "from 0 to 2 but must be from 0 to 1"),

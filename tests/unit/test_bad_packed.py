@@ -98,8 +98,16 @@ DAMAGED = {
         CURE,
     ),
     "a header of terabytes": (b"\0" * 6 + b"\1\0" + PACKED[8:], "or is damaged", "header too large", CURE),
-    "another safetensors file": (safetensors.numpy.save({"weight": np.zeros(3)}), "holds plain tensors", "compress it"),
-    "a trained network": (tensor_files.to_bytes({"weight": torch.zeros(3)}), "holds plain tensors", "compress it"),
+    "another safetensors file": (
+        safetensors.numpy.save({"weight": np.zeros(3)}),
+        "holds plain tensors",
+        "run `edgepress compress`",
+    ),
+    "a trained network": (
+        tensor_files.to_bytes({"weight": torch.zeros(3)}),
+        "holds plain tensors",
+        "run `edgepress compress`",
+    ),
     "no metadata": (safetensors.numpy.save({"payload": np.zeros(3, np.uint8)}), "of format 3", CURE),
     "metadata null": (
         header('{"__metadata__":null,"payload":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}}'),
@@ -114,11 +122,11 @@ DAMAGED = {
     "a second tensor": (
         safetensors.numpy.save({"payload": np.zeros(3, np.uint8), "b": np.zeros(3)}, {"edgepress": '{"format":2}'}),
         "holds plain tensors",
-        "compress it",
+        "run `edgepress compress`",
     ),
     "an earlier format": (container([], format=packing.FORMAT - 1), "not a packed network of format 3"),
-    "no checksum": (raw(bytes(4), '{"format":2,"layout":[["a",[1],["f32"]]]}'), "its checksum does not fit", CURE),
-    "a wrong checksum": (container([["a", [1], ["f32"]]], bytes(4), crc32=0), "its checksum does not fit", CURE),
+    "no checksum": (raw(bytes(4), '{"format":2,"layout":[["a",[1],["f32"]]]}'), "its checksum does not match", CURE),
+    "a wrong checksum": (container([["a", [1], ["f32"]]], bytes(4), crc32=0), "its checksum does not match", CURE),
     "a header that is no JSON": (raw(about="3 1  {nope"), "or is damaged", "Expecting property name", CURE),
     "a header that is a list": (raw(about="[]"), "is not a packed network of format 3", CURE),
     "a header that is null": (raw(about="null"), "is not a packed network of format 3", CURE),
@@ -154,8 +162,8 @@ def huffman(*layout):
 
 # what is wrong: (the layout, the payload, what the sentence says…)
 FORGED = {
-    "no layout": (None, b"", "its layout is None, no list"),
-    "a layout that is a number": (3, b"", "its layout is 3, no list"),
+    "no layout": (None, b"", "its layout is None, not a list"),
+    "a layout that is a number": (3, b"", "its layout is 3, not a list"),
     "a layout that is text": ("abc", b"", "its layout cannot be read, Error -3 while decompressing"),
     "a layout in no base 85": ('"', b"", "its layout cannot be read, bad base85 character"),
     "a layout that is cut": (deflated([["a", [1], ["f32"]]])[:-5], bytes(4), "its layout cannot be read"),
@@ -165,16 +173,16 @@ FORGED = {
         "its text does not inflate to one of at most",
     ),
     "a layout of gigabytes": (deflated("a" * (packing.MAX_LAYOUT + 1)), b"", "its text does not inflate to one of at"),
-    "a layout that inflates to text": (deflated("abc"), b"", "its layout is 'abc', no list"),
+    "a layout that inflates to text": (deflated("abc"), b"", "its layout is 'abc', not a list"),
     "an entry that is null": ([None], b"", "its layout has None in place of a name"),
     "an entry without shape": ([["a"]], b"", "its layout has ['a'] in place of a name, a shape and an encoding"),
     "a name that is a number": ([[1, [1], ["f32"]]], bytes(4), "its layout has [1, [1], ['f32']] in place of a name"),
-    "a name twice": ([["a", [1], ["f32"]], ["a", [1], ["f32"]]], bytes(8), "'a' is there twice"),
+    "a name twice": ([["a", [1], ["f32"]], ["a", [1], ["f32"]]], bytes(8), "'a' occurs twice"),
     # shapes
     "terabytes": (
         [["a", [10**12], ["f32"]]],
         bytes(8),
-        "'a' makes it 1,000,000,000,000 entries, more than the 536,870",
+        "'a' makes it 1,000,000,000,000 entries; at most 536,870",
     ),
     "terabytes of nothing": ([["a", [10**12], ["sparse", ["gaps", 1, 0], ["f32"]]]], b"", "'a' makes it 1,000,000,000"),
     "terabytes in a bitmap": (
@@ -188,7 +196,7 @@ FORGED = {
     "terabytes in many tensors": (
         [[f"{i}", [2**28], ["sparse", ["gaps", 1, 0], ["f32"]]] for i in range(9)],
         b"",
-        "makes it 805,306,368 entries, more than the 536,870,912",
+        "makes it 805,306,368 entries; at most 536,870,912",
     ),
     "a shape beyond 64 bits": ([["a", [10**30], ["f32"]]], bytes(8), "'a' makes it 1,000,000,000,000,000,000"),
     "a shape that is a number": ([["a", 2, ["f32"]]], bytes(8), "'a' cannot have the shape 2"),
@@ -215,7 +223,7 @@ FORGED = {
     "too few parameters": ([["a", [2], ["codes", "normal", 2, 1]]], bytes(9), "'a': a normal has 4 parameters, not 1"),
     "no parameters": ([["a", [2], ["codes", "grid", 2, 0]]], bytes(1), "'a': a grid has 2 parameters, not 0"),
     "negative parameters": ([["a", [2], ["codes", "grid", 2, -1]]], bytes(17), "'a': -8 bytes expected at byte 0"),
-    "a table of no levels": ([["a", [0], ["codes", "table", 2, 0]]], b"", "'a': 0 levels are not between 1 and 4"),
+    "a table of no levels": ([["a", [0], ["codes", "table", 2, 0]]], b"", "'a': 0 values are not between 1 and 4"),
     "a code beyond the table": (
         [["a", [1], ["codes", "table", 2, 1]]],
         bytes(4) + b"\3",
@@ -266,7 +274,7 @@ FORGED = {
     ),
     # grids of activations
     "no grids": ({"tensors": []}, b"", "the grids of its activations are None"),
-    "grids and no tensors": ({"activations": {}}, b"", "its layout is None, no list"),
+    "grids and no tensors": ({"activations": {}}, b"", "its layout is None, not a list"),
     "a grid that is a number": ({"tensors": [], "activations": {"relu": 4}}, b"", "'relu' cannot be laid out like 4"),
     "a grid of too little": ({"tensors": [], "activations": {"relu": [4]}}, b"", "'relu' cannot be laid out like [4]"),
     "a grid of no bits": ({"tensors": [], "activations": {"relu": [0, 1.0, 0]}}, b"", "'relu': activations of 0 bits"),
@@ -322,7 +330,7 @@ FORGED = {
 def test_a_file_that_contradicts_itself_is_told_in_one_sentence(wrong):
     layout, payload, *said = FORGED[wrong]
     message = refused(container(layout, payload))
-    assert "does not hold what its header says" in message and CURE in message
+    assert "does not match its header" in message and CURE in message
     assert [words for words in said if words not in message] == [], message
 
 

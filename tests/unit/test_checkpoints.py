@@ -203,7 +203,7 @@ def test_a_damaged_checkpoint_is_ignored_and_said(damage, classes, tmp_path, cap
     path.write_bytes({"cut": whole[:-50], "empty": b"", "flipped": bytes(flipped), "not_one": b"pickle" * 99}[damage])
     assert train(resumed, classes, SETTINGS, 1, checkpoints=checkpoints) == history
     assert same(unbroken.state_dict(), resumed.state_dict())
-    assert "is damaged, and ignored" in capsys.readouterr().out
+    assert "is damaged and ignored" in capsys.readouterr().out
     assert path.read_bytes() == whole  # written anew
 
 

@@ -84,7 +84,7 @@ def test_list_and_describe_tell_of_what_is_known(capsys, folder):
             assert code == 0 and entry.about in said
     (folder / "mine.yaml").write_text("plugins: [my_method.py]\n", encoding="utf-8")
     assert "signs" not in everything and "signs" in run(capsys, "list", "methods", "--config", "mine.yaml")[1]
-    assert "Two levels a layer" in run(capsys, "describe", "signs", "--config", "mine.yaml")[1]
+    assert "Two values per layer" in run(capsys, "describe", "signs", "--config", "mine.yaml")[1]
 
 
 def test_a_file_alone_is_compressed_inspected_and_unpacked(capsys, folder, model):
@@ -110,15 +110,15 @@ def test_a_file_alone_is_compressed_inspected_and_unpacked(capsys, folder, model
 def test_methods_are_applied_in_turn(capsys, folder, model):
     words = ["--method", "magnitude", "nearest_uniform", "--sparsity", "0.8", "--bits", "3", "--output", "small.st"]
     code, _, said = run(capsys, "compress", "model.safetensors", *words)
-    assert code == 0 and "head.weight is taken for the output layer" in said
+    assert code == 0 and "head.weight is assumed to be the output layer" in said
     stored = Compressed.load("small.st").state_dict()
     assert int((stored["hidden.weight"] == 0).sum()) == 12 and stored["head.weight"].unique().numel() <= 8
     code, _, said = run(capsys, "compress", "model.safetensors", *words, "--force", "--output-layer", "hidden")
     stored = Compressed.load("small.st").state_dict()
-    assert code == 0 and "hidden.weight is taken" in said and int((stored["head.weight"] == 0).sum()) == 8
+    assert code == 0 and "hidden.weight is assumed" in said and int((stored["head.weight"] == 0).sum()) == 8
     code, _, said = run(capsys, "compress", "model.safetensors", *words, "--force", *TINY)
     stored = Compressed.load("small.st").state_dict()
-    assert code == 0 and "taken for" not in said and int((stored["hidden.weight"] == 0).sum()) == 12
+    assert code == 0 and "assumed" not in said and int((stored["hidden.weight"] == 0).sum()) == 12
 
 
 def layers(**shapes):
@@ -152,7 +152,7 @@ def test_the_output_layer_of_a_bare_file_is_told_by_shapes_or_asked_for(capsys, 
         assert code == 2 and f"name it by --output-layer ({', '.join(f'{name}.weight' for name in outputs)})" in said
         assert not (folder / "out.st").exists()
         code, _, said = run(capsys, *words, "--output-layer", outputs[0])
-    assert code == 0 and f"{outputs[0]}.weight is taken for the output layer" in said
+    assert code == 0 and f"{outputs[0]}.weight is assumed to be the output layer" in said
     zeros = {name: int((tensor == 0).sum()) for name, tensor in Compressed.load("out.st").state_dict().items()}
     weights = [name for name in tensors if name.endswith("weight") and tensors[name].dim() > 1 and "table" not in name]
     assert {name for name in weights if not zeros[name]} == {f"{outputs[0]}.weight"}
@@ -206,7 +206,7 @@ def test_the_seed_decides_chance(capsys, folder, model):
 def test_a_method_that_looks_at_examples_gets_them_from_a_file(capsys, folder, model):
     words = ["compress", "model.safetensors", "--method", "multipoint", "--bits", "3", "--output", "out.st"]
     code, _, said = run(capsys, *words)
-    assert code == 2 and "multipoint looks at examples: name the network by --network" in said
+    assert code == 2 and "multipoint uses examples: name the network by --network" in said
     assert not (folder / "out.st").exists()
     inputs = {split: torch.randn(6, 3) for split in SPLITS}
     data = Prepared("people", "classification", 2, inputs, {split: torch.arange(6) % 2 for split in SPLITS})
@@ -273,18 +273,18 @@ WRONG = [
     (["list", "--config", "none.yaml"], "none.yaml"),
     ([*COMPRESS, "--method", "midris", "--bits", "4"], "did you mean 'midrise'?"),
     ([*COMPRESS, "--method", "midrise"], "midrise needs --bits"),
-    ([*COMPRESS, "--method", "huffman", "--bits", "4"], "huffman has no levels of its own; name a method before it"),
+    ([*COMPRESS, "--method", "huffman", "--bits", "4"], "huffman has no levels by itself; name a method before it"),
     ([*COMPRESS, "--method", "magnitude", "--bits", "4"], "magnitude takes no --bits"),
     ([*COMPRESS, "--method", "midrise", "--bits", "17"], "--bits is 17 but must be 1 to 16"),
     ([*COMPRESS, "--method", "random", "--sparsity", "1"], "--sparsity is 1 but must be 0 to below 1"),
-    ([*COMPRESS, "--method", "lsq", "--bits", "4"], "'lsq' trains the network again"),
+    ([*COMPRESS, "--method", "lsq", "--bits", "4"], "'lsq' fine-tunes the network"),
     ([*COMPRESS, "--method", "multipoint_fixed", "--bits", "1"], "w1 does not apply to this network"),
-    ([*COMPRESS, "--method", "midrise", "--bits", "4", "--output", "nets.py"], "nets.py is there already"),
+    ([*COMPRESS, "--method", "midrise", "--bits", "4", "--output", "nets.py"], "nets.py exists already"),
     ([*COMPRESS, "--method", "midrise", "--bits", "4", "--network", "nets"], "there is no network 'nets'"),
     ([*COMPRESS, "--method", "midrise", "--bits", "4", "--network", "cnn"], "'cnn' fits itself to data"),
     ([*COMPRESS, "--method", "midrise", "--bits", "4", "--network", "nets:Tiny"], "missing 1 required"),
     ([*COMPRESS, "--method", "midrise", "--bits", "4", "--network", "no:Tiny"], "No module named 'no'"),
-    ([*COMPRESS, "--method", "midrise", "--bits", "4", "--network", "nets:Tiny", "--args", "{"], "--args is no JSON"),
+    ([*COMPRESS, "--method", "midrise", "--bits", "4", "--network", "nets:Tiny", "--args", "{"], "--args is not JSON"),
     (
         [*COMPRESS, "--method", "midrise", "--bits", "4", "--network", "nets:Tiny", "--args", '{"width": 6}'],
         "hidden.weight is (5, 3) but (6, 3) in the network",
@@ -292,7 +292,7 @@ WRONG = [
     (["compress", "nets.py", "--method", "midrise", "--bits", "4"], "nets.py cannot be read as safetensors"),
     (["compress", "none.st", "--method", "midrise", "--bits", "4"], "none.st"),
     (["compress", "biases.st", "--method", "midrise", "--bits", "4"], "no tensor of 2 or 4 dimensions"),
-    (["compress", ".", "--method", "midrise", "--bits", "4"], ". is not there, or is no file"),
+    (["compress", ".", "--method", "midrise", "--bits", "4"], ". does not exist or is not a file"),
     (["compress", "clash.st", "--method", "midrise", "--bits", "4"], "no tensor 'a.weight': 'a' cannot be the name"),
     (["inspect", "model.safetensors"], "is not a packed network"),
     (["inspect", "none.st"], "none.st cannot be read"),
@@ -301,7 +301,7 @@ WRONG = [
     (["compare", "here", "there"], "name a folder results/<run>"),
     (["compare", "nets.py", "people.csv"], ""),
     (["check", "nets.py"], "declares none of METHODS, NETWORKS and DATASETS"),
-    (["check", "none.py"], "none.py is not there"),
+    (["check", "none.py"], "none.py does not exist"),
 ]
 
 
@@ -346,7 +346,7 @@ def test_a_stand_in_has_the_tensors_of_its_network():
         assert state.keys() == expected.keys() and all(torch.equal(state[key], expected[key]) for key in state)
         weights = networks.compressible(network)
         assert sorted(networks.compressible(bare)) == sorted(weights)
-        assert networks.compressible(bare)[-1] == weights[-1]  # the output layer, which pruning leaves whole
+        assert networks.compressible(bare)[-1] == weights[-1]  # the output layer, which pruning leaves dense
 
 
 def test_layers_of_a_stand_in_are_in_the_order_of_their_numbers():

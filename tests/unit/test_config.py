@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_further_mistakes_are_counted():
-    with pytest.raises(ConfigError, match=r"2 more to mend"):
+    with pytest.raises(ConfigError, match=r"2 more errors"):
         config.parse({"draws": 0, "threads": 0, "bits": [99]})
 
 

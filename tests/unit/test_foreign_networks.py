@@ -146,11 +146,11 @@ def test_buffers_that_are_no_floats_are_kept_exactly(classes, tmp_path):
 
 
 WRONG = {
-    "index": (torch.tensor([0.5, 1, 2]), "index is float32, and its values are no int64"),
-    "small": (torch.tensor([300, 7]), "small is int64, and its values are no int8"),
-    "first.weight": (torch.ones(4, 4, dtype=torch.int8), "holds what is no finite float"),
-    "mask": (torch.full((2, 2), torch.nan), "mask holds what is no finite float"),
-    "norm.running_var": (torch.full((4,), torch.inf), "holds what is no finite float"),
+    "index": (torch.tensor([0.5, 1, 2]), "index is float32 and its values do not fit int64"),
+    "small": (torch.tensor([300, 7]), "small is int64 and its values do not fit int8"),
+    "first.weight": (torch.ones(4, 4, dtype=torch.int8), "contains values that are not finite floats"),
+    "mask": (torch.full((2, 2), torch.nan), "mask contains values that are not finite floats"),
+    "norm.running_var": (torch.full((4,), torch.inf), "contains values that are not finite floats"),
 }
 
 

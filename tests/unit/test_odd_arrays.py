@@ -50,7 +50,7 @@ def test_shapes_that_can_be_either_are_refused_until_they_are_told(folder):
     for shape in ((3, 32, 3), (4, 4, 4), (2, 8, 3), (4, 4, 3), (1, 9, 1), (8, 8, 8), (6, 9, 6)):
         file = arrays(folder / "a.npz", x=pixels(*shape))
         message = refused(file, input="image")
-        assert f"x has the shape {(40, *shape)}, whose channels may come first or last; say `layout: " in message
+        assert f"x has the shape {(40, *shape)}, whose channels may be first or last; set `layout: " in message
         assert prepared("npz", file, input="image", layout="channels_first").input_shape == shape
         assert prepared("npz", file, input="image", layout="channels_last").input_shape == (shape[2], *shape[:2])
 
@@ -63,7 +63,7 @@ def test_rows_of_the_splits_have_one_shape(folder):
 
 def test_arrays_that_are_not_read_are_said(folder, capsys):
     prepared("npz", arrays(folder / "a.npz", **dict.fromkeys(("names", "x_extra", "x_val", "y_val"), np.zeros(3))))
-    assert "a.npz: left out 4 arrays: names, x_extra, x_val, y_val" in capsys.readouterr().out
+    assert "a.npz: skipped 4 arrays: names, x_extra, x_val, y_val" in capsys.readouterr().out
 
 
 def test_numbers_of_classes_may_have_gaps(folder, capsys):
@@ -91,7 +91,7 @@ def test_a_class_that_train_lacks_is_refused_and_one_that_test_lacks_is_said(fol
     message = refused(arrays(folder / "a.npz", **given, y_train=few, y_test=few, x_val=x, y_val=CLASSES))
     assert "a.npz: y: val has rows of 1 class that train has none of: 3 (10)" in message
     prepared("npz", arrays(folder / "a.npz", **given, y_train=CLASSES, y_test=few))
-    assert "test has no rows of 1 of the 4 classes, so nothing is measured there on 3" in capsys.readouterr().out
+    assert "test has no rows of 1 of the 4 classes, so it does not measure 3" in capsys.readouterr().out
 
 
 def test_each_class_is_in_each_split_by_its_share():
@@ -128,7 +128,7 @@ def test_rare_classes_are_said(folder, capsys):
     y = np.array([0] * 38 + [1] + [2])
     data = prepared("npz", arrays(folder / "a.npz", y=y))
     assert data.targets["train"].bincount().tolist() == [22, 1, 1]
-    assert "2 classes have too few rows to divide, all of which go to train: 1 (1), 2 (1)" in capsys.readouterr().out
+    assert "2 classes have too few rows to split, so all go to train: 1 (1), 2 (1)" in capsys.readouterr().out
 
 
 def test_arrays_are_scaled_in_float64(folder, capsys):
@@ -147,7 +147,10 @@ def test_arrays_are_scaled_in_float64(folder, capsys):
         assert len(torch.cat(list(data.inputs.values()))[:, 0].unique()) == rows
         capsys.readouterr()
         prepared("npz", arrays(folder / "a.npz", x=x, y=np.arange(rows)), task="regression", scaling="none")
-        assert "2 columns with values that float32, in which networks compute, does not keep" in capsys.readouterr().out
+        assert (
+            "2 columns with values that float32, in which networks compute, does not distinguish"
+            in capsys.readouterr().out
+        )
     nearly = np.where(np.arange(rows) % 2, np.float32(0.1), np.nextafter(np.float32(0.1), np.float32(1)))[:, None]
     nearly[held_out] = 0.2
     data = prepared("npz", arrays(folder / "a.npz", x=nearly, y=np.arange(rows)), task="regression")
@@ -161,9 +164,9 @@ def test_targets_that_float32_merges_are_refused(folder):
     x = np.random.default_rng(0).normal(size=(300, 3))
     for y in (10**9 + np.arange(300), 1e9 + np.arange(300) / 4):
         message = refused(arrays(folder / "a.npz", x=x, y=y), task="regression")
-        assert "y: float32, in which networks compute, keeps " in message and "of its 300 values apart" in message
+        assert "y: float32, in which networks compute, distinguishes " in message and "of its 300 values" in message
 
 
 def test_numbers_that_are_not_real_are_refused(folder):
-    assert "not a finite number" in refused(arrays(folder / "a.npz", x=np.zeros((40, 3), dtype=complex)))
-    assert "one finite number a row" in refused(arrays(folder / "a.npz", y=CLASSES.astype(complex)))
+    assert "not finite numbers" in refused(arrays(folder / "a.npz", x=np.zeros((40, 3), dtype=complex)))
+    assert "one finite number per row" in refused(arrays(folder / "a.npz", y=CLASSES.astype(complex)))

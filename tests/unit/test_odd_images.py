@@ -57,7 +57,7 @@ def test_images_in_folders_within_their_class_are_read(folder, capsys):
     data, said = both(folder, pictures() | deep, capsys)
     assert rows(data) == [27, 3, 20]
     assert int(sum((data.targets[split] == 1).sum() for split in ("train", "val"))) == 20
-    assert "10 images lie in folders within that of the class, and count for it: train/cat/garden/2024/0.png" in said
+    assert "10 images are in subfolders of a class, and belong to it: train/cat/garden/2024/0.png" in said
     every = {name.replace("/1", "/one/more/1"): content for name, content in pictures().items()}
     assert rows(both(folder, every, capsys)[0]) == [18, 2, 20]
 
@@ -70,7 +70,7 @@ def test_every_ending_that_pillow_decodes_is_read(folder, capsys):
     }  # fmt: skip
     files = pictures() | {f"train/cat/a{ending}": image(40, form=form) for ending, form in forms.items()}
     data, said = both(folder, files, capsys)
-    assert sum(rows(data)) == 40 + len(forms) and "left out" not in said
+    assert sum(rows(data)) == 40 + len(forms) and "skipped" not in said
 
 
 def test_formats_that_another_program_draws_are_not_decoded(folder, capsys):
@@ -78,7 +78,7 @@ def test_formats_that_another_program_draws_are_not_decoded(folder, capsys):
     assert set(Image.OPEN) >= NOT_DECODED
     eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n"
     data, said = both(folder, pictures() | {"train/cat/drawing.eps": eps}, capsys)
-    assert sum(rows(data)) == 40 and "left out 1 file that is no image: train/cat/drawing.eps" in said
+    assert sum(rows(data)) == 40 and "skipped 1 file that is not an image: train/cat/drawing.eps" in said
     assert "train/cat/x.png cannot be read as an image" in refused(folder, pictures() | {"train/cat/x.png": eps})
 
 
@@ -91,7 +91,7 @@ def test_folders_of_splits_have_many_names(folder):
             for path in written(folder, {name.replace(f"{split}/", f"{other}/"): c for name, c in files.items()}):
                 assert rows(prepared("images", path)) == [20, 3, 20], path
     message = refused(folder, pictures() | {f"{other}/ant/1.png": image(1) for other in ("val", "valid")})
-    assert message == "pets has val and valid, which both are val; make them one folder"
+    assert message == "pets has val and valid, which are both val; merge them into one folder"
 
 
 def test_folders_around_the_splits_do_not_matter(folder, capsys):
@@ -111,7 +111,7 @@ def test_hidden_files_are_no_data(folder, capsys):
     ]  # fmt: skip
     data, said = both(folder, pictures() | {name: image(9) for name in hidden}, capsys)
     assert (data.outputs, rows(data)) == (2, [18, 2, 20])
-    assert "left out 10 hidden files: " in said and "and 5 more" in said
+    assert "skipped 10 hidden files: " in said and "and 5 more" in said
 
 
 def test_what_is_left_out_is_counted(folder, capsys):
@@ -119,8 +119,10 @@ def test_what_is_left_out_is_counted(folder, capsys):
     stray = {name: image(1) for name in ("train/1.png", "1.png", "holdout/cat/1.png", "holdout/cat/2.png")}
     data, said = both(folder, pictures() | others | stray, capsys)
     assert rows(data) == [18, 2, 20]
-    assert "pets: left out 3 files that are no images: README.md, train/cat/labels, train/cat/notes.txt (by" in said
-    assert "pets: left out 4 images in no <split>/<class> folder: 1.png, holdout/cat/1.png, holdout/cat/2.png, " in said
+    assert "pets: skipped 3 files that are not images: README.md, train/cat/labels, train/cat/notes.txt (by" in said
+    assert (
+        "pets: skipped 4 images outside <split>/<class> folders: 1.png, holdout/cat/1.png, holdout/cat/2.png, " in said
+    )
     said = both(folder, pictures(), capsys)[1]
     assert said == "pets: its 2 classes are numbered ant → 0, cat → 1\n"
 
@@ -138,7 +140,7 @@ def test_a_class_without_images_is_refused_or_said(folder, capsys):
         assert f"{'test' if split == 'test' else 'val'}/dog, but no train/dog" in message
     fewer = {name: content for name, content in pictures().items() if not name.startswith("test/ant")}
     said = both(folder, fewer, capsys)[1]
-    assert "test has no rows of 1 of the 2 classes, so nothing is measured there on ant" in said
+    assert "test has no rows of 1 of the 2 classes, so it does not measure ant" in said
 
 
 def test_val_is_drawn_from_each_class(folder, capsys):
@@ -147,7 +149,7 @@ def test_val_is_drawn_from_each_class(folder, capsys):
              for n in range(rows)}  # fmt: skip
     data, said = both(folder, files, capsys)
     assert data.targets["val"].bincount(minlength=3).tolist() == [6, 1, 0]
-    assert "1 class has too few rows to divide, all of which go to train: cat (1)" in said
+    assert "1 class has too few rows to split, so all go to train: cat (1)" in said
 
 
 def test_links_are_followed_but_not_in_circles(folder):
@@ -169,4 +171,4 @@ def test_the_first_frame_of_several_is_said(folder, capsys):
     write_folder(folder / "pets", pictures())
     frames[0].save(folder / "pets/train/cat/moving.gif", save_all=True, append_images=frames[1:])
     assert sum(rows(prepared("images", "pets"))) == 41
-    assert "1 image has several frames, of which the first is read: train/cat/moving.gif" in capsys.readouterr().out
+    assert "1 image has several frames; the first is read: train/cat/moving.gif" in capsys.readouterr().out

@@ -61,14 +61,14 @@ def test_numbers_that_are_not_written_as_programs_write_them_are_refused(folder)
                 message = refused(folder, columns, **options)
                 column = "a" if columns["a"] is values else "price"
                 assert message.startswith(f"a.csv: {column} of row {values.index(text) + 1} is {text!r}, "), message
-                wanted = "say `decimal: ','` or `decimal: '.'`" if "," in text else "write 1300 or 0.5, without"
+                wanted = "set `decimal: ','` or `decimal: '.'`" if "," in text else "write 1300 or 0.5, without"
                 assert wanted in message and ("`categories`" if column == "a" else "`task: classification`") in message
 
 
 def test_a_column_of_numbers_and_text_is_refused_unless_it_has_categories(folder, capsys):
     for text in ("abc", "5more", "12 kg", "3+", "n.k.", "0x10"):
         message = refused(folder, {"a": put(NUMBERS, text), "price": Y})
-        assert f"a of row 5 is {text!r}, but 59 of 60 rows have numbers there; mend the file, or name" in message
+        assert f"a of row 5 is {text!r}, but 59 of 60 rows have numbers there; correct the file, or name" in message
     doors = [("2", "3", "5more")[row % 3] for row in range(60)]
     read(folder, doors, categories=["a"])
     assert "1 column is read as categories: a (3 values)" in capsys.readouterr().out
@@ -78,7 +78,7 @@ def test_a_column_of_numbers_and_text_is_refused_unless_it_has_categories(folder
     both = [("1", "1.0", "2")[row % 3] for row in range(60)]
     data = prepared("csv", table(folder, {"a": both, "price": Y}), categories=["a"])
     assert data.input_shape == (2,)
-    assert "a writes one number in several ways, read as one: 1 and 1.0" in capsys.readouterr().out
+    assert "a spells one number in several ways, read as one: 1 and 1.0" in capsys.readouterr().out
 
 
 def test_text_that_only_resembles_numbers_is_text(folder):
@@ -98,7 +98,7 @@ def test_decimal_marks_and_groups_of_thousands(folder):
         data = prepared("csv", table(folder, columns), decimal=mark)
         targets = torch.cat([data.targets[split] for split in SPLITS])
         assert set(targets.tolist()) == {float(np.float32(value)) for value in values.values()}
-    assert "a of row 5 is '1.5', where `.` groups no thousands" in refused(
+    assert "a of row 5 is '1.5', where `.` does not group thousands" in refused(
         folder, {"a": put(NUMBERS, "1.5"), "price": Y}, decimal=","
     )
     assert "a of row 5 is '3,14', " in refused(folder, {"a": put(NUMBERS, "3,14"), "price": Y}, decimal=".")
@@ -115,11 +115,11 @@ def test_true_and_false_are_two_values_however_they_are_written(folder):
 def test_labels_are_one_class_however_their_number_is_written(folder, capsys):
     spellings = ["1", "2", "1.0", "2.00", "01", "2e0", "1e0", "2.", "+1", "2"] * 6
     data = prepared("csv", table(folder, {"a": NUMBERS, "price": spellings}), task="classification")
-    assert data.outputs == 2 and "price writes one number in several ways, read as one: " in capsys.readouterr().out
+    assert data.outputs == 2 and "price spells one number in several ways, read as one: " in capsys.readouterr().out
     long = [("12345678901234567890", "12345678901234567891")[row % 2] for row in range(60)]
     assert prepared("csv", table(folder, {"a": NUMBERS, "price": long}), task="classification").outputs == 2
     prepared("csv", table(folder, {"a": NUMBERS, "price": ["Yes", "yes", "no"] * 20}), task="classification")
-    assert "price has values that differ in case alone, read as several: Yes and yes" in capsys.readouterr().out
+    assert "price has values that differ only in case, read as several: Yes and yes" in capsys.readouterr().out
 
 
 def test_numbers_of_classes_may_have_gaps(folder, capsys):
@@ -137,7 +137,7 @@ def test_fields_without_a_value_have_many_spellings(folder, capsys):
         )
         data = prepared("csv", table(folder, {"a": put(NUMBERS, text), "price": Y}), missing="drop")
         assert sum(len(data.inputs[split]) for split in SPLITS) == 59 and data.input_shape == (1,)
-        said = f"left out 1 of 60 rows, which have empty fields (a in 1 as {text!r})"
+        said = f"dropped 1 of 60 rows, which have empty fields (a in 1 as {text!r})"
         assert said in capsys.readouterr().out
     signs = [("+", "-")[row % 2] for row in range(60)]
     assert prepared("csv", table(folder, {"a": NUMBERS, "price": signs}), task="classification").outputs == 2
@@ -150,17 +150,17 @@ def test_marks_and_separators_are_found(folder):
             data = prepared("csv", table(folder, {"a": NUMBERS, "b, c": Y, "price": Y}, separator, encoding))
             assert all(torch.equal(data.inputs[split], whole[split]) for split in SPLITS), (separator, encoding)
     european = {"a": [f"{row},5" for row in range(60)], "price": Y}
-    assert "say `decimal: ','`" in refused(folder, european, ";")
+    assert "set `decimal: ','`" in refused(folder, european, ";")
     assert prepared("csv", "a.csv", decimal=",").input_shape == (1,)
     message = refused(folder, {"städte": NUMBERS, "price": Y}, encoding="latin-1")
-    assert "a.csv cannot be read as a table of text" in message and message.endswith("; save it in UTF-8")
+    assert "a.csv cannot be read as a text table" in message and message.endswith("; save it in UTF-8")
 
 
 def test_text_that_train_lacks_is_said(folder, capsys):
     held_out = int(datasets.divide(60, 0)["test"][0])
     prepared("csv", table(folder, {"a": put(["Ulm", "Bonn"] * 30, "Rom", held_out), "price": Y}))
     said = capsys.readouterr().out
-    assert "a has values that train lacks in 1 row of val and test, which get 0 in all its columns: Rom" in said
+    assert "a has values that train lacks in 1 row of val and test, encoded as 0 in all its columns: Rom" in said
 
 
 def columns_of(folder, a: list[str], **options) -> dict[str, np.ndarray]:
@@ -205,19 +205,17 @@ def test_whole_numbers_that_float32_merges_are_kept_apart_or_said(folder, capsys
         split = columns_of(folder, texts, scaling="none")
         kept = len(np.unique(np.concatenate(list(split.values()))))
         said = capsys.readouterr().out
-        assert kept < 3000 and f"does not keep apart; subtract an offset first: a (keeps {kept:,} of 3,000)" in said
+        assert kept < 3000 and f"does not distinguish; subtract an offset first: a (keeps {kept:,} of 3,000)" in said
     columns_of(folder, [str(2**60 + row) for row in range(3000)])
     said = capsys.readouterr().out
-    assert re.search(
-        r"whole numbers too long for float64 to keep apart: a \(keeps \d+ of 3,000\); put identifiers", said
-    )
+    assert re.search(r"integers too long for float64 to distinguish: a \(keeps \d+ of 3,000\); put identifiers", said)
 
 
 def test_targets_that_float32_merges_are_refused(folder):
     for first, step, rows in ((10**9, 1, 300), (2**24, 1, 60), (10**12, 1000, 300), (1e9, 0.25, 300)):
         price = [repr(first + step * row) for row in range(rows)]
         message = refused(folder, {"a": (NUMBERS * 9)[:rows], "price": price})
-        assert re.search(rf"price: float32, in which networks compute, keeps \d+ of its {rows} values apart", message)
+        assert re.search(rf"price: float32, in which networks compute, distinguishes \d+ of its {rows} values", message)
         assert f"subtract an offset, such as {float(first):.17g}" in message
     sound = [[str(1e9 + 1e8 * row) for row in range(60)], ["0.1"] * 60, [str(0.1 * row) for row in range(60)],
              [str(2**24 - row) for row in range(60)], ["1e9", "-1e9"] * 30]  # fmt: skip

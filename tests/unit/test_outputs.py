@@ -112,13 +112,17 @@ def test_the_graph_has_one_output_and_one_input(classes):
 
 # what is returned, with outputs for three classes unless it says otherwise: what the sentence says
 REFUSED = {
-    "two that fit": (lambda y, f: (y, 2 * y), 3, r"returns a tuple of 3 outputs, 3 outputs an example, of which 2 fit"),
-    "none that fits": (lambda y, f: {"features": f}, 3, r"a dict of 12 outputs an example, of which 0 fit"),
-    "fewer": (lambda y, f: y, 2, r"gives 2 outputs an example, and 'toy_classes' has 3 classes"),
-    "more": (lambda y, f: y, 10, r"gives 10 outputs an example, and 'toy_classes' has 3 classes; .* with 3 outputs"),
-    "one": (lambda y, f: y, 1, r"gives 1 output an example"),
-    "a map": (lambda y, f: y[:, :, None, None].expand(-1, -1, 2, 2), 3, r"gives 3×2×2 outputs an example"),
-    "classes": (lambda y, f: y.argmax(1), 3, r"gives 1 output an example"),
+    "two that fit": (
+        lambda y, f: (y, 2 * y),
+        3,
+        r"returns a tuple of 3 outputs, 3 outputs per example, of which 2 fit",
+    ),
+    "none that fits": (lambda y, f: {"features": f}, 3, r"a dict of 12 outputs per example, of which 0 fit"),
+    "fewer": (lambda y, f: y, 2, r"gives 2 outputs per example, and 'toy_classes' has 3 classes"),
+    "more": (lambda y, f: y, 10, r"gives 10 outputs per example, and 'toy_classes' has 3 classes; .* with 3 outputs"),
+    "one": (lambda y, f: y, 1, r"gives 1 output per example"),
+    "a map": (lambda y, f: y[:, :, None, None].expand(-1, -1, 2, 2), 3, r"gives 3×2×2 outputs per example"),
+    "classes": (lambda y, f: y.argmax(1), 3, r"gives 1 output per example"),
     "text": (lambda y, f: "none", 3, r"returns a str, and"),
 }
 
@@ -133,7 +137,7 @@ def test_what_is_not_plain_is_told_in_one_sentence(classes, name):
 
 def test_inputs_that_a_network_does_not_take_are_told(classes):
     data = Prepared("wide", "classification", 3, {s: torch.zeros(5, 7) for s in SPLITS}, classes.targets)
-    with pytest.raises(NetworkError, match="'theirs' does not take the examples of 'wide', whose shape is 7: "):
+    with pytest.raises(NetworkError, match="'theirs' does not accept the examples of 'wide', whose shape is 7: "):
         made(PLAIN["plain"], data)
 
 
@@ -144,12 +148,14 @@ def test_a_regression_has_one_output(amounts, how):
     train(network, amounts, QUICK, seed=0)
     assert evaluate(network, amounts, "test")["r2"] > 0.8
     assert network.eval()(amounts.inputs["test"][:1]).shape == (1, 1)
-    with pytest.raises(NetworkError, match=r"gives 3 outputs an example, and 'a' has one target; .* with 1 output an"):
+    with pytest.raises(
+        NetworkError, match=r"gives 3 outputs per example, and 'a' has one target; .* with 1 output per"
+    ):
         made(PLAIN["plain"], amounts, outputs=3)
 
 
 def test_three_outputs_for_one_target_have_no_score():
-    with pytest.raises(ValueError, match="gives 3 outputs an example for one target"):
+    with pytest.raises(ValueError, match="gives 3 outputs per example for one target"):
         score(torch.zeros(5, 3, dtype=torch.float64), torch.arange(5.0))
 
 
@@ -176,7 +182,7 @@ def test_a_probability_is_no_logit(pairs, sigmoid):
 def test_of_probabilities_of_classes_it_is_said_that_logits_are_wanted(classes, capsys):
     for how, said in ((lambda y, f: y.softmax(1), 1), (lambda y, f: y.log_softmax(1), 0), (PLAIN["plain"], 0)):
         made(how, classes)
-        assert capsys.readouterr().out.count("leave out the softmax at its end") == said
+        assert capsys.readouterr().out.count("remove the softmax at its end") == said
 
 
 class Double(nn.Module):

@@ -73,12 +73,12 @@ def test_rows_with_gaps_end_the_run_or_go(folder):
         ("a,price\n1,2\n1,2,3\n", {}, "row 2 has 3 fields but the header 2; is `separator` ',' right"),
         ("a,a,price\n1,2,3\n", {}, "names a column twice"),
         (",a,price\n0,1,2\n1,2,3\n", {}, "column 1 has no name in the header; name it"),
-        ("a,price\n" + "1,2\n" * 9 + "1e400,2\n", {}, "a of row 10 is '1e400', not a number; mend the file$"),
+        ("a,price\n" + "1,2\n" * 9 + "1e400,2\n", {}, "a of row 10 is '1e400', not a number; correct the file$"),
         ("a,cost\n1,2\n", {}, "no column 'price'; it has a, cost"),
         ("a,price\n1,2\n", {"ignore": ["b"]}, "no column 'b'"),
-        ("a,price\n1,x\n", {}, "price of row 1 is 'x', not a number; mend the file$"),
-        ("a,price\n" + "1e308,1\n-1e308,2\n" * 9, {}, "too large to scale; mend the file$"),
-        ("price\n1\n2\n3\n4\n5\n", {}, "no column but 'price'"),
+        ("a,price\n1,x\n", {}, "price of row 1 is 'x', not a number; correct the file$"),
+        ("a,price\n" + "1e308,1\n-1e308,2\n" * 9, {}, "too large to scale; correct the file$"),
+        ("price\n1\n2\n3\n4\n5\n", {}, "no columns except 'price'"),
         ("a,price\n1,2\n", {}, "1 rows, too few"),
         (
             "a,price\n1,2\n2,3\n3,4\n4,5\n5,6\n",
@@ -86,7 +86,7 @@ def test_rows_with_gaps_end_the_run_or_go(folder):
             "2 numbers each, for 1",
         ),
         ("a,price\n1,2\n1,2\n1,2\n1,2\n1,2\n", {"task": "classification"}, "'2' in every row"),
-        ("a,price\n1,2\n1,3\n1,4\n1,5\n1,6\n", {"task": "classification"}, "say `task: regression`"),
+        ("a,price\n1,2\n1,3\n1,4\n1,5\n1,6\n", {"task": "classification"}, "set `task: regression`"),
     ],
 )
 def test_a_bad_table_is_said_in_a_sentence(folder, text, options, message):
@@ -104,7 +104,7 @@ def test_a_separator_is_an_option_and_a_file_that_is_no_text_is_told(folder):
     (folder / "a.csv").write_text(Path(houses(folder / "a.csv")).read_text("utf-8").replace(",", ";"), "utf-8")
     assert prepared("csv", "a.csv", separator=";", ignore=["id"]).input_shape == (4,)
     (folder / "a.csv").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(DataError, match=r"a\.csv cannot be read as a table of text"):
+    with pytest.raises(DataError, match=r"a\.csv cannot be read as a text table"):
         prepared("csv", "a.csv")
 
 
@@ -193,12 +193,12 @@ def test_arrays_of_images_come_in_three_layouts(folder, shape):
     [
         ({"y": None}, {}, "it must hold x and y"),
         ({"y": np.arange(39)}, {}, r"x is \(40, 3\) but y is \(39,\)"),
-        ({"y": np.arange(40) / 3}, {}, "whole numbers from 0"),
-        ({"y": np.arange(40) - 1}, {}, "whole numbers from 0"),
-        ({"x": np.full((40, 3), np.nan)}, {}, "not a finite number"),
-        ({"x": np.full((40, 3), "a")}, {}, "not a finite number"),
-        ({}, {"input": "image"}, "2 dimensions, which is no image"),
-        ({"x": np.zeros((40, 3, 3))}, {}, "3 dimensions, which is no table"),
+        ({"y": np.arange(40) / 3}, {}, "integers from 0"),
+        ({"y": np.arange(40) - 1}, {}, "integers from 0"),
+        ({"x": np.full((40, 3), np.nan)}, {}, "not finite numbers"),
+        ({"x": np.full((40, 3), "a")}, {}, "not finite numbers"),
+        ({}, {"input": "image"}, "2 dimensions, which does not fit"),
+        ({"x": np.zeros((40, 3, 3))}, {}, "3 dimensions, which does not fit"),
         ({"x": np.array([{}] * 40)}, {}, "cannot be read as arrays of numbers"),  # a pickle
     ],
 )

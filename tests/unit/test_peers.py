@@ -136,7 +136,7 @@ def test_a_name_is_of_a_method_or_of_a_peer(tmp_path):
     plugin = tmp_path / "plugin.py"
     description = '{"object": "X", "about": "x", "family": "x", "sweep": "bits"}'
     plugin.write_text(f'METHODS = {{"torchao": {description}}}')
-    with pytest.raises(ConfigError, match=r"'torchao'.* is the name of something else"):
+    with pytest.raises(ConfigError, match=r"'torchao'.* is already in use"):
         config.parse({"plugins": [str(plugin)]})
 
 

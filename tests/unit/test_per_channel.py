@@ -56,7 +56,7 @@ def test_what_a_mask_keeps_stays_in_its_channel():
 def test_codes_beyond_the_levels_of_a_channel_are_refused():
     encoded = rounded_per_channel(torch.tensor([[1.0, 2.0, 3.0], [1.0, 1.0, 1.0]]), "lloyd_max", 2)
     encoded.codes[-1] = 3
-    with pytest.raises(ValueError, match="beyond the levels"):
+    with pytest.raises(ValueError, match="beyond the codebook"):
         round_trip(encoded)
 
 

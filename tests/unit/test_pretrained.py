@@ -76,15 +76,27 @@ BAD = {
     "a pickle": (PICKLE.getvalue(), "cannot be read as safetensors", "save its tensors with safetensors.torch"),
     "cut short": (save({HEAD: torch.zeros(3)})[:-1], "cannot be read as safetensors", "name another file"),
     "a header of terabytes": (b"\xff" * 7 + b"\0" + bytes(99), "cannot be read as safetensors", "name another file"),
-    "not there": (None, "is not there", "name another file"),
+    "not there": (None, "does not exist", "name another file"),
     "of another network": (save({"weight": torch.zeros(2)}), "holds no tensor that fits", "of the same network"),
     "of another size": (save({HEAD: torch.zeros(4)}), "holds no tensor that fits", "of the same network"),
-    "NaN": (save({HEAD: torch.tensor([0, math.nan, 0])}), f"{HEAD} holds what is no finite float", "sound weights"),
-    "infinite": (save({HEAD: torch.tensor([0, 0, -math.inf])}), f"{HEAD} holds what is no finite", "sound weights"),
-    "whole numbers": (save({HEAD: torch.tensor([1, 2, 3])}), f"{HEAD} holds what is no finite float", "sound weights"),
+    "NaN": (
+        save({HEAD: torch.tensor([0, math.nan, 0])}),
+        f"{HEAD} contains values that are not finite float",
+        "valid weights",
+    ),
+    "infinite": (
+        save({HEAD: torch.tensor([0, 0, -math.inf])}),
+        f"{HEAD} contains values that are not finite",
+        "valid weights",
+    ),
+    "whole numbers": (
+        save({HEAD: torch.tensor([1, 2, 3])}),
+        f"{HEAD} contains values that are not finite float",
+        "valid weights",
+    ),
     "a flipped bit": (
         tensor_files.to_bytes({HEAD: torch.zeros(3)})[:-1] + b"\1",
-        "is damaged: its checksum does not fit",
+        "is damaged: its checksum does not match",
         "remove it",
     ),
 }

@@ -61,7 +61,7 @@ def test_what_does_not_apply_or_fails_is_a_row(classes, amounts):
     images = replace(classes, inputs={split: x.reshape(-1, 1, 2, 2) for split, x in classes.inputs.items()})
     flat = nn.Sequential(nn.Flatten(), network())
     (skipped,) = follow(flat, images, replace(SETTINGS, resolutions=[0.5, 1.0]), seed=0)
-    assert skipped["status"] == "skipped" and "takes no images of 1×1" in skipped["reason"]
+    assert skipped["status"] == "skipped" and "does not accept images of 1×1" in skipped["reason"]
     (failed,) = follow(nn.Linear(3, 1), amounts, replace(SETTINGS, lr=1e30), seed=0)
     assert failed["status"] == "failed" and "diverged" in failed["reason"]
 

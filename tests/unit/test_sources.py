@@ -128,7 +128,7 @@ def test_a_file_that_is_there_is_left_alone(server, tmp_path):
     target = tmp_path / "toy.dat"
     target.write_bytes(CONTENT)
     os.utime(target, (1, 1))
-    assert sources.fetch(toy(urls=[server.url("good")]), target) == "there already"
+    assert sources.fetch(toy(urls=[server.url("good")]), target) == "already present"
     assert target.stat().st_mtime == 1 and server.asked == []
 
 
@@ -191,9 +191,9 @@ def test_a_wrong_file_in_its_place_is_replaced_or_kept_but_never_taken(tmp_path)
     [
         (CONTENT[:-1], f"holds {len(CONTENT) - 1:,} bytes"),
         (CONTENT + b"x", f"holds more than {len(CONTENT):,} bytes"),
-        (gzip.compress(CONTENT, mtime=0)[:-20], "cut short or damaged"),
-        (gzip.compress(CONTENT, mtime=0)[:30] + bytes(30), "cut short or damaged"),
-        (b"\x1f\x8bnot gzip", "cut short or damaged"),
+        (gzip.compress(CONTENT, mtime=0)[:-20], "truncated or damaged"),
+        (gzip.compress(CONTENT, mtime=0)[:30] + bytes(30), "truncated or damaged"),
+        (b"\x1f\x8bnot gzip", "truncated or damaged"),
         (b"", "holds 0 bytes"),
     ],
     ids=["a byte too few", "a byte too many", "cut", "damaged", "no gzip", "empty"],
@@ -247,12 +247,12 @@ def test_no_route_is_one_sentence(tmp_path, monkeypatch):
         url = f"http://127.0.0.1:{closed.getsockname()[1]}/toy.dat"
         message = refused(toy(urls=[url]), tmp_path / "raw/toy.dat", tmp_path / "nowhere")
     assert f"{url} cannot be reached" in message
-    assert f"{tmp_path / 'nowhere/sets/toy.dat'} is not there" in message
+    assert f"{tmp_path / 'nowhere/sets/toy.dat'} does not exist" in message
 
 
 def test_a_fetched_file_is_checked_before_it_is_used(tmp_path):
     path = tmp_path / "toy.dat"
-    with pytest.raises(FetchError, match="is not there; `snakemake fetch` gets it"):
+    with pytest.raises(FetchError, match="does not exist; `snakemake fetch` downloads it"):
         sources.check(path, toy().sha256)
     path.write_bytes(b"other")
     with pytest.raises(FetchError) as caught:

@@ -37,7 +37,7 @@ def assert_refused(path, read):
         read(path)
     message = str(caught.value)
     assert message.startswith(f"{path} ") and "\n" not in message
-    assert ("run the same command again" if path.exists() else "makes it, if it is a file of a run") in message
+    assert ("run the same command again" if path.exists() else "creates it, if it is a file of a run") in message
 
 
 def test_every_flipped_bit_is_found(file):

@@ -214,7 +214,7 @@ def test_only_epochs_at_full_size_count_for_what_is_best_and_for_patience(images
 
 def test_a_network_that_takes_no_small_images_says_so(images):
     network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 2))
-    with pytest.raises(ValueError, match=r"takes no images of 4×4, its resolution 0\.5"):
+    with pytest.raises(ValueError, match=r"does not accept images of 4×4, its resolution 0\.5"):
         train(network, images, replace(QUICK, resolutions=[0.5, 1.0]), 0)
 
 

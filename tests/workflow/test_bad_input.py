@@ -83,5 +83,5 @@ def test_a_flipped_bit_in_what_is_kept_ends_in_one_sentence(tiny_copy, damaged, 
     ended = snakemake(folder, str((folder / target).resolve().relative_to(folder)), "--rerun-triggers", "input")
     assert ended.returncode != 0
     log = (folder / f"logs/tiny/breast_cancer/dnn_simple/seed0/{job}.log").read_text()
-    assert log.splitlines()[-1].startswith(f"failed: {damaged} is damaged: its checksum does not fit; remove it")
+    assert log.splitlines()[-1].startswith(f"failed: {damaged} is damaged: its checksum does not match; remove it")
     assert f"{damaged} is damaged" in ended.stderr and "Traceback" not in ended.stderr + log

@@ -134,7 +134,7 @@ def test_a_job_that_is_killed_for_want_of_memory_fails_alone(config, tmp_path):
     rows = from_csv(folder / TARGET)
     (lost,) = [row for row in rows if row["status"] != "ok"]
     assert lost["method"] == "stochastic_uniform"
-    assert lost["reason"].startswith("its process was killed, for want of memory perhaps")
+    assert lost["reason"].startswith("its process was killed, perhaps out of memory")
     assert [row["method"] for row in rows if row["status"] == "ok"] == ["fp32"] * 3 + ["magnitude"] * 2
     assert "stochastic_uniform/metrics.csv: its process was killed" in said
     again = snakemake(folder, TARGET, config=config)

@@ -41,7 +41,7 @@ def test_fetch_gets_what_is_needed_once(config, tmp_path):
     assert "Nothing to be done" in again.stderr, again.stderr[-3000:]
     forced = snakemake(folder, "fetch", "--forceall", config=config)
     assert forced.returncode == 0, forced.stderr[-3000:]
-    assert "there already" in (folder / "logs/fetch/telescope/telescope.dat.log").read_text()
+    assert "already present" in (folder / "logs/fetch/telescope/telescope.dat.log").read_text()
 
 
 def test_an_embedded_data_set_needs_nothing(tmp_path):

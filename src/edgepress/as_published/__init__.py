@@ -1,12 +1,12 @@
-"""The study's own definitions, faults included, to reproduce what it published (github.com/mohitgulla/Edge).
+"""The study's original definitions, faults included, to reproduce its published results (github.com/mohitgulla/Edge).
 
-Where the methods of ``edgepress.methods`` are sound, these are exact: they pool weight and bias of a module in one
-codebook, quantize every parameter, keep the codebook of ``normal`` unsorted, prune by rank, and so on. Each detail was
-settled by which one gives the published value, to the last digit where the arithmetic allows it.
+``edgepress.methods`` is sound; these definitions are faithful: they pool weight and bias of a module in one codebook,
+quantize every parameter, keep the codebook of ``normal`` unsorted, prune by rank, and so on. Each detail is the one
+that gives the published value, to the last digit where the arithmetic allows it.
 
-A network is a *state*: a dict from name to float32 tensor in the order of ``state_dict`` (``read_state``).
-``quantize_order`` and ``evaluation`` hold what a published loss depends on besides the network: the order in which
-the study ran things, and the rows of its batches.
+A network is a *state*: a dict from name to float32 tensor in the order of ``state_dict`` (``read_state``). A published
+loss also depends on the order of the study's evaluations and on the rows of its batches: see ``quantize_order`` and
+``evaluation``.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ ROUNDINGS = {f"{how}_{codebook}": (how, codebook) for how in ("stochastic", "nea
 
 
 def read_state(path: str | Path) -> State:
-    """Read a network from safetensors, its tensors in the order of the layers, a weight before its bias.
+    """Read a network from safetensors, with tensors in the order of layers, weight before bias.
 
-    The file sorts them by name, which puts layer 12 before 3; draws and the entry that is not pruned need the order.
-    Names are like ``net.12.weight``: ValueError where the second part is not a number.
+    The file sorts names, so layer 12 comes before 3, but random draws and the last, unpruned entry depend on the order.
+    Names are like ``net.12.weight``; raises ValueError if the second part is not a number.
     """
     tensors = tensor_files.load_foreign(path)
 
@@ -48,13 +48,13 @@ def compress(
     sparsity: float | None = None,
     generator: Randomness | None = None,
 ) -> State:
-    """Compress ``state`` by ``method``, as the study did; ``state`` itself is left as it is.
+    """Compress ``state`` by ``method``, as the study did, without modifying ``state``.
 
     ``method`` is fp32; midrise, midrise_iqr, one of ``ROUNDINGS`` or multipoint at ``bits``, then pruned where there is
     a ``sparsity``; or magnitude at ``sparsity``. stochastic_* and multipoint draw from ``generator``.
 
-    Returns the new state, same names and shapes, some values NaN where the study divided by zero (``midrise_iqr``).
-    Raises ValueError where the method does not exist or misses an argument.
+    Returns the new state with the same names and shapes; values are NaN where the study divided by zero
+    (``midrise_iqr``). Raises ValueError if the method does not exist or lacks an argument.
     """
     if method == "magnitude" and sparsity is None:
         raise ValueError("magnitude needs a sparsity")
@@ -81,8 +81,8 @@ def compress(
 def quantize_order() -> list[tuple[str, int]]:
     """The 60 (method, bits) in the order in which the study ran them on each network, the simple one first.
 
-    The draws of the stochastic ones follow each other in one stream, ``numpy.random.RandomState(0)``, after the two
-    of the split (``data.prepare``); every network is then evaluated on train and test, in this order again
-    (``evaluation.Shuffles``), also where the row was left out of what was published, as with IQR and prune 20 %.
+    Stochastic methods draw in sequence from one stream, ``numpy.random.RandomState(0)``, after the two draws of the
+    split (``data.prepare``). Then every network is evaluated on train and test in the same order
+    (``evaluation.Shuffles``), including rows that were not published, such as IQR with prune 20 %.
     """
     return [(method, bits) for method in [*ROUNDINGS, "midrise", "midrise_iqr"] for bits in BITS]

@@ -1,8 +1,8 @@
-"""Codebooks and rounding as the study's code did them, on one processor of 2020.
+"""Codebooks and rounding of the study, with the arithmetic of 2020.
 
-A codebook is a float64 array of 2^bits levels; its FIRST and LAST entry are what weights at or beyond the smallest and
-largest level become. Arithmetic is as then: levels in float32 but for ``normal``, comparisons in float64. Whether a
-weight lies on a level or beside it decides if a number is drawn for it, so ``linspace`` has to be the one of 2020.
+A codebook is a float64 array of 2^bits values. Weights at or beyond the smallest and largest value become its FIRST and
+LAST entry. Values are float32 except in ``normal``, comparisons are float64. A random number is drawn for a weight only
+if it does not equal a value, so ``linspace`` must reproduce that of 2020 exactly.
 """
 
 from __future__ import annotations
@@ -23,14 +23,15 @@ Levels = np.ndarray
 def linspace(start: float, end: float, steps: int) -> np.ndarray:
     """``torch.linspace`` of PyTorch 1.6 and 1.7 on AVX2: float32 of shape (steps,), ``steps`` at least 2.
 
-    Eight levels at a time: the first of them from ``start``, in the second half from ``end``, by one fused multiply
-    and add; the others by adding multiples of the step to it. What is left over after sixteens is done one by one.
+    It works on eight values at a time. The first comes from ``start`` (in the second half from ``end``) by one fused
+    multiply-add, the others add multiples of the increment. The remainder after multiples of sixteen is done one by
+    one.
     """
     low, high = np.float32(start), np.float32(end)
     step = (high - low) / np.float32(steps - 1)
     place = np.arange(steps)
     lead = np.where(place < steps - steps % 16, place - place % 8, place)
-    # Products and sums of float32 numbers in float64, rounded once: that is the fused operation.
+    # Float32 products and sums in float64, rounded once, emulate the fused operation.
     wide_step = np.float64(step)
     base = np.where(lead < steps // 2, low + wide_step * lead, high - wide_step * (steps - 1 - lead))
     return base.astype(np.float32) + step * (place - lead).astype(np.float32)
@@ -45,22 +46,22 @@ def fences(weights: Tensor) -> tuple[float, float]:
 
 
 def uniform(weights: Tensor, bits: int) -> Levels:
-    """Evenly from the smallest weight to the largest."""
+    """Evenly spaced from the smallest weight to the largest."""
     flat = _flat(weights)
     return linspace(flat.min(), flat.max(), 1 << bits).astype(np.float64)
 
 
 def uniform_iqr(weights: Tensor, bits: int) -> Levels:
-    """Evenly between Tukey's fences."""
+    """Evenly spaced between Tukey's fences."""
     return linspace(*fences(weights), 1 << bits).astype(np.float64)
 
 
 def normal(weights: Tensor, bits: int) -> Levels:
     """Normal quantiles at linspace(0, 1, 2^b) without its ends; then the smallest and the largest weight, unsorted.
 
-    So a weight at the smallest becomes the first quantile. Mean and sample standard deviation are rounded to float32;
-    the study's were added up in float32, in an order that is not known, and miss these by up to a unit in the last
-    place. That moves its losses by 1e-5 where the weights are large (mv).
+    So the smallest weight becomes the first quantile. Mean and sample standard deviation are rounded to float32. The
+    study summed in float32 in an unknown order, which differs by up to a unit in the last place and changes its losses
+    by 1e-5 if weights are large (mv).
     """
     flat = _flat(weights)
     wide = flat.astype(np.float64)
@@ -70,13 +71,13 @@ def normal(weights: Tensor, bits: int) -> Levels:
 
 
 def histogram(weights: Tensor, bits: int) -> Levels:
-    """Midpoints of 2^b equal bins: edges computed in float64 and rounded to float32, as are their sums."""
+    """Midpoints of 2^b equal bins: edges are computed in float64 and rounded to float32, as are their sums."""
     flat = _flat(weights).astype(np.float64)
     edges = np.linspace(flat.min(), flat.max(), (1 << bits) + 1).astype(np.float32)
     return (edges[:-1] + edges[1:]).astype(np.float64) / 2
 
 
-# In the order in which the study ran them.
+# In the study's order.
 CODEBOOKS: dict[str, Callable[[Tensor, int], Levels]] = {
     "uniform": uniform,
     "uniform_iqr": uniform_iqr,
@@ -86,16 +87,16 @@ CODEBOOKS: dict[str, Callable[[Tensor, int], Levels]] = {
 
 
 def nearest(weights: Tensor, levels: Levels) -> Tensor:
-    """Each weight at the nearest level, ties going up; float32 of the same shape."""
+    """Round each weight to the nearest value, ties up; float32 of the same shape."""
     values, below, above = _neighbours(weights, levels)
     return _with_ends(weights, levels, np.where(values - below < above - values, below, above))
 
 
 def stochastic(weights: Tensor, levels: Levels, generator: Randomness) -> Tensor:
-    """Each weight at the level below it with probability (above − w)/(above − below), else at the one above.
+    """Round each weight to the value below it with probability (above − w)/(above − below), else to the one above.
 
-    One Bernoulli number is drawn for each weight that lies strictly between two levels, in row-major order; float32
-    of the same shape.
+    One Bernoulli number is drawn for each weight strictly between two values, in row-major order. Returns float32 of
+    the same shape.
     """
     values, below, above = _neighbours(weights, levels)
     inside = (values > levels.min()) & (values < levels.max()) & (below < above)
@@ -106,15 +107,15 @@ def stochastic(weights: Tensor, levels: Levels, generator: Randomness) -> Tensor
 
 
 def midrise(weights: Tensor, bits: int) -> Tensor:
-    """Δ(⌊w/Δ⌋ + ½) with Δ = (max − min)/2^b, not clamped, so up to 2^b + 1 levels; float32 of the same shape.
+    """Δ(⌊w/Δ⌋ + ½) with Δ = (max − min)/2^b, not clamped, so up to 2^b + 1 values; float32 of the same shape.
 
-    Where dimension 0 has length 1, Δ = w/2^b element by element; a weight of 0 then becomes NaN.
+    If dimension 0 has length 1, Δ = w/2^b elementwise, and a weight of 0 becomes NaN.
     """
     return _midrise(weights, bits, weights.max() - weights.min())
 
 
 def midrise_iqr(weights: Tensor, bits: int) -> Tensor:
-    """``midrise`` with Δ from Tukey's fences, nothing clipped; all NaN where the fences meet, as on two elements."""
+    """``midrise`` with Δ from Tukey's fences, without clipping; all NaN if the fences coincide, as for two elements."""
     low, high = fences(weights)
     return _midrise(weights, bits, torch.tensor(high - low, dtype=torch.float64))
 
@@ -122,10 +123,10 @@ def midrise_iqr(weights: Tensor, bits: int) -> Tensor:
 def round_state(
     state: dict[str, Tensor], codebook: str, bits: int, generator: Randomness | None = None
 ) -> dict[str, Tensor]:
-    """Round every weight and bias to one codebook a module, fitted on both; buffers are kept.
+    """Round weights and biases to one codebook per module, fitted to both; buffers are unchanged.
 
-    Nearest, or stochastic where there is a ``generator``, which is drawn from in the order of ``state``. Parameters
-    of one module follow each other in ``state``.
+    Rounds to nearest, or stochastically with a ``generator``, which is used in the order of ``state``. Parameters of
+    one module must be adjacent in ``state``.
     """
     rounded: dict[str, Tensor] = {}
     for _, names in groupby(state, key=lambda name: name.rpartition(".")[0]):
@@ -146,7 +147,7 @@ def _flat(weights: Tensor) -> np.ndarray:
 
 
 def _neighbours(weights: Tensor, levels: Levels) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The weights and the largest level ≤ and smallest level ≥ each, float64; beyond the ends, the end itself."""
+    """The weights, and for each the largest value ≤ and the smallest value ≥ it, float64; clamped to the ends."""
     values = _flat(weights).astype(np.float64)
     ascending = np.sort(levels)
     below = ascending[np.searchsorted(ascending, values, side="right").clip(1) - 1]

@@ -1,4 +1,4 @@
-"""The four tabular data sets as the study prepared and divided them: scalers and quantiles fitted on all rows."""
+"""The four tabular data sets as the study prepared and split them: scalers and quantiles fitted to all rows."""
 
 from __future__ import annotations
 
@@ -19,11 +19,10 @@ Table = tuple[np.ndarray, np.ndarray]
 def prepare(name: str, folder: str | Path, generator: np.random.RandomState | None = None) -> Prepared:
     """Prepare churn, telescope, california or mv from its raw file in ``folder``.
 
-    Rows are divided 60/20/20 by draws from ``generator`` — by default, as in the study, ``RandomState(0)`` —, which
-    then stands where the study's draws for stochastic rounding begin. The scalers see val and test, a leak that the
-    published numbers need.
+    Rows are split 60/20/20 with ``generator``, by default the study's ``RandomState(0)``; afterwards its state is that
+    at which the study's stochastic rounding starts. Scalers use val and test, a leak that the published numbers need.
 
-    Raises ValueError where the study has no data set of this name, FileNotFoundError where its file is missing.
+    Raises ValueError if the study has no data set of this name, FileNotFoundError if its file is missing.
     """
     if name not in _TABLES:
         raise ValueError(f"the study has no table '{name}'; it has {', '.join(_TABLES)}")
@@ -43,7 +42,7 @@ def prepare(name: str, folder: str | Path, generator: np.random.RandomState | No
 
 
 def split(count: int, generator: np.random.RandomState) -> dict[str, np.ndarray]:
-    """Row numbers of train, val and test: 40 % are held out, and half of those are test, both by scikit-learn."""
+    """Row indices of train, val and test: 40 % are held out, half of those are test, both by scikit-learn."""
     train, held_out = train_test_split(np.arange(count), test_size=0.4, random_state=generator)
     val, test = train_test_split(held_out, test_size=0.5, random_state=generator)
     return {"train": train, "val": val, "test": test}

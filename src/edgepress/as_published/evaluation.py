@@ -1,8 +1,8 @@
-"""Quality as the study measured it: NaN counts as class 0, and a loss depends on the order of the rows.
+"""The study's evaluation: NaN counts as class 0, and a loss depends on the order of rows.
 
-The study shuffled the rows, cut them into batches of 16 and averaged the batches' means, so the rows of a smaller last
-batch weigh more: a loss on california, whose last test batch has 4 rows, is up to 1.4 % off the mean over rows. The
-shuffles came from one stream with seed 0, one after the other, and are the same today.
+The study shuffled the rows, split them into batches of 16 and averaged the batch means, so rows of a smaller last batch
+weigh more: on california, whose last test batch has 4 rows, a loss differs by up to 1.4 % from the mean over rows. All
+shuffles come from one stream with seed 0, which today's PyTorch reproduces.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ BATCH = 16
 
 
 class Shuffles:
-    """The row orders of one run of a study's script, in the order of its evaluations.
+    """The row orders of one run of a script of the study, in the order of its evaluations.
 
-    Releases differ in the numbers that a data loader takes from the stream before it shuffles: one in PyTorch 1.6,
-    with which the study quantized, two in 1.7, with which it pruned, quantized and pruned, and ran its demo notebook.
+    A data loader draws numbers from the stream before it shuffles: one in PyTorch 1.6, with which the study quantized,
+    two in 1.7, with which it pruned, quantized and pruned, and ran its demo notebook.
     """
 
     def __init__(self, release: Literal["1.6", "1.7"], seed: int = 0) -> None:
@@ -28,7 +28,7 @@ class Shuffles:
         self._generator = torch.Generator().manual_seed(seed)
 
     def initialise(self, state: dict[str, Tensor]) -> None:
-        """Pass over the numbers with which a network of the shapes of ``state`` was initialised, one a parameter."""
+        """Skip the numbers that initialized a network with the shapes of ``state``, one per parameter."""
         for tensor in state.values():
             torch.empty(tensor.shape).uniform_(generator=self._generator)
 
@@ -40,7 +40,7 @@ class Shuffles:
 
 
 def row_losses(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Cross-entropy (nats), or squared error where there is one output, of each row: float64 of shape (rows,)."""
+    """Cross-entropy (nats), or squared error for one output, of each row: float64 of shape (rows,)."""
     if outputs.shape[1] == 1:
         return (outputs[:, 0].double() - targets.double()).square()
     return F.cross_entropy(outputs.double(), targets, reduction="none")
@@ -54,5 +54,5 @@ def loss(losses: Tensor, order: Tensor | None = None) -> float:
 
 
 def accuracy(outputs: Tensor, targets: Tensor) -> float:
-    """The share of rows whose largest output is the target's; a row of NaN counts as class 0."""
+    """The fraction of rows whose largest output is the target's; a row of NaN counts as class 0."""
     return float((outputs.argmax(dim=1) == targets).double().mean())

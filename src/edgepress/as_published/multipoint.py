@@ -1,4 +1,4 @@
-"""Multi-point quantization as the study did it, after Liu et al. 2020 (arXiv 2002.09049), a tensor at a time."""
+"""The study's multi-point quantization, after Liu et al. 2020 (arXiv 2002.09049), tensor by tensor."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from torch import Tensor
 
 from edgepress.as_published.codebooks import Randomness, linspace
 
-MULTIPOINT_BITS = (8, 6, 4, 2)  # in the order in which the study ran them
+MULTIPOINT_BITS = (8, 6, 4, 2)  # in the study's order
 SMALLEST_STEP = 1 / 512
 CANDIDATES = 100
 
 
 def multipoint(state: dict[str, Tensor], bits: int, generator: Randomness) -> dict[str, Tensor]:
-    """Replace the weights of ``state`` by sums of bits + 1 points, but for its first and last parameter.
+    """Replace the weights of ``state`` by sums of bits + 1 vectors, except its first and last parameter.
 
-    ``bits`` is at least 2. Biases and buffers are kept; what is not called ``.bias`` counts as a weight, a norm's too.
+    ``bits`` is at least 2. Biases and buffers are unchanged; every parameter not called ``.bias`` counts as a weight,
+    including those of norms.
     """
     parameters = [name for name in state if name.endswith((".weight", ".bias"))]
     points = [name for name in parameters[1:-1] if not name.endswith(".bias")]
@@ -24,12 +25,12 @@ def multipoint(state: dict[str, Tensor], bits: int, generator: Randomness) -> di
 
 
 def sum_of_points(weights: Tensor, bits: int, generator: Randomness) -> Tensor:
-    """w ≈ Σ aᵢ·qᵢ over bits + 1 points, each the best for what the ones before it left over; float32, same shape.
+    """w ≈ Σ aᵢ·qᵢ over bits + 1 vectors, each the best for the residual of those before it; float32, same shape.
 
-    qᵢ are levels of one grid, max(w)·linspace(−1, 1, 2^b − 1) + mean(w). The scale aᵢ is the best of at most 100
-    drawn without repetition from the multiples jγ, j ≤ int((2^b − 2)·‖r‖∞) + 1, where γ is half the smallest gap
-    between the residual's magnitudes over 2^(b−1) − 1, but at least 1/512: too few, and too small, to reach w at 4
-    bits and below. Where all of a residual has one magnitude there is no gap, and the result is NaN.
+    qᵢ are values of one grid, max(w)·linspace(−1, 1, 2^b − 1) + mean(w). The scale aᵢ is the best of at most 100 drawn
+    without replacement from the multiples jγ, j ≤ int((2^b − 2)·‖r‖∞) + 1, where γ is half the smallest gap between the
+    residual's magnitudes over 2^(b−1) − 1, but at least 1/512: too few and too small to reach w at 4 bits and below. If
+    a residual has only one magnitude there is no gap, and the result is NaN.
     """
     grid = torch.from_numpy(linspace(-1, 1, (1 << bits) - 1)) * weights.max() + weights.mean()
     residual = weights.detach()
@@ -51,7 +52,7 @@ def _best_scale(residual: Tensor, grid: Tensor, bits: int, generator: Randomness
 
 
 def _on_grid(values: Tensor, grid: Tensor) -> Tensor:
-    """The nearest grid point to each value, ties going up; but down at the last midpoint, or within rounding of it."""
+    """Round to the nearest grid value, ties up, except down at (or within rounding of) the last midpoint."""
     levels = grid.numpy().astype(np.float64)
     middles = (levels[1:] + levels[:-1]) / 2
     flat = values.numpy().reshape(-1)

@@ -1,4 +1,4 @@
-"""The study run again from its own weights and data: what it published, recomputed cell by cell."""
+"""Replication of the study from its weights and data: recomputes the published results cell by cell."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from edgepress.spec import STEPS
 from edgepress.sweep import Bench, Trained
 
 NETWORKS = {"dnn_simple": "simple", "dnn_complex": "complex"}
-DEMO = "demo"  # a dnn_simple trained in the study's demo notebook, its one tabular network of multi-point quantization
+DEMO = "demo"  # a dnn_simple of the study's demo notebook, its only tabular network with multi-point
 DEMO_DATASET = "telescope"
 PUBLISHED_SPLITS = ("train", "test")
 PUBLISHED_ORDER = "published_order_loss"
 TENSOR_COLUMNS = ("dataset", "network", "method", "level", "draw", "tensor", "distinct", "zeros", "mean_abs_err")
 _FAMILIES = {"midrise_iqr": "midrise"}
-_FP32_EVALUATIONS = 22  # evaluations a network in the run that published full precision, which came first
-# The splits that the demo notebook shuffled before it measured multi-point quantization: 10 epochs of training, each
-# with two evaluations, and one at the end; 4 pruned networks, then 18 rounded ones; and before these two parts and the
-# one on multi-point quantization, a look at two networks on test.
+_FP32_EVALUATIONS = 22  # evaluations per network in the run of full precision, the first of which is published
+# The splits that the demo notebook shuffled before it measured multi-point quantization: 10 epochs of training with two
+# evaluations each, and one at the end; 4 pruned and then 18 rounded networks; and, before each of these two parts and
+# the part on multi-point quantization, two evaluations on test.
 _LOOK, _MEASURED = ("test", "test"), ("train", "test")
 _DEMO_SHUFFLES = (
     *("train", "val", "train") * 10,
@@ -48,7 +48,7 @@ _DEMO_SHUFFLES = (
 
 @dataclass(frozen=True)
 class Cell:
-    """A network as a method of the study left it, and the row orders in which its published losses were summed."""
+    """A network compressed by a method of the study, and the row orders of its published losses."""
 
     network: str
     method: str
@@ -67,8 +67,8 @@ class Cell:
 def cells(
     dataset: str, data: Prepared, states: dict[str, State], stream: np.random.RandomState, draws: int
 ) -> Iterator[Cell]:
-    """Every cell of a data set, in the study's order. Draw 0 of a stochastic method comes from the study's own
-    ``stream``, as it stands after the split (``data.prepare``); further ones from streams of their own.
+    """Every cell of a data set, in the study's order. Draw 0 of a stochastic method uses the study's ``stream`` in its
+    state after the split (``data.prepare``); further draws use separate streams.
     """
     rows = {split: len(data.targets[split]) for split in PUBLISHED_SPLITS}
 
@@ -92,7 +92,7 @@ def cells(
                 level, order = Level(bits=bits, sparsity=sparsity), orders(shuffles)
                 how, codebook = as_published.ROUNDINGS.get(method, ("", method))
                 if sparsity and codebook in ("uniform_iqr", "midrise_iqr"):
-                    continue  # it drew from both streams, but was not published
+                    continue  # it used both streams but was not published
                 yield Cell(network, method, level, 0, state, result, order)
                 for draw in range(1, draws if how == "stochastic" else 1):
                     generator = np.random.default_rng([draw, bits, len(method)])
@@ -107,12 +107,12 @@ def cells(
 
 
 def demo_cells(data: Prepared, state: State, stream: np.random.RandomState) -> Iterator[Cell]:
-    """The multi-point cells of the demo notebook, after that in full precision, in its order.
+    """The full-precision and multi-point cells of the demo notebook, in its order.
 
-    Like every run of the study the notebook seeds its streams with 0; ``stream`` stands after the split. From it come
-    the scales to try for a network at 4 bits, which the notebook shows but does not measure, and then for the four that
-    it does. There are no further draws: at 6 bits and below all scales are tried, and at 8 bits a hundred other draws
-    gave the same accuracy.
+    The notebook seeds its streams with 0; ``stream`` is in its state after the split. It gives the scales to try, first
+    for a network at 4 bits that the notebook shows but does not measure, then for the four that it measures. There are
+    no further draws: at 6 bits and below all scales are tried, and at 8 bits a hundred other draws gave the same
+    accuracy.
     """
     shuffles = Shuffles("1.7")
     shuffles.initialise(state)
@@ -131,8 +131,8 @@ def replicate(
     """Recompute the study on one data set: rows of metrics, and rows about every tensor.
 
     ``weights`` is the folder of the study's networks, ``raw`` that of its data files. A row of metrics has the columns
-    of ``edgepress.metrics`` and ``published_order_loss``: the loss summed as the study did, over shuffled batches
-    of 16, which is what compares to the published one; empty on val, which the study did not look at.
+    of ``edgepress.metrics`` and ``published_order_loss``: the loss over shuffled batches of 16, as in the study, to
+    compare with the published one; empty on val, which the study did not use.
     """
     stream = np.random.RandomState(0)
     data = prepare(dataset, raw, stream)
@@ -169,8 +169,8 @@ def replicate(
 
 
 def in_sound_definitions(dataset: str, weights: str | Path, raw: str | Path, draws: int) -> list[dict[str, Any]]:
-    """Rows of metrics of the same networks under the methods of ``edgepress.methods``, at the study's precisions: by
-    rounding, the demo network by multi-point quantization.
+    """Metrics of the same networks with ``edgepress.methods`` at the study's precisions: rounding, and multi-point
+    quantization for the demo network.
     """
     data = prepare(dataset, raw)
     rows: list[dict[str, Any]] = []
@@ -195,7 +195,7 @@ def _weight_files(dataset: str, folder: str | Path) -> dict[str, Path]:
 
 
 def zeros(tensor: Tensor) -> int:
-    """How many entries are 0."""
+    """The number of zeros."""
     return int(tensor.numel() - tensor.count_nonzero())
 
 

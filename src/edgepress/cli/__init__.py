@@ -1,7 +1,7 @@
 """The command line: ``edgepress``, or ``python -m edgepress``.
 
-Each module here adds commands of one kind. What they need beyond names — torch, pandas, pytest — they import when they
-run, so that help and lists come at once.
+Each module adds commands of one kind. Heavy packages (torch, pandas, pytest) are imported when a command runs, so that
+help and lists are immediate.
 """
 
 from __future__ import annotations
@@ -20,43 +20,43 @@ from edgepress.logs import one_line
 _ABOUT = """\
 What a network loses when it is stored in b bits, and what a device gains.
 
-A whole benchmark is a config file and `snakemake`; see README.md. The commands below
-look things up, compress a single file, read packed files, compare two runs, and hold a
-plugin of your own to the contract."""
+To run a benchmark, write a config file and run `snakemake`; see README.md. The commands
+below look things up, compress a single file, read packed files, compare two runs, and
+run the contract tests on your plugin."""
 
 _EXAMPLES = """\
 examples:
-  edgepress list methods                              what there is
-  edgepress describe nearest_uniform                  one of them
+  edgepress list methods                              what is available
+  edgepress describe nearest_uniform                  details of one
   edgepress compress model.safetensors --method nearest_uniform --bits 4
   edgepress inspect model.nearest_uniform_w4.safetensors
   edgepress unpack model.nearest_uniform_w4.safetensors
-  edgepress compare results/before results/after      what changed beyond noise
-  edgepress check my_method.py                        the contract tests
+  edgepress compare results/before results/after      changes beyond noise
+  edgepress check my_method.py                        contract tests
 
-`edgepress COMMAND --help` tells more of each."""
+`edgepress COMMAND --help` shows details."""
 
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 class UserError(Exception):
-    """Something that the user can mend; the message is one sentence."""
+    """An error that the user can fix. The message is one sentence."""
 
 
 @contextlib.contextmanager
 def plainly(*errors: type[Exception]) -> Iterator[None]:
-    """Turn errors of these types, whose message says it all, into a UserError."""
+    """Turn errors of these types, whose message suffices, into a UserError."""
     try:
         yield
     except errors as error:
         if isinstance(error, FileNotFoundError):
-            raise UserError(f"{error.filename} is not there") from None
+            raise UserError(f"{error.filename} does not exist") from None
         raise UserError(one_line(error)) from None
 
 
 def write(path: str | Path, content: bytes | str) -> None:
-    """``write_atomically``, a UserError where that cannot be."""
+    """``write_atomically``; raises UserError on failure."""
     try:
         write_atomically(path, content)
     except OSError as error:
@@ -64,7 +64,7 @@ def write(path: str | Path, content: bytes | str) -> None:
 
 
 def take_plugins(paths: Sequence[str]) -> None:
-    """Make what these files declare known to the registry."""
+    """Register what these files declare."""
     if not paths:
         return
     from pydantic import ValidationError
@@ -80,7 +80,7 @@ def take_plugins(paths: Sequence[str]) -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The parser of all commands; what runs a command is its ``run``."""
+    """The parser of all commands; ``run`` of its result executes the command."""
     from edgepress.cli import catalogue, comparison, contract, files
 
     top = argparse.ArgumentParser(
@@ -93,7 +93,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def add(commands: Commands, name: str, about: str, more: str = "") -> argparse.ArgumentParser:
-    """Add a command: one line about it, and what its help says in the end, examples above all."""
+    """Add a command with a one-line description and a help epilog with examples."""
     return commands.add_parser(
         name,
         help=about,
@@ -104,7 +104,7 @@ def add(commands: Commands, name: str, about: str, more: str = "") -> argparse.A
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code: 0, 1 where what it looks for is not so, 2 where it cannot be run."""
+    """Run a command and return its exit code: 0, 1 if a check fails, 2 if it cannot run."""
     asked = parser().parse_args(arguments)
     try:
         code: int = asked.run(asked)
@@ -112,7 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"edgepress: {error}", file=sys.stderr)
         return 2
-    except BrokenPipeError:  # the reader, `head` say, has enough
+    except BrokenPipeError:  # the reader, such as `head`, has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     return code

@@ -1,4 +1,4 @@
-"""What there is: ``list`` and ``describe``."""
+"""The registry: ``list`` and ``describe``."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from edgepress.cli import Commands, UserError, add, plainly
 from edgepress.registry import DatasetEntry, Entry, ExternalEntry, MethodEntry, NetworkEntry, PeerEntry
 
 KINDS = {"datasets": "data set", "networks": "network", "methods": "method", "peers": "peer", "targets": "target"}
-_LEVELS = {"bits": ("bits a weight", 4), "act_bits": ("bits an activation", 8), "sparsity": ("share removed", 0.5)}
+_LEVELS = {"bits": ("bits per weight", 4), "act_bits": ("bits per activation", 8), "sparsity": ("sparsity", 0.5)}
 
 _LIST_EXAMPLES = """\
 examples:
   edgepress list                          everything
-  edgepress list methods                  methods alone
-  edgepress list --config mine.yaml       with your own, which that config names"""
+  edgepress list methods                  only methods
+  edgepress list --config mine.yaml       including yours, named in that config"""
 
 _DESCRIBE_EXAMPLES = """\
 examples:
@@ -31,18 +31,16 @@ examples:
 
 def add_to(commands: Commands) -> None:
     """Add the commands of this module."""
-    lists = add(
-        commands, "list", "list data sets, networks, methods, peers and targets, with a line about each", _LIST_EXAMPLES
-    )
+    lists = add(commands, "list", "list data sets, networks, methods, peers and targets, one line each", _LIST_EXAMPLES)
     lists.add_argument("kind", nargs="?", choices=KINDS, metavar="KIND", help=", ".join(KINDS))
     lists.set_defaults(run=_list)
-    describe = add(
-        commands, "describe", "say more about one data set, network, method, peer or target", _DESCRIBE_EXAMPLES
-    )
-    describe.add_argument("name", metavar="NAME", help="its name, as `edgepress list` shows it")
+    describe = add(commands, "describe", "describe one data set, network, method, peer or target", _DESCRIBE_EXAMPLES)
+    describe.add_argument("name", metavar="NAME", help="a name of `edgepress list`")
     describe.set_defaults(run=_describe)
     for command in (lists, describe):
-        command.add_argument("--config", metavar="FILE", help="a config; what it adds of your own counts, too")
+        command.add_argument(
+            "--config", metavar="FILE", help="a config whose own data sets, networks and methods to include"
+        )
 
 
 def entries() -> dict[str, Mapping[str, Entry]]:
@@ -80,7 +78,7 @@ def _facts(entry: Entry) -> Iterator[tuple[str, str]]:
     if isinstance(entry, DatasetEntry):
         yield "task", entry.task
         yield "an example", f"a row of a {entry.input}" if entry.input == "table" else "an image"
-        yield "made of", ", ".join(entry.files) or ", ".join(_fetched(entry.name)) or "nothing to fetch, it is embedded"
+        yield "made of", ", ".join(entry.files) or ", ".join(_fetched(entry.name)) or "no files, it is embedded"
         yield "in a config", f"networks: {{{entry.name}: [dnn_simple]}}"
     if isinstance(entry, NetworkEntry):
         yield "takes", " or ".join(entry.inputs)
@@ -91,10 +89,10 @@ def _facts(entry: Entry) -> Iterator[tuple[str, str]]:
         levels = " × ".join(f"{_LEVELS[sweep][0]}, `{sweep}` of a config" for sweep in entry.sweeps)
         yield "levels", levels or entry.level or "those of the methods before it in a chain"
         yield "settings", f"{entry.spec}"
-        yield "stochastic", "yes, a config draws it `draws` times" if entry.stochastic else "no"
-        yield "trains again", "yes, as `retraining` of a config says" if entry.retrains else "no"
+        yield "stochastic", "yes, repeated `draws` times" if entry.stochastic else "no"
+        yield "fine-tunes", "yes, see `retraining` of a config" if entry.retrains else "no"
         if not entry.retrains:
-            yield "looks at examples", "yes, without their labels" if entry.examples else "no"
+            yield "uses examples", "yes, without labels" if entry.examples else "no"
             chain = entry.name if entry.sweeps else f"nearest_uniform {entry.name}"
             options = (f"--{sweep.replace('_', '-')} {_LEVELS[sweep][1]}" for sweep in entry.sweeps or ["bits"])
             known = " --network resnet8 --data data/prepared/fashion_mnist_split0.safetensors" * entry.examples
@@ -116,11 +114,11 @@ def _fetched(name: str) -> Iterator[str]:
     from edgepress import sources
 
     for source in sources.load().get(name, {}).values():
-        yield f"{source.file} ({source.bytes:,} bytes, fetched when it is first asked for)"
+        yield f"{source.file} ({source.bytes:,} bytes, downloaded on first use)"
 
 
 def _docstring(entry: Entry) -> str:
-    """What the code says of the object, read, not imported."""
+    """The docstring of the object, parsed without importing it."""
     paths = [Path(entry.module)] if entry.module.endswith(".py") else provenance.files_of(entry.module)
     for path in paths[:1]:
         for node in ast.parse(path.read_text(encoding="utf-8")).body:

@@ -1,4 +1,4 @@
-"""Two runs beside each other: ``compare``."""
+"""Comparison of two runs: ``compare``."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 from edgepress.cli import Commands, UserError, add, plainly, write
 
 _EXAMPLES = """\
-A and B are folders results/<run>, or metrics.csv files. Cells are compared seed by seed where
-both have the same seeds. The exit code is 1 where a cell vanished, lost or gained its result;
-where accuracy changed by 20 points, R² by 0.2 or an error by a factor of 2 on any seed; or where
-more differs than chance explains: of twenty 95 % intervals one misses 0 by chance, so single
-cells that differ by less do not decide it alone (false discovery rate of 5 %).
+A and B are folders results/<run>, or metrics.csv files. Cells are compared seed by seed if both
+have the same seeds. The exit code is 1 if a cell is missing, lost or gained its result; if
+accuracy changed by 20 percentage points, R² by 0.2 or an error by a factor of 2 on any seed; or
+if more differs than chance explains. One of twenty 95 % intervals excludes 0 by chance, so
+a few smaller differences alone do not count (false discovery rate of 5 %).
 
 examples:
   edgepress compare results/before results/after
@@ -23,12 +23,12 @@ _MOST_LINES = 40
 
 def add_to(commands: Commands) -> None:
     """Add the commands of this module."""
-    compare = add(commands, "compare", "say which cells of two runs differ beyond noise", _EXAMPLES)
+    compare = add(commands, "compare", "show which cells of two runs differ beyond noise", _EXAMPLES)
     compare.add_argument("before", metavar="A", help="a run")
-    compare.add_argument("after", metavar="B", help="another one")
+    compare.add_argument("after", metavar="B", help="another run")
     compare.add_argument("--split", choices=("train", "val", "test"), default="test", help="(default: test)")
-    compare.add_argument("--all", action="store_true", help=f"every cell that changed, not the first {_MOST_LINES}")
-    compare.add_argument("--html", metavar="FILE", help="write a page, too")
+    compare.add_argument("--all", action="store_true", help=f"show all changed cells, not the first {_MOST_LINES}")
+    compare.add_argument("--html", metavar="FILE", help="also write a page")
     compare.set_defaults(run=_compare)
 
 
@@ -49,15 +49,15 @@ def _compare(asked: argparse.Namespace) -> int:
     print("\n".join(comparison.sentences(compared)))
     if asked.html:
         write(asked.html, comparison.page(compared))
-        print(f"The page is {asked.html}")
+        print(f"Wrote {asked.html}")
     return int(compared.beyond_noise)
 
 
 def _metrics(run: str) -> Path:
-    """The table of a run; it may be packed, as in results/reference."""
+    """The metrics of a run, possibly gzipped, as in results/reference."""
     names = ("metrics.csv", "metrics.csv.gz")
     paths = [Path(run, name) for name in names] if Path(run).is_dir() else [Path(run)]
     for path in paths:
         if path.is_file():
             return path
-    raise UserError(f"{paths[0]} is not there; name a folder results/<run>, or a metrics.csv")
+    raise UserError(f"{paths[0]} does not exist; name a folder results/<run>, or a metrics.csv")

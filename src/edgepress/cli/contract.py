@@ -1,4 +1,4 @@
-"""Hold a plugin to what edgepress's own plugins are held to: ``check``."""
+"""Contract tests for a plugin: ``check``."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from edgepress.cli import Commands, UserError, add, take_plugins
 TESTS = Path(__file__).parents[3] / "tests" / "contract"
 
 _EXAMPLES = """\
-The file declares METHODS, NETWORKS or DATASETS, see docs/own.md. Every test that edgepress
-runs on its own plugins is run on what it declares: that a method rebuilds the network bit for
-bit from its packed file, keeps to its bits, draws all chance from its generator, leaves the
-network alone, and so on. Exit code 0: all hold.
+The file declares METHODS, NETWORKS or DATASETS, see docs/own.md. They must pass every test that
+edgepress runs on its own: that a method rebuilds the network bit for bit from its packed file,
+keeps to its bits, uses only its random generator, does not modify the network, and so on. Exit
+code 0: all pass.
 
 examples:
   edgepress check my_method.py
@@ -26,15 +26,15 @@ examples:
 
 def add_to(commands: Commands) -> None:
     """Add the commands of this module."""
-    check = add(commands, "check", "run the contract tests on a plugin of your own", _EXAMPLES)
+    check = add(commands, "check", "run the contract tests on your plugin", _EXAMPLES)
     check.add_argument("file", metavar="FILE", help="a Python file")
-    check.add_argument("--test", metavar="WORDS", default="", help="only tests whose names hold these words")
+    check.add_argument("--test", metavar="WORDS", default="", help="only tests whose names contain these words")
     check.add_argument("--verbose", action="store_true", help="name each test")
     check.set_defaults(run=_check)
 
 
 class _Selection:
-    """A pytest plugin that keeps the tests of some names."""
+    """A pytest plugin that selects tests by name."""
 
     def __init__(self, names: set[str]) -> None:
         self.names = names
@@ -64,5 +64,5 @@ def _check(asked: argparse.Namespace) -> int:
     files = [str(TESTS / f"test_{kind}.py") for kind, named in entries.items() if named]
     options = ["-p", "no:cacheprovider", f"--rootdir={TESTS.parents[1]}", "-k", asked.test]
     options += ["-vv"] if asked.verbose else []
-    sys.dont_write_bytecode = True  # the checkout may be somebody else's
+    sys.dont_write_bytecode = True  # the checkout may belong to another user
     return int(pytest.main([*files, *options], plugins=[_Selection(names)]))

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 _SHOWN = 6  # names in a message
 _COMPRESS_EXAMPLES = """\
 Without --network, tensors of 2 and 4 dimensions called *.weight count as the weights of Linear
-and Conv layers; the rest stays float32. The output layer, which pruning leaves whole, is the
+and Conv layers; the rest stays float32. The output layer, which pruning leaves dense, is the
 Linear layer whose number of outputs no other one reads; --output-layer names another. The
-error is that of the weights, |w - w'| / |w| in the Euclidean norm: what it does to the network's
-answers, only a run with data tells.
+error is that of the weights, |w - w'| / |w| in the Euclidean norm; only a run with data shows
+its effect on the network's outputs.
 
 examples:
   edgepress compress model.safetensors --method nearest_uniform --bits 4
@@ -36,15 +36,15 @@ examples:
   edgepress compress tiny.safetensors --network nets:Tiny --args '{"width": 12}' \\
       --data data/prepared/pixels_split0.safetensors --method multipoint --bits 3
 
---data takes what a run has prepared; `snakemake --cores 1 data/prepared/digits_split0.safetensors`
-prepares one data set alone."""
+--data takes a file that a run has prepared; `snakemake --cores 1
+data/prepared/digits_split0.safetensors` prepares a single data set."""
 
 _UNPACK_EXAMPLES = """\
 example:
   edgepress unpack model.nearest_uniform_w4.safetensors --output model_w4.safetensors"""
 
 _INSPECT_EXAMPLES = """\
-bits are those of one stored number; bytes hold codes, codebook and mask.
+bits are those of one stored number; bytes include codes, codebook and mask.
 
 example:
   edgepress inspect results/starter/digits/cnn/seed0/nearest_uniform/w4.safetensors"""
@@ -55,29 +55,31 @@ def add_to(commands: Commands) -> None:
     compress = add(commands, "compress", "compress the weights in a safetensors file", _COMPRESS_EXAMPLES)
     compress.add_argument("model", metavar="MODEL", help="safetensors file of a trained network")
     compress.add_argument(
-        "--method", required=True, nargs="+", metavar="NAME", help="a method, or several to apply one after the other"
+        "--method", required=True, nargs="+", metavar="NAME", help="a method, or several to apply in sequence"
     )
-    compress.add_argument("--bits", type=int, metavar="B", help="bits a weight, 1-16, where the method quantizes")
-    compress.add_argument("--act-bits", type=int, metavar="B", help="bits an activation, 1-16, likewise")
-    compress.add_argument("--sparsity", type=float, metavar="S", help="share removed, 0 to below 1, where it prunes")
-    compress.add_argument("--seed", type=int, default=0, help="of a stochastic method (default: 0)")
+    compress.add_argument("--bits", type=int, metavar="B", help="bits per weight, 1-16, for a method that quantizes")
+    compress.add_argument("--act-bits", type=int, metavar="B", help="bits per activation, 1-16, likewise")
     compress.add_argument(
-        "--plugin", action="append", default=[], metavar="FILE", help="a Python file of your own methods"
+        "--sparsity", type=float, metavar="S", help="fraction to remove, 0 to below 1, for a method that prunes"
     )
-    compress.add_argument("--network", metavar="WHAT", help="module:Class of your own, or a name of `edgepress list`")
+    compress.add_argument("--seed", type=int, default=0, help="random seed of a stochastic method (default: 0)")
+    compress.add_argument(
+        "--plugin", action="append", default=[], metavar="FILE", help="a Python file with your methods"
+    )
+    compress.add_argument("--network", metavar="WHAT", help="your module:Class, or a name of `edgepress list`")
     compress.add_argument("--output-layer", metavar="NAME", help="the layer that computes the outputs, in a bare file")
     compress.add_argument("--args", default="{}", metavar="JSON", help="arguments of module:Class")
-    compress.add_argument("--data", metavar="FILE", help="a file of data/prepared, for methods that look at examples")
+    compress.add_argument("--data", metavar="FILE", help="a file of data/prepared, for methods that use examples")
     compress.set_defaults(run=_compress)
-    unpack = add(commands, "unpack", "turn a packed file into plain float32 safetensors", _UNPACK_EXAMPLES)
+    unpack = add(commands, "unpack", "convert a packed file to plain float32 safetensors", _UNPACK_EXAMPLES)
     unpack.set_defaults(run=_unpack)
-    inspect = add(commands, "inspect", "show what a packed file holds, tensor by tensor", _INSPECT_EXAMPLES)
+    inspect = add(commands, "inspect", "show the contents of a packed file, tensor by tensor", _INSPECT_EXAMPLES)
     inspect.set_defaults(run=_inspect)
     for command in (unpack, inspect):
         command.add_argument("file", metavar="FILE", help="a packed file")
     for command in (compress, unpack):
-        command.add_argument("--output", metavar="FILE", help="where to write (default: beside what is read)")
-        command.add_argument("--force", action="store_true", help="replace what is there")
+        command.add_argument("--output", metavar="FILE", help="output file (default: next to the input)")
+        command.add_argument("--force", action="store_true", help="overwrite an existing file")
 
 
 def _compress(asked: argparse.Namespace) -> int:
@@ -95,16 +97,14 @@ def _compress(asked: argparse.Namespace) -> int:
         raise UserError(f"{asked.model} holds no tensor of 2 or 4 dimensions called *.weight")
     if not asked.network and asked.sparsity:
         output_layer = networks.output_weight(network)
-        print(f"{output_layer} is taken for the output layer, which pruning leaves whole", file=sys.stderr)
+        print(f"{output_layer} is assumed to be the output layer, which pruning leaves dense", file=sys.stderr)
     if note := left_out(network):
         print(note, file=sys.stderr)
     before = networks.inference_state(network)
     chain = [methods.create(name) for name in asked.method]
     with plainly(ArithmeticError, ValueError, _NoData):
         for reason in filter(None, (step.skip(network, data, level) for step in chain)):
-            hint = (
-                "" if asked.network else "; where it is the file that tells too little, name the network by --network"
-            )
+            hint = "" if asked.network else "; if the file alone is not enough, name the network by --network"
             raise UserError(f"{level} does not apply to this network: {reason}{hint}")
         with tqdm(total=len(chain) * len(weights), unit="layer", leave=False, disable=None) as bar:
             watched = [_watched(step, bar.update) for step in chain]
@@ -118,7 +118,7 @@ def _compress(asked: argparse.Namespace) -> int:
 
 
 def _watched(method: Method, on_tensor: Callable[[], object]) -> Method:
-    """``method``, which then tells of each tensor that it takes up."""
+    """``method`` with a callback for each tensor that it processes."""
     from edgepress.methods import Method
 
     class Watched(Method):
@@ -132,7 +132,7 @@ def _watched(method: Method, on_tensor: Callable[[], object]) -> Method:
 
 
 class _Told(dict[str, "Encoding"]):
-    """Tensors by name that tell when one is looked up."""
+    """A dict of tensors with a callback on look-up."""
 
     def __init__(self, tensors: Mapping[str, Encoding], on_tensor: Callable[[], object]) -> None:
         super().__init__(tensors)
@@ -144,21 +144,21 @@ class _Told(dict[str, "Encoding"]):
 
 
 def _level(asked: argparse.Namespace) -> Level:
-    """The operating point, once it is known to fit the methods."""
+    """The level, after checking that it fits the methods."""
     take_plugins(asked.plugin)
     for name in asked.method:
         if name not in registry.methods():
             raise UserError(registry.unknown("method", name, registry.methods()))
         if registry.methods()[name].retrains:
-            raise UserError(f"'{name}' trains the network again, which takes a config and `snakemake`: see README.md")
+            raise UserError(f"'{name}' fine-tunes the network, which needs a config and `snakemake`: see README.md")
     looking = [name for name in asked.method if registry.methods()[name].examples]
     if looking and not (asked.network and asked.data):
-        raise UserError(f"{looking[0]} looks at examples: name the network by --network, and a prepared data set by "
+        raise UserError(f"{looking[0]} uses examples: name the network by --network, and a prepared data set by "
                         f"--data, as `edgepress compress --help` shows")  # fmt: skip
     given = {"bits": asked.bits, "act_bits": asked.act_bits, "sparsity": asked.sparsity}
     sweeps = set().union(*(registry.methods()[name].sweeps for name in asked.method))
     if not sweeps:
-        raise UserError(f"{' and '.join(asked.method)} has no levels of its own; name a method before it")
+        raise UserError(f"{' and '.join(asked.method)} has no levels by itself; name a method before it")
     for option, value in given.items():
         flag = f"--{option.replace('_', '-')}"
         if (value is None) == (option in sweeps):
@@ -171,12 +171,12 @@ def _level(asked: argparse.Namespace) -> Level:
 
 
 def _network(asked: argparse.Namespace) -> tuple[nn.Module, Prepared]:
-    """The network with its weights, and data, which raise _NoData when they are looked at where none were given."""
+    """The network with its weights, and data, which raises _NoData on use if none was given."""
     from edgepress import networks, tensor_files
     from edgepress.datasets import Prepared
 
     if asked.network and asked.output_layer:
-        raise UserError("--output-layer is for files without --network, which tells of its layers; leave it out")
+        raise UserError("--output-layer is for files without --network; remove it")
     with plainly(ValueError, OSError, KeyError):
         data = Prepared.load(asked.data, ("train", "val")) if asked.data else None
     nothing = Prepared("", "", 0, _Nothing(), _Nothing())
@@ -200,7 +200,7 @@ def _network(asked: argparse.Namespace) -> tuple[nn.Module, Prepared]:
 
 
 def _bare(asked: argparse.Namespace, tensors: Mapping[str, Tensor]) -> nn.Module:
-    """What stands for the network of which only ``tensors`` are known."""
+    """A stand-in for a network of which only ``tensors`` are known."""
     from edgepress.graph import weight_names
     from edgepress.networks._bare import output_layers, stand_in
 
@@ -213,8 +213,8 @@ def _bare(asked: argparse.Namespace, tensors: Mapping[str, Tensor]) -> nn.Module
         return network
     if asked.sparsity and len(candidates) > 1:
         shown = ", ".join(candidates[:_SHOWN]) + (" …" if len(candidates) > _SHOWN else "")
-        raise UserError(f"{asked.model} does not tell which layer computes the outputs, and pruning leaves that one "
-                        f"whole: name it by --output-layer ({shown})")  # fmt: skip
+        raise UserError(f"{asked.model} does not show which layer is the output layer, which pruning leaves "
+                        f"dense: name it by --output-layer ({shown})")  # fmt: skip
     return stand_in(tensors)
 
 
@@ -222,21 +222,21 @@ def _arguments(text: str) -> dict[str, Any]:
     try:
         arguments = json.loads(text)
     except json.JSONDecodeError as error:
-        raise UserError(f"--args is no JSON: {error}") from None
+        raise UserError(f"--args is not JSON: {error}") from None
     if not isinstance(arguments, dict):
         raise UserError("--args must be a JSON object, such as '{\"width\": 12}'")
     return arguments
 
 
 class _NoData(Exception):
-    """A method looked at examples, and there are none."""
+    """A method uses examples, but there are none."""
 
 
 class _Nothing(dict[str, Any]):
-    """Splits that are not there."""
+    """Missing splits."""
 
     def __missing__(self, split: str) -> Any:
-        raise _NoData("the method looks at examples; name them by --data, and the network by --network")
+        raise _NoData("the method uses examples; name them by --data, and the network by --network")
 
     def values(self) -> Any:
         return self["train"]
@@ -272,7 +272,7 @@ def _packed(path: str) -> Compressed:
 
 
 def _print_tensors(stored: Compressed, before: dict[str, Tensor]) -> None:
-    """A table of what is stored; with the error of those tensors whose values ``before`` are given."""
+    """Print a table of the tensors, with the error of those whose values ``before`` are given."""
     from tabulate import tabulate
 
     rows = []
@@ -305,7 +305,7 @@ def _error(before: Tensor, after: Tensor) -> float:
 
 
 def _words(layout: Any) -> list[str]:
-    """The words of a layout: the encoding, its mask, the kind of its codebook."""
+    """The words in a layout: encoding, mask, kind of codebook."""
     if isinstance(layout, str):
         return [layout]
     return [word for part in layout for word in _words(part)] if isinstance(layout, list) else []
@@ -318,10 +318,10 @@ def _count(encoding: Encoding) -> int:
 
 
 def _output(asked: argparse.Namespace, source: str, label: str) -> Path:
-    """Where to write. Raises UserError where something is there already, or ``source`` is no file."""
+    """The output path. Raises UserError if it exists, or if ``source`` is not a file."""
     if not Path(source).is_file():
-        raise UserError(f"{source} is not there, or is no file; name a safetensors file")
+        raise UserError(f"{source} does not exist or is not a file; name a safetensors file")
     path = Path(asked.output) if asked.output else Path(source).with_suffix(f".{label}.safetensors")
     if path.exists() and not asked.force:
-        raise UserError(f"{path} is there already; name another by --output, or say --force")
+        raise UserError(f"{path} exists already; name another by --output, or use --force")
     return path

@@ -1,9 +1,8 @@
-"""Data sets: one file each, prepared into splits that are whole tensors.
+"""Data sets: one file each, prepared into splits of one tensor each.
 
 A data set module declares ``DATASETS`` (see ``edgepress.registry``) and a function ``prepare(raw, split_seed) ->
-Prepared``, where ``raw`` is the folder of its files; one that is embedded or generated leaves it alone. The files are
-those that data/sources.yaml names. Whatever a preparation learns from data — scalers, quantiles — it learns
-from the training rows alone.
+Prepared``, where ``raw`` is the folder of the files that data/sources.yaml names; embedded or generated data sets
+ignore it. Scalers, quantiles and the like are fitted on the training rows alone.
 """
 
 from __future__ import annotations
@@ -22,13 +21,13 @@ from edgepress import registry, tensor_files
 from edgepress.files import FileError, write_atomically
 
 SPLITS = ("train", "val", "test")
-AGAIN = "remove it, and `snakemake fetch` gets it anew"
-MEND = "mend the file"  # where it is the user's own, which nothing gets anew
-_BLOCK = 1024  # rows that are scaled at a time
+AGAIN = "remove it, and `snakemake fetch` downloads it again"
+MEND = "correct the file"  # for the user's own files, which cannot be downloaded
+_BLOCK = 1024  # rows scaled at a time
 
 
 class DataError(FileError):
-    """A file of a data set that does not hold what it should; the message names the file and the field."""
+    """A file of a data set is invalid. The message names the file and the field."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ class Prepared:
         return tuple(next(iter(self.inputs.values())).shape[1:])
 
     def only(self, *splits: str) -> Prepared:
-        """The same data set with some of its splits alone: what a method of compression may see."""
+        """The data set with some splits only, for example those that a compression method may see."""
         return Prepared(
             self.name,
             self.task,
@@ -80,9 +79,9 @@ class Prepared:
 
     @classmethod
     def load(cls, path: str | Path, splits: Iterable[str] = SPLITS) -> Prepared:
-        """Read what ``save`` wrote, or only ``splits`` of it.
+        """Read the ``splits`` of a file written by ``save``.
 
-        Raises FileError where the file is damaged, DataError where it does not hold what a network can be trained on.
+        Raises FileError if the file is damaged, DataError if a network cannot be trained on it.
         """
         tensors, about = tensor_files.load(path)
         there = [split for split in splits if f"{split}.inputs" in tensors]
@@ -93,13 +92,13 @@ class Prepared:
                 targets={split: tensors[f"{split}.targets"] for split in there},
             )
         except (TypeError, KeyError) as error:
-            raise DataError(f"{path} holds no prepared data set ({error}); name a file of data/prepared, or, if it is "
+            raise DataError(f"{path} holds no prepared data set ({error}); name a file of data/prepared; if it is "
                             f"one, remove it, and run again") from None  # fmt: skip
         data.check(path)
         return data
 
     def check(self, source: str | Path) -> None:
-        """Raise DataError, naming ``source``, where a split is not as the class says, or a number is not finite."""
+        """Raise DataError, naming ``source``, if a split violates the class's description or a number is not finite."""
         if self.task not in ("classification", "regression"):
             raise DataError(f"{source}: its task is {self.task!r} but must be classification or regression")
         if self.outputs != 1 if self.task == "regression" else self.outputs < 2:
@@ -110,9 +109,9 @@ class Prepared:
 
 
 def prepare(name: str, split_seed: int, raw: str | Path = Path("data/raw")) -> Prepared:
-    """Prepare the data set called ``name``, its rows divided by ``split_seed``.
+    """Prepare the data set ``name``, split by ``split_seed``.
 
-    Its files, where it has any, lie in ``raw``/``name``. Raises DataError where they do not hold what they should.
+    Its files, if any, are in ``raw``/``name``. Raises DataError if they are invalid.
     """
     entry, folder = registry.datasets()[name], Path(raw, name)
     data: Prepared = entry.load()(folder, split_seed, **entry.args)
@@ -121,8 +120,8 @@ def prepare(name: str, split_seed: int, raw: str | Path = Path("data/raw")) -> P
 
 
 def note(sentence: str) -> None:
-    """Say what was read in another way than one may expect: in the log of the job and, where that is a file, on the
-    terminal, too.
+    """Report how ambiguous or incomplete data was read, in the job's log and, if that is a file, also on the
+    terminal.
     """
     print(sentence)
     if sys.stdout is not sys.__stdout__:
@@ -130,22 +129,22 @@ def note(sentence: str) -> None:
 
 
 def some(values: Iterable[object], most: int = 5) -> str:
-    """The first of ``values``, separated by commas, and how many more there are."""
+    """The first ``most`` values, separated by commas, and the number of further ones."""
     texts = [str(value) for value in values]
     more = [f"and {len(texts) - most:,} more"] if len(texts) > most else []
     return ", ".join(texts[:most] + more)
 
 
 def counted(number: int, one: str, many: str) -> str:
-    """``number`` with the words for one or for several."""
+    """``number`` with a noun in singular or plural."""
     return f"{number:,} {one if number == 1 else many}"
 
 
 def sample(inputs: Tensor, rows: int, seed: int = 0) -> Tensor:
-    """``rows`` of ``inputs`` drawn by ``seed``, in random order; all of them where there are fewer.
+    """``rows`` of ``inputs`` drawn by ``seed``, in random order; all of them if there are fewer.
 
-    One row is drawn from each of ``rows`` equal stretches: rows sorted by class give their share of each class, and
-    rows in which classes take turns do not give the same class at every stride.
+    One row is drawn from each of ``rows`` equal intervals. So rows sorted by class give a stratified sample, and rows
+    whose classes alternate do not give the same class at every stride.
     """
     rows = min(rows, len(inputs))
     generator = torch.Generator().manual_seed(seed)
@@ -156,27 +155,27 @@ def sample(inputs: Tensor, rows: int, seed: int = 0) -> Tensor:
 
 def _check_split(place: str, inputs: Tensor, targets: Tensor, outputs: int, task: str) -> None:
     if not len(inputs):
-        raise DataError(f"{place} has no rows; train, val and test need one each at least")
+        raise DataError(f"{place} has no rows; train, val and test need at least one each")
     if targets.shape != (len(inputs),):
-        raise DataError(f"{place} has targets of shape {tuple(targets.shape)}; they must be one for each of "
-                        f"its {len(inputs):,} rows")  # fmt: skip
+        raise DataError(f"{place} has targets of shape {tuple(targets.shape)}; there must be one for "
+                        f"each of its {len(inputs):,} rows")  # fmt: skip
     for field, values in (("inputs", inputs), ("targets", targets)):
         expected = torch.int64 if (field, task) == ("targets", "classification") else torch.float32
         if values.dtype != expected:
             raise DataError(f"{place}.{field} are {values.dtype} but must be {expected}")
         low, high = (float(end) for end in torch.aminmax(values))
         if not (math.isfinite(low) and math.isfinite(high)):
-            raise DataError(f"{place}.{field} hold a number that is NaN or infinite; they must be finite")
+            raise DataError(f"{place}.{field} contain NaN or infinity; they must be finite")
         if expected == torch.int64 and not 0 <= low <= high < outputs:
             raise DataError(f"{place}.targets are from {low:.0f} to {high:.0f} but must be from 0 to {outputs - 1}")
 
 
 def read_bytes(file: Path) -> bytes:
-    """What a file holds. Raises DataError where it cannot be read."""
+    """The content of a file. Raises DataError if it cannot be read."""
     try:
         return file.read_bytes()
     except FileNotFoundError:
-        raise DataError(f"{file} is not there; `snakemake fetch` gets it") from None
+        raise DataError(f"{file} does not exist; `snakemake fetch` downloads it") from None
     except OSError as error:
         raise DataError(f"{file} cannot be read ({error.strerror}); {AGAIN}") from None
 
@@ -188,15 +187,12 @@ def split_and_scale(
     split_seed: int,
     fit_scaler: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]],
 ) -> Prepared:
-    """Divide rows 60/20/20 at random, and scale the inputs as ``fit_scaler`` learns from the training rows.
-
-    See ``divide`` and ``scale``.
-    """
+    """Split rows 60/20/20 at random, and scale the inputs by ``fit_scaler``. See ``divide`` and ``scale``."""
     return scale(name, inputs, targets, divide(len(inputs), split_seed), fit_scaler)
 
 
 def divide(rows: int, split_seed: int, val: float = 0.2, test: float = 0.2) -> dict[str, np.ndarray]:
-    """The numbers of the rows of each split, drawn by ``split_seed``: shares ``val`` and ``test``, the rest train."""
+    """The row indices of each split, drawn by ``split_seed``: fractions ``val`` and ``test``, the rest train."""
     drawn = np.random.default_rng(split_seed).permutation(rows)
     return dict(zip(SPLITS, np.split(drawn, [round((1 - val - test) * rows), round((1 - test) * rows)]), strict=True))
 
@@ -207,23 +203,23 @@ def scale(
     targets: np.ndarray,
     parts: dict[str, np.ndarray],
     fit_scaler: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]],
-    cure: str = f"mend its file, or {AGAIN}",
+    cure: str = f"correct its file, or {AGAIN}",
 ) -> Prepared:
-    """The rows of ``parts``, their inputs scaled as ``fit_scaler`` learns from the training rows.
+    """The data set with rows split into ``parts`` and inputs scaled by ``fit_scaler``.
 
     ``fit_scaler`` takes the training inputs and returns (shift, scale); inputs become (x − shift) / scale, computed in
-    float64. A column that is constant in train keeps its unit: its scale is 1. ``inputs`` are numbers of shape
-    (rows, …); integer ``targets`` are classes, float ones a regression's. Raises DataError, which ends with ``cure``,
-    where a split has no rows, or its numbers are too large to scale.
+    float64. A column that is constant in train has scale 1. ``inputs`` are numbers of shape (rows, …); integer
+    ``targets`` are classes, float targets are a regression's. Raises DataError, ending with ``cure``, if a split has no
+    rows or numbers are too large to scale.
     """
     for split, rows in parts.items():
         if not len(rows):
-            raise DataError(f"{name}: {split} has no rows, because its file has too few; {cure}")
+            raise DataError(f"{name}: {split} has no rows because the file has too few; {cure}")
     with np.errstate(over="ignore", invalid="ignore"):
         shift, width = fit_scaler(inputs[parts["train"]])
     if not (np.isfinite(shift).all() and np.isfinite(width).all()):
-        raise DataError(f"{name}: its inputs have numbers too large to scale; {cure}")
-    # A width of a few roundings comes from arithmetic, not from the data. Dividing by it would blow up val and test.
+        raise DataError(f"{name}: its inputs are too large to scale; {cure}")
+    # A width of a few rounding errors is an artefact. Dividing by it would blow up val and test.
     precision = np.finfo(inputs.dtype if np.issubdtype(inputs.dtype, np.floating) else np.float64).eps
     constant = width <= 4 * precision * np.abs(shift)
     width = np.where(constant, np.maximum(width, 1), np.where(width == 0, 1, width))
@@ -239,9 +235,9 @@ def scale(
 
 
 def _scaled(inputs: np.ndarray, rows: np.ndarray, shift: np.ndarray, width: np.ndarray) -> np.ndarray:
-    """(x − shift) / width of some rows, float32; in blocks, because images in float64 are eight times their bytes."""
+    """(x − shift) / width of some rows, float32, in blocks because float64 images take eight times their memory."""
     result = np.empty((len(rows), *inputs.shape[1:]), dtype=np.float32)
-    with np.errstate(over="ignore"):  # ``Prepared.check`` refuses what is infinite
+    with np.errstate(over="ignore"):  # ``Prepared.check`` refuses infinite values
         for start in range(0, len(rows), _BLOCK):
             block = inputs[rows[start : start + _BLOCK]].astype(np.float64)
             result[start : start + _BLOCK] = (block - shift) / width
@@ -249,7 +245,7 @@ def _scaled(inputs: np.ndarray, rows: np.ndarray, shift: np.ndarray, width: np.n
 
 
 def standard_scaler(train: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of each column; exactly 0 where it is constant, though its mean is rounded."""
+    """Mean and standard deviation of each column; exactly 0 for a constant column, even if its mean is rounded."""
     return train.mean(axis=0), np.where(np.ptp(train, axis=0) == 0, 0, train.std(axis=0))
 
 

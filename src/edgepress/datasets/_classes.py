@@ -1,4 +1,4 @@
-"""Classes of the user's own data: their numbers, their rows in each split, and what is said of those that are rare."""
+"""Classes of the user's own data: numbering, stratified splits, and notes on rare classes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from edgepress.datasets import DataError, counted, divide, note, some
 
 
 def numbered(source: str, targets: np.ndarray) -> tuple[np.ndarray, list[str]]:
-    """Whole numbers of classes as 0 … n − 1, in their order, and the names of these n classes."""
+    """Renumber integer classes as 0 … n − 1 in sorted order; also returns their n names."""
     found, codes = np.unique(targets, return_inverse=True)
     names = [str(label) for label in found]
     say_numbers(source, names)
@@ -18,7 +18,7 @@ def numbered(source: str, targets: np.ndarray) -> tuple[np.ndarray, list[str]]:
 
 
 def say_numbers(source: str, names: Sequence[str]) -> None:
-    """Note which number each class has, where that is not its name."""
+    """Report the number of each class, unless it equals the name."""
     if list(names) != [str(number) for number in range(len(names))]:
         pairs = some((f"{name} → {number}" for number, name in enumerate(names)), most=20)
         note(f"{source}: its {len(names):,} classes are numbered {pairs}")
@@ -27,11 +27,10 @@ def say_numbers(source: str, names: Sequence[str]) -> None:
 def divide_by_class(
     source: str, classes: np.ndarray, names: Sequence[str], split_seed: int, val: float, test: float
 ) -> dict[str, np.ndarray]:
-    """The rows of each split like ``divide``, stratified: every class has its share in each split, and at least a row.
+    """The rows of each split like ``divide``, stratified, with at least one row of every class in each split.
 
-    ``classes`` are int of shape (rows,), indices into ``names``. The draw is that of ``divide``; only rows that are
-    too many of their class change their split. A class with fewer rows than there are splits goes to train; these are
-    noted.
+    ``classes`` are int of shape (rows,), indices into ``names``. Rows are drawn as by ``divide``; only surplus rows of
+    a class change their split. A class with fewer rows than splits goes to train, with a note.
     """
     drawn = divide(len(classes), split_seed, val, test)
     order = np.concatenate(list(drawn.values()))
@@ -47,14 +46,14 @@ def divide_by_class(
     few = [f"{name} ({rows})" for name, rows in zip(names, rows_of, strict=True) if 0 < rows < 2 + (test > 0)]
     if few:
         classes_with = counted(len(few), "class has", "classes have")
-        note(f"{source}: {classes_with} too few rows to divide, all of which go to train: {some(few)}")
+        note(f"{source}: {classes_with} too few rows to split, so all go to train: {some(few)}")
     return parts
 
 
 def _counts(rows: np.ndarray, val: float, test: float) -> np.ndarray:
-    """How many of the rows of each class belong to train, val and test: shape (classes, 3).
+    """The number of rows of each class in train, val and test: shape (classes, 3).
 
-    The shares are rounded along the classes, so that their sums are those of the whole.
+    Fractions are rounded cumulatively over the classes, so that the totals are correct.
     """
     enough = rows >= 2 + (test > 0)
     ends = np.cumsum(np.where(enough, rows, 0))
@@ -69,7 +68,7 @@ def _counts(rows: np.ndarray, val: float, test: float) -> np.ndarray:
 
 
 def check_splits(source: str, targets: Mapping[str, np.ndarray], names: Sequence[str]) -> None:
-    """Note the classes that val or test lacks. Raises DataError where train lacks one that they have.
+    """Note classes missing in val or test. Raises DataError if one is missing in train only.
 
     ``targets`` are split → indices into ``names``, int of shape (rows,).
     """
@@ -80,9 +79,9 @@ def check_splits(source: str, targets: Mapping[str, np.ndarray], names: Sequence
         if unlearned:
             classes_that = counted(len(unlearned), "class", "classes")
             raise DataError(f"{source}: {split} has rows of {classes_that} that train has none of: {some(unlearned)}; "
-                            f"add some to train, or leave them out of {split}")  # fmt: skip
+                            f"add some to train, or remove them from {split}")  # fmt: skip
     for split, rows in counts.items():
         lacking = [name for name, many, seen in zip(names, rows, counts["train"], strict=True) if seen and not many]
         if lacking:
-            note(f"{source}: {split} has no rows of {len(lacking):,} of the {len(names):,} classes, so nothing is "
-                 f"measured there on {some(lacking)}")  # fmt: skip
+            note(f"{source}: {split} has no rows of {len(lacking):,} of the {len(names):,} classes, so it does not "
+                 f"measure {some(lacking)}")  # fmt: skip

@@ -1,4 +1,4 @@
-"""Prepare sets of images that come divided into training and test images."""
+"""Prepares image data sets that come with a train/test split."""
 
 from __future__ import annotations
 
@@ -32,12 +32,11 @@ def normalise(
     val: Images | np.ndarray | None = None,
     learn: Callable[[np.ndarray], Moments] = standard_pixels,
 ) -> Prepared:
-    """The images as a data set. ``val`` is given as images, or as numbers of training images that become val; None
-    draws a tenth of them by ``split_seed``.
+    """Normalize images and make a data set of them. ``val`` is given as images or as indices of training images; None
+    draws a tenth of the training images by ``split_seed``.
 
-    Each channel is shifted and scaled by what ``learn`` makes of the counts of its pixel values, of shape (channels,
-    256), in the images left to train on: by their mean and deviation. Raises DataError where there are no images, or
-    a label is none of the ``classes``.
+    ``learn`` gets the histogram of pixel values of each channel of the training images, of shape (channels, 256), and
+    returns shift and scale per channel. Raises DataError if there are no images or a label is not in the ``classes``.
     """
     every = np.arange(len(train.pixels))
     if val is None:
@@ -71,7 +70,7 @@ def normalise(
 
 
 def _values(images: Images, rows: np.ndarray, learn: Callable[[np.ndarray], Moments]) -> np.ndarray:
-    """What each pixel value becomes in each channel, float32 of shape (channels, 256)."""
+    """The normalized value of each pixel value in each channel, float32 of shape (channels, 256)."""
     pixels = images.pixels
     blocks = np.array_split(rows, 1 + len(rows) // 1000)
     counts = np.stack(
@@ -81,7 +80,7 @@ def _values(images: Images, rows: np.ndarray, learn: Callable[[np.ndarray], Mome
         ]
     )
     shift, width = learn(counts)
-    width = np.where(width == 0, 255, width)  # a constant channel: its pixels count from 0 to 1
+    width = np.where(width == 0, 255, width)  # a constant channel: pixels range from 0 to 1
     return ((np.arange(256) - shift[:, None]) / width[:, None]).astype(np.float32)
 
 

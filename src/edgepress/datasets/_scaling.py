@@ -1,4 +1,4 @@
-"""How the user's own data are scaled."""
+"""Scaling of the user's own data."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import numpy as np
 
 from edgepress.datasets import SPLITS, DataError, Prepared, counted, note, some
 
-_LOST = 1e-3  # of the standard deviation: what rounding may take from a column
+_LOST = 1e-3  # rounding error allowed in a column, relative to its standard deviation
 _FAR = 1000
-_EXACT_INTEGERS = 2.0**53  # from here on, float64 leaves some out
-Moments = tuple[np.ndarray, np.ndarray]  # what to subtract, and what to divide by then
+_EXACT_INTEGERS = 2.0**53  # beyond this float64 skips integers
+Moments = tuple[np.ndarray, np.ndarray]  # (shift, scale): subtract, then divide
 
 
 def scaler(
     scaling: str, mean: Sequence[float] | None, std: Sequence[float] | None, axis: int | tuple[int, ...]
 ) -> Callable[[np.ndarray], Moments]:
-    """What learns shift and scale from training rows, over ``axis``, as the settings of the same names ask for.
+    """A function that fits shift and scale to training rows, over ``axis``, by the settings of the same names.
 
-    ``mean`` and ``std``, where they are given, are taken as they are; DataError where they are too many or too few.
+    ``mean`` and ``std`` are used unchanged if given; DataError if their number is wrong.
     """
 
     def fit(train: np.ndarray) -> Moments:
@@ -34,11 +34,11 @@ def scaler(
 
 
 def _moments(train: np.ndarray, axis: int | tuple[int, ...]) -> Moments:
-    """Mean and standard deviation, computed from what each number is above the lowest one: those of a constant are
-    exact, and an offset that is large beside the deviation costs no digits.
+    """Mean and standard deviation, computed after subtracting the minimum: exact for a constant, and a large offset
+    costs no digits.
     """
     low = train.min(axis=axis, keepdims=True).astype(np.float64)
-    # In float64, block by block: images of uint8 would be eight times their bytes at once.
+    # In float64 block by block, because uint8 images would take eight times their memory at once.
     blocks = np.array_split(train, 1 + len(train) // 1000)
     count = train.size / low.size
     mean = sum((block - low).sum(axis=axis, keepdims=True) for block in blocks) / count
@@ -49,9 +49,9 @@ def _moments(train: np.ndarray, axis: int | tuple[int, ...]) -> Moments:
 def pixel_scaler(
     scaling: str, mean: Sequence[float] | None, std: Sequence[float] | None
 ) -> Callable[[np.ndarray], Moments]:
-    """The same for images: it learns from the counts of pixel values, of shape (channels, 256).
+    """The same for images, fitted to the histogram of pixel values, of shape (channels, 256).
 
-    Pixels are from 0 to 255; ``mean`` and ``std`` count them from 0 to 1, and so do they where nothing else is asked.
+    Pixels range from 0 to 255; ``mean`` and ``std`` refer to 0 to 1, the range without scaling.
     """
 
     def fit(counts: np.ndarray) -> Moments:
@@ -69,7 +69,7 @@ def pixel_scaler(
 
 
 def standard_pixels(counts: np.ndarray) -> Moments:
-    """Mean and standard deviation of each channel, from the counts of its pixel values (channels, 256)."""
+    """Mean and standard deviation of each channel, from its histogram of pixel values (channels, 256)."""
     values, pixels = np.arange(256), counts.sum(axis=1)
     mean = counts @ values / pixels
     return mean, np.sqrt((counts * (values - mean[:, None]) ** 2).sum(axis=1) / pixels)
@@ -82,9 +82,9 @@ def _given(mean: Sequence[float], std: Sequence[float], count: int, shape: tuple
 
 
 def in_float32(source: str, targets: np.ndarray) -> np.ndarray:
-    """The numbers of a regression as float32, in which networks compute.
+    """The targets of a regression as float32, in which networks compute.
 
-    Raises DataError where float32 shifts them by more than a thousandth of their standard deviation.
+    Raises DataError if float32 shifts them by more than a thousandth of their standard deviation.
     """
     exact = targets.astype(np.float64)
     with np.errstate(over="ignore"):
@@ -93,18 +93,17 @@ def in_float32(source: str, targets: np.ndarray) -> np.ndarray:
     error = np.abs(rounded - exact)
     if np.isfinite(rounded).all() and error.max() > _LOST * (exact - exact[0]).std() and distinct > 1:
         row = int(np.argmax(error))
-        raise DataError(f"{source}: float32, in which networks compute, keeps {kept:,} of its {distinct:,} values "
-                        f"apart ({targets[row]!s} becomes {rounded[row]:.0f}); subtract an offset, such as "
+        raise DataError(f"{source}: float32, in which networks compute, distinguishes {kept:,} of its {distinct:,} "
+                        f"values ({targets[row]!s} becomes {rounded[row]:.0f}); subtract an offset, such as "
                         f"{exact.min():.17g}, from all of them")  # fmt: skip
     return rounded
 
 
 def say_odd_columns(source: str, columns: Sequence[str], inputs: np.ndarray, data: Prepared) -> None:
-    """Note the columns whose values float32 merges, those that are constant in train, and those where val or test
-    lie far beyond train.
+    """Note columns whose values float32 merges, columns that are constant in train, and columns where val or test are
+    far beyond train.
 
-    ``inputs`` are the numbers before scaling, of shape (rows, columns) in the order of ``columns``; in ``data`` other
-    columns may follow these.
+    ``inputs`` are unscaled, of shape (rows, columns) in the order of ``columns``; ``data`` may have further columns.
     """
     scaled = {split: data.inputs[split][:, : len(columns)].numpy() for split in SPLITS}
     spread = scaled["train"].std(axis=0, dtype=np.float64)
@@ -122,7 +121,7 @@ def say_odd_columns(source: str, columns: Sequence[str], inputs: np.ndarray, dat
     beyond = (np.maximum(top["val"], top["test"]) > _FAR * top["train"]) & (spread > 0)
     far = [name for name, is_far in zip(columns, beyond, strict=True) if is_far]
     for names, what in (
-        (merged, "with values that float32, in which networks compute, does not keep apart; subtract an offset first"),
+        (merged, "with values that float32, in which networks compute, does not distinguish; subtract an offset first"),
         (constant, "constant in train, kept in the file's unit"),
         (far, f"with values in val or test more than {_FAR:,} times as far from 0, once scaled, as any in train"),
     ):

@@ -1,4 +1,4 @@
-"""Read tables of text, and say in one sentence what is wrong with one."""
+"""Reads text tables; an invalid one is reported in one sentence."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from edgepress.datasets import AGAIN, DataError, read_bytes
 
 @dataclass(frozen=True)
 class Table:
-    """The fields of a file as text: column → array of shape (rows,). ``cure`` is what to do about a wrong one."""
+    """The fields of a file as text: column → array of shape (rows,). ``cure`` says what to do about an invalid one."""
 
     file: Path
     fields: dict[str, np.ndarray]
     cure: str = AGAIN
 
     def numbers(self, *columns: str) -> np.ndarray:
-        """These columns as float64 of shape (rows, columns). Raises DataError where a field is no finite number."""
+        """These columns as float64 of shape (rows, columns). Raises DataError if a field is not a finite number."""
         return np.stack([self._number(column) for column in columns], axis=1)
 
     def codes(self, column: str, labels: Sequence[str]) -> np.ndarray:
-        """The place of each field of a column in ``labels``, int64 of shape (rows,)."""
+        """The index in ``labels`` of each field of a column, int64 of shape (rows,)."""
         text = self.fields[column]
         codes = np.full(len(text), -1)
         for code, label in enumerate(labels):
@@ -39,7 +39,7 @@ class Table:
         return not np.isnan([to_float(text) for text in self.fields[column]]).any()
 
     def wrong(self, column: str, row: int, what: str, cure: str = "") -> DataError:
-        """The error of a field, ``row`` being its index."""
+        """The error for the field in row ``row``."""
         text = str(self.fields[column][row])[:40]
         return DataError(f"{self.file}: {column} of row {row + 1} is {text!r}, {what}; {cure or self.cure}")
 
@@ -51,7 +51,7 @@ class Table:
 
 
 def to_float(text: str) -> float:
-    """The number that a field is, NaN where it is none. Python would read ``1_300``, an identifier perhaps, as 1300."""
+    """A field as a number, NaN if it is not one. Python would read ``1_300``, perhaps an identifier, as 1300."""
     try:
         return np.nan if "_" in text else float(text)
     except ValueError:
@@ -59,7 +59,7 @@ def to_float(text: str) -> float:
 
 
 def read_csv(file: Path, columns: Sequence[str], header: bool = True) -> Table:
-    """Read a file of comma-separated fields, whose first line names its columns unless ``header`` is false."""
+    """Read a comma-separated file. Its first line names the columns unless ``header`` is false."""
     lines = _lines(file)
     if header:
         _same_columns(file, lines[:1] and [name.strip() for name in lines[0].split(",")], columns)
@@ -68,7 +68,7 @@ def read_csv(file: Path, columns: Sequence[str], header: bool = True) -> Table:
 
 
 def read_keel(file: Path, columns: Sequence[str]) -> Table:
-    """Read a file of the KEEL repository: lines that begin with @ describe it, its attributes among them."""
+    """Read a file of the KEEL repository. Lines that begin with @ describe it, including its attributes."""
     lines = _lines(file)
     attributes = [" ".join(line.split()[1:2]) for line in lines if line.lower().startswith("@attribute ")]
     _same_columns(file, attributes, columns)
@@ -93,7 +93,7 @@ def _table(file: Path, lines: list[str], columns: Sequence[str]) -> Table:
     try:
         rows = [[field.strip() for field in row] for row in csv.reader(lines)]
     except csv.Error as error:
-        raise DataError(f"{file} is no table ({error}); {AGAIN}") from None
+        raise DataError(f"{file} is not a table ({error}); {AGAIN}") from None
     if not rows:
         raise DataError(f"{file} has no rows; {AGAIN}")
     for number, row in enumerate(rows, 1):

@@ -26,9 +26,8 @@ TARGET = "MedianHouseValue"
 def prepare(raw: Path, split_seed: int) -> Prepared:
     """6 min-max scaled inputs, without longitude and latitude; the target in thousands of dollars.
 
-    Only districts whose target lies within the 5 % and 95 % quantiles stay. The rows are divided first, and the
-    quantiles are those of the training rows; they decide in all three splits, so the sizes depend a little on
-    ``split_seed``.
+    Only districts whose target is within the 5 % and 95 % quantiles of the training rows are kept, in all three splits,
+    so the sizes depend a little on ``split_seed``.
     """
     table = read_keel(raw / "california.dat", [*PLACE, *INPUTS, TARGET])
     targets = table.numbers(TARGET)[:, 0] / 1000

@@ -1,4 +1,4 @@
-"""Churn: 10,000 customers of a bank, and whether they left; as in the study that edgepress began from."""
+"""Churn: 10,000 customers of a bank, and whether they left, as in the study that edgepress began from."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NUMBERS = ["CreditScore", "Age", "Tenure", "Balance", "NumOfProducts", "HasCrCar
 
 
 def prepare(raw: Path, split_seed: int) -> Prepared:
-    """13 inputs: country and gender one-hot, then the numbers, standard-scaled. Names and numbers of customers go."""
+    """13 inputs: country and gender one-hot, then the standard-scaled numbers. Customers' names and IDs are dropped."""
     table = read_csv(raw / "churn.csv", COLUMNS)
     one_hot = [np.eye(len(labels))[table.codes(column, labels)] for column, labels in CATEGORIES.items()]
     inputs = np.concatenate([*one_hot, table.numbers(*NUMBERS)], axis=1)
@@ -33,7 +33,7 @@ def prepare(raw: Path, split_seed: int) -> Prepared:
 
 
 def _scaler(train: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and deviation of the numbers; the one-hot columns stay 0 and 1."""
+    """Mean and standard deviation of the numbers; the one-hot columns stay 0 and 1."""
     shift, scale = standard_scaler(train)
     is_number = np.arange(train.shape[1]) >= train.shape[1] - len(NUMBERS)
     return np.where(is_number, shift, 0), np.where(is_number, scale, 1)

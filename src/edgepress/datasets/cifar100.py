@@ -1,4 +1,4 @@
-"""CIFAR-100 (Krizhevsky 2009): 60,000 colour images of 32×32, 100 classes, from its archive of plain bytes."""
+"""CIFAR-100 (Krizhevsky 2009): 60,000 colour images of 32×32, 100 classes, from its binary archive."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _BESIDE = 1 << 20  # bytes for headers and padding of an archive
 
 
 def prepare(raw: Path, split_seed: int) -> Prepared:
-    """Images of shape (3, 32, 32), each channel normalised over all training pixels; the targets are the fine labels.
+    """Images of shape (3, 32, 32), standardized per channel over the training pixels; targets are the fine labels.
 
     The official 10,000 test images are test; 5,000 of the other 50,000, drawn by ``split_seed``, are val.
     """
@@ -43,16 +43,18 @@ def prepare(raw: Path, split_seed: int) -> Prepared:
 
 def _images(file: Path, content: bytes) -> Images:
     if len(content) % RECORD:
-        raise DataError(f"{file} has {len(content):,} bytes, not a multiple of {RECORD:,}, those of an image; {AGAIN}")
+        raise DataError(
+            f"{file} has {len(content):,} bytes, not a multiple of {RECORD:,}, the size of an image; {AGAIN}"
+        )
     records = np.frombuffer(content, dtype=np.uint8).reshape(-1, RECORD)
     return Images(file, records[:, 2:].reshape(-1, *SHAPE), records[:, 1])
 
 
 def read_members(archive: Path, names: Collection[str], largest: int) -> dict[str, bytes]:
-    """Read the files called ``names`` out of a gzipped tar archive, by name; nothing is unpacked to disk.
+    """Read the files called ``names`` from a gzipped tar archive without unpacking to disk.
 
-    Raises DataError where one is missing, the archive is damaged, or it holds what an honest one does not: links,
-    devices, names that lead out of it, a name twice, a file of more than ``largest`` bytes, or much beside the files.
+    Raises DataError if one is missing, the archive is damaged, or it is suspicious: it has links, devices, paths that
+    lead outside, duplicate names, a file of more than ``largest`` bytes, or much besides the files.
     """
     found: dict[str, bytes] = {}
     try:
@@ -63,16 +65,16 @@ def read_members(archive: Path, names: Collection[str], largest: int) -> dict[st
                     _check_honest(member, largest)
                     if member.isreg() and member.name in names:
                         if member.name in found:
-                            raise _Dishonest(f"{member.name!r} is there twice")
+                            raise _Dishonest(f"{member.name!r} occurs twice")
                         found[member.name] = members.extractfile(member).read()
             while stream.read(_BESIDE):
-                pass  # to the end, where gzip's checksum is
+                pass  # to the end, to verify gzip's checksum
     except _Dishonest as error:
         raise DataError(f"{archive}: {error}; {AGAIN}") from None
     except FileNotFoundError:
-        raise DataError(f"{archive} is not there; `snakemake fetch` gets it") from None
+        raise DataError(f"{archive} does not exist; `snakemake fetch` downloads it") from None
     except (tarfile.TarError, EOFError, OSError, ValueError, zlib.error) as error:
-        raise DataError(f"{archive} is cut short or damaged ({error}); {AGAIN}") from None
+        raise DataError(f"{archive} is truncated or damaged ({error}); {AGAIN}") from None
     for name in names:
         if name not in found:
             raise DataError(f"{archive} has no {name}; {AGAIN}")
@@ -80,7 +82,7 @@ def read_members(archive: Path, names: Collection[str], largest: int) -> dict[st
 
 
 class _Dishonest(Exception):
-    """What an archive holds that an honest one does not; the message goes on after its name."""
+    """An archive is suspicious. The message continues after the name of the archive."""
 
 
 def _check_honest(member: tarfile.TarInfo, largest: int) -> None:
@@ -90,11 +92,11 @@ def _check_honest(member: tarfile.TarInfo, largest: int) -> None:
     if not (member.isreg() or member.isdir()):
         raise _Dishonest(f"{member.name!r} is neither a file nor a folder")
     if member.size > largest:
-        raise _Dishonest(f"{member.name!r} has {member.size:,} bytes; {largest:,} is the most")
+        raise _Dishonest(f"{member.name!r} has {member.size:,} bytes; at most {largest:,} are allowed")
 
 
 class _Limited:
-    """A stream that ends in an error after ``limit`` bytes, whatever its packed form promises."""
+    """A stream that raises after ``limit`` bytes, whatever its header says."""
 
     def __init__(self, stream: io.BufferedIOBase, limit: int) -> None:
         self._stream, self._limit, self._left = stream, limit, limit

@@ -20,7 +20,7 @@ DATASETS = {
 
 
 def prepare(raw: Path, split_seed: int) -> Prepared:
-    """Images of shape (1, 8, 8), scaled by one mean and one deviation over all training pixels."""
+    """Images of shape (1, 8, 8), standardized over all training pixels."""
     images, labels = load_digits(return_X_y=True)
     return split_and_scale(
         "digits",

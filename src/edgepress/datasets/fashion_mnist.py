@@ -23,7 +23,7 @@ SIDE, MARGIN = 28, 2
 
 
 def prepare(raw: Path, split_seed: int) -> Prepared:
-    """Images of shape (1, 32, 32): a margin of background, then one mean and one deviation over all training pixels.
+    """Images of shape (1, 32, 32), padded with background and standardized over all training pixels.
 
     The official 10,000 test images are test; 6,000 of the other 60,000, drawn by ``split_seed``, are val.
     """
@@ -42,9 +42,9 @@ def _read(raw: Path, part: str) -> Images:
 
 
 def read_idx(file: Path, dimensions: int) -> np.ndarray:
-    """Read a file of bytes in the idx format (Y. LeCun's MNIST), uint8 of as many ``dimensions``.
+    """Read a file of bytes in the idx format (Y. LeCun's MNIST) as uint8 with ``dimensions`` dimensions.
 
-    It begins with 0, 0, 8 (bytes) and the number of dimensions, then their sizes, 32 bits each, big-endian.
+    It starts with the bytes 0, 0, 8 and the number of dimensions, then their sizes, 32 bits each, big-endian.
     """
     content = read_bytes(file)
     begin = 4 + 4 * dimensions

@@ -1,4 +1,4 @@
-"""The user's own tables: a CSV file, one column of which is to be predicted."""
+"""The user's own tables: a CSV file with a target column."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def prepare(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
 ) -> Prepared:
-    """Columns of numbers, scaled, then each column of text as one column of 0 and 1 for every value in train.
+    """Scaled numeric columns, then text columns one-hot encoded by the values in train.
 
-    Classes are the sorted values of the target. Raises DataError where the file does not hold what is asked for.
+    Classes are the sorted values of the target. Raises DataError if the file does not fit the options.
     """
     table = _read(Path(file), separator, target)
     for column in (target, *ignore, *categories):
@@ -55,11 +55,11 @@ def prepare(
     numbers = [column for column in columns if column not in categories and table.is_numeric(column)]
     for column in columns:
         if column not in (*numbers, *categories):
-            _fields.refuse_doubtful_numbers(table, column, "name the column under `categories` where they are text")
+            _fields.refuse_doubtful_numbers(table, column, "name the column under `categories` if they are text")
     inputs = [table.numbers(*numbers)] if numbers else []
     inputs += _fields.one_hot(table, [column for column in columns if column not in numbers], parts["train"])
     if not inputs:
-        raise DataError(f"{file} has no column but '{target}' and what is ignored")
+        raise DataError(f"{file} has no columns except '{target}' and ignored ones")
     fit = scaler(scaling, mean, std, axis=0)
 
     def fit_numbers(train: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -81,14 +81,14 @@ def _targets_and_splits(
     source, rows = f"{table.file}: {target}", len(table.fields[target])
     if task == "regression":
         if not table.is_numeric(target):
-            _fields.refuse_doubtful_numbers(table, target, "say `task: classification` where they are classes")
+            _fields.refuse_doubtful_numbers(table, target, "set `task: classification` if they are classes")
         targets, names = in_float32(source, table.numbers(target)[:, 0]), list[str]()
         parts = divide(rows, split_seed, val, test)
     else:
         targets, names = _fields.classes(table, target)
         parts = divide_by_class(source, targets, names, split_seed, val, test)
     if not all(map(len, parts.values())):
-        raise DataError(f"{table.file} has {rows} rows, too few to divide into train, val and test")
+        raise DataError(f"{table.file} has {rows} rows, too few to split into train, val and test")
     if names:
         say_numbers(source, names)
         check_splits(source, {split: targets[part] for split, part in parts.items()}, names)
@@ -98,21 +98,21 @@ def _targets_and_splits(
 def _read(file: Path, separator: str | None, target: str) -> Table:
     try:
         content = file.read_bytes()
-        # Excel's "Unicode text" is UTF-16, which begins with a mark.
+        # Excel's "Unicode text" is UTF-16 with a BOM.
         utf_16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
         text = content.decode("utf-16" if utf_16 else "utf-8-sig")
         separator = separator or _separator(text, target)
         lines = [[field.strip() for field in row] for row in _rows(text, separator) if row]
     except UnicodeDecodeError as error:
-        raise DataError(f"{file} cannot be read as a table of text: {error}; save it in UTF-8") from None
+        raise DataError(f"{file} cannot be read as a text table: {error}; save it in UTF-8") from None
     except (OSError, csv.Error) as error:
-        raise DataError(f"{file} cannot be read as a table of text: {error}") from None
+        raise DataError(f"{file} cannot be read as a text table: {error}") from None
     columns, rows = (lines[0], lines[1:]) if lines else ([], [])
     if not rows:
         raise DataError(f"{file} has no rows below its header")
     if "" in columns:
-        raise DataError(f"{file}: column {columns.index('') + 1} has no name in the header; name it, so that it can be "
-                        f"told apart, or take it out")  # fmt: skip
+        raise DataError(f"{file}: column {columns.index('') + 1} has no name in the header; name "
+                        f"it or remove it")  # fmt: skip
     if len(set(columns)) < len(columns):
         raise DataError(f"{file}: its header names a column twice: {', '.join(columns)}")
     for number, row in enumerate(rows, 1):
@@ -128,7 +128,7 @@ def _rows(text: str, separator: str) -> Iterator[list[str]]:
 
 
 def _separator(text: str, target: str) -> str:
-    """The separator by which the target is one of the columns; a comma where none makes it one."""
+    """The first separator that makes the target a column, or else a comma."""
     for separator in SEPARATORS:
         if target in [field.strip() for field in next(_rows(text, separator), [])]:
             return separator

@@ -1,4 +1,4 @@
-"""The user's own images: a folder, or a zip file, with a folder for each class."""
+"""The user's own images: a folder or zip file with one folder per class."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from edgepress.datasets._images import Images, normalise
 from edgepress.datasets._scaling import pixel_scaler
 from edgepress.files import walk
 
-# What the folder of a split may be called, in any case.
+# Accepted names of split folders, in any case.
 SPLIT_FOLDERS = {
     "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
     "test": "test", "testing": "test",
 }  # fmt: skip
-# What systems and tools leave beside data; what begins with a dot is hidden, too.
+# Clutter of systems and tools. Names that begin with a dot are hidden, too.
 HIDDEN = {"__MACOSX", "__pycache__", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found"}
-# Formats that Pillow only recognises, or has another program draw.
+# Formats that Pillow only recognizes, or needs another program to decode.
 NOT_DECODED = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
 
 
@@ -49,8 +49,8 @@ def prepare(
 ) -> Prepared:
     """Images of shape (channels, height, width); classes are the sorted names of the folders in ``train``.
 
-    With ``size``, an image is scaled until it covers a square of that side, whose middle is kept. Raises DataError
-    where a file is no image, where they differ in size and ``size`` is not given, or where train lacks a class.
+    With ``size``, images are scaled to cover a square of that side and center-cropped. Raises DataError if a file is
+    not an image, if sizes differ and ``size`` is not given, or if train lacks a class.
     """
     with _opened(Path(file)) as (paths, read):
         found = _Found.among(file, paths)
@@ -61,7 +61,7 @@ def prepare(
             desc=name,
             unit="image",
             leave=False,
-            file=sys.__stderr__,  # the terminal, where there is one; what a job prints goes to its log
+            file=sys.__stderr__,  # the terminal, if any; a job's output goes to its log
             disable=None,
         )
         decoder = _Decoder(file, read, size, "L" if channels == 1 else "RGB", bar.update)
@@ -69,7 +69,7 @@ def prepare(
             images = {part: decoder.images(by_class, classes) for part, by_class in found.images.items()}
     if decoder.animated:
         images_with = counted(len(decoder.animated), "image has", "images have")
-        note(f"{file}: {images_with} several frames, of which the first is read: {some(decoder.animated)}")
+        note(f"{file}: {images_with} several frames; the first is read: {some(decoder.animated)}")
     check_splits(file, {part: some_images.labels for part, some_images in images.items()}, classes)
     say_numbers(file, classes)
     labels = images["train"].labels
@@ -80,7 +80,7 @@ def prepare(
 
 @contextlib.contextmanager
 def _opened(source: Path) -> Iterator[tuple[list[str], Callable[[str], bytes]]]:
-    """The paths of all files and, with a slash at their end, folders in a folder or zip file, and what reads a file."""
+    """The paths in a folder or zip file (folders end with a slash), and a function that reads a file."""
     if source.is_dir():
         yield (
             [path.relative_to(source).as_posix() + "/" * path.is_dir() for path in walk(source)],
@@ -92,13 +92,13 @@ def _opened(source: Path) -> Iterator[tuple[list[str], Callable[[str], bytes]]]:
     except (OSError, zipfile.BadZipFile) as error:
         raise DataError(f"{source} is neither a folder nor a zip file: {error}") from None
     with archive:
-        members = {name.replace("\\", "/"): name for name in archive.namelist()}  # as some on Windows write them
+        members = {name.replace("\\", "/"): name for name in archive.namelist()}  # some Windows tools write backslashes
         yield list(members), lambda path: archive.read(members[path])
 
 
 @cache
 def _formats() -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The formats that are read, and the endings of their files."""
+    """The formats to read, and their file extensions."""
     Image.init()
     formats = tuple(name for name in Image.OPEN if name not in NOT_DECODED)
     endings = Image.registered_extensions()
@@ -107,19 +107,19 @@ def _formats() -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 @dataclass
 class _Found:
-    """The files of a data set, sorted: its images, and what is left out."""
+    """The files of a data set: its images, and skipped files."""
 
     file: str
     images: dict[str, dict[str, list[str]]] = field(default_factory=dict)  # split → class → paths
     folders: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))  # split → names of its folders
-    deeper: list[str] = field(default_factory=list)  # images in folders within that of their class
+    deeper: list[str] = field(default_factory=list)  # images in subfolders of a class
     no_images: list[str] = field(default_factory=list)
-    no_class: list[str] = field(default_factory=list)  # images that are in no class of a split
+    no_class: list[str] = field(default_factory=list)  # images outside class folders
     hidden: list[str] = field(default_factory=list)
 
     @classmethod
     def among(cls, file: str, paths: Iterable[str]) -> _Found:
-        """Sort ``paths`` as ``_opened`` gives them. Raises DataError where the splits are not to be told."""
+        """Classify the ``paths`` of ``_opened``. Raises DataError if the splits are ambiguous."""
         found, seen = cls(file), []
         for path in sorted(paths):
             parts = path.rstrip("/").split("/")
@@ -147,18 +147,18 @@ class _Found:
             self.deeper += [path] * (len(parts) > 3)
 
     def classes(self) -> list[str]:
-        """The sorted names of the classes. Raises DataError where there are no images of train or test, where a class
-        of train has none, or where val or test have a class that train has not.
+        """The sorted names of the classes. Raises DataError if train or test has no images, if a class of train has
+        none, or if val or test has a class that train lacks.
         """
         for split in ("train", "test"):
             if not self.images.get(split):
-                raise DataError(f"{self.file} has no images {split}/<class>/*, with an ending such as .png or .jpg")
+                raise DataError(f"{self.file} has no images {split}/<class>/* with an extension such as .png or .jpg")
         there = {split: by_class.keys() | self.folders[split] for split, by_class in self.images.items()}
         for split, labels in there.items():
             unknown = sorted(label for label in labels - there["train"] if label in self.images[split])
             if unknown:
-                raise DataError(f"{self.file} has {split}/{unknown[0]}, but no train/{unknown[0]}; what is tested "
-                                f"must be trained on: add images to train, or remove that folder")  # fmt: skip
+                raise DataError(f"{self.file} has {split}/{unknown[0]}, but no train/{unknown[0]}; add "
+                                f"images of that class to train, or remove the folder")  # fmt: skip
         empty = sorted(there["train"] - self.images["train"].keys())
         if empty:
             raise DataError(f"{self.file} has no images in {some(f'train/{label}' for label in empty)}; add images, "
@@ -166,24 +166,24 @@ class _Found:
         return sorted(self.images["train"])
 
     def say(self) -> None:
-        """Note what is left out, and how many, and what is read that one may not expect."""
+        """Note skipped files, and images read from unexpected places."""
         for paths, one, many in (
-            (self.no_images, "file that is no image", "files that are no images"),
-            (self.no_class, "image in no <split>/<class> folder", "images in no <split>/<class> folder"),
+            (self.no_images, "file that is not an image", "files that are not images"),
+            (self.no_class, "image outside <split>/<class> folders", "images outside <split>/<class> folders"),
             (self.hidden, "hidden file", "hidden files"),
         ):
             if paths:
-                told = " (by the ending)" if paths is self.no_images else ""
-                note(f"{self.file}: left out {counted(len(paths), one, many)}: {some(paths)}{told}")
+                told = " (by extension)" if paths is self.no_images else ""
+                note(f"{self.file}: skipped {counted(len(paths), one, many)}: {some(paths)}{told}")
         if self.deeper:
-            images = counted(len(self.deeper), "image lies", "images lie")
-            note(f"{self.file}: {images} in folders within that of the class, and count for it: {some(self.deeper)}")
+            images = counted(len(self.deeper), "image is", "images are")
+            note(f"{self.file}: {images} in subfolders of a class, and belong to it: {some(self.deeper)}")
 
 
 def _root(file: str, folders: Iterable[Sequence[str]]) -> list[str]:
-    """The folder that train and test lie in, as parts of its path.
+    """The folder of train and test, as parts of its path.
 
-    Raises DataError where there are several, or where one split has folders of two names.
+    Raises DataError if there are several, or if a split has folders of two names.
     """
     inside: dict[tuple[str, ...], dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     for parts in folders:
@@ -198,12 +198,14 @@ def _root(file: str, folders: Iterable[Sequence[str]]) -> list[str]:
     root = outermost[0] if outermost else ()
     for split, names in inside[root].items():
         if len(names) > 1:
-            raise DataError(f"{file} has {' and '.join(sorted(names))}, which both are {split}; make them one folder")
+            raise DataError(
+                f"{file} has {' and '.join(sorted(names))}, which are both {split}; merge them into one folder"
+            )
     return list(root)
 
 
 class _Decoder:
-    """Reads images of one size and mode, ``L`` or ``RGB``; ``on_image`` is told of each."""
+    """Reads images of one size and mode, ``L`` or ``RGB``; calls ``on_image`` for each."""
 
     def __init__(
         self,
@@ -231,18 +233,18 @@ class _Decoder:
                 pixels = np.empty((len(paths), *image.shape), dtype=np.uint8)
             pixels[row] = image
             self.on_image()
-        assert pixels is not None  # a split without images is none of those found
+        assert pixels is not None  # splits without images are not found
         return Images(Path(self.file), pixels, np.array(labels))
 
     def _pixels(self, path: str) -> np.ndarray:
         """One image, uint8 of shape (channels, height, width)."""
         try:
             with Image.open(io.BytesIO(self.read(path)), formats=_formats()[0]) as opened:
-                if getattr(opened, "is_animated", False) and opened.format != "MPO":  # a photo and its previews
+                if getattr(opened, "is_animated", False) and opened.format != "MPO":  # MPO is a photo with previews
                     self.animated.append(path)
                 image = ImageOps.exif_transpose(_in_8_bits(opened)).convert(self.mode)
         except UnidentifiedImageError:
-            raise DataError(f"{self.file}: {path} cannot be read as an image: it has the form of none") from None
+            raise DataError(f"{self.file}: {path} cannot be read as an image: unknown format") from None
         except (OSError, ValueError, SyntaxError, RuntimeError, NotImplementedError, Image.DecompressionBombError,
                 zipfile.BadZipFile, zlib.error) as error:  # fmt: skip
             raise DataError(f"{self.file}: {path} cannot be read as an image: {error}") from None
@@ -251,13 +253,13 @@ class _Decoder:
         self.shape = self.shape or image.size
         if image.size != self.shape:
             raise DataError(f"{self.file}: {path} is {image.width}×{image.height} pixels, the first image "
-                            f"{self.shape[0]}×{self.shape[1]}; give the side of all by `size`")  # fmt: skip
+                            f"{self.shape[0]}×{self.shape[1]}; set `size` to the side of all images")  # fmt: skip
         values = np.asarray(image)
         return values[None] if self.mode == "L" else np.moveaxis(values, 2, 0)
 
 
 def _in_8_bits(image: Image.Image) -> Image.Image:
-    """The image; one of 16 bits by its upper 8, where PIL would make all beyond 255 white."""
+    """The image in 8 bits. 16-bit images keep their upper 8 bits; PIL would clip at 255."""
     if image.mode in ("I", "F"):
         raise ValueError(f"its pixels are of mode {image.mode}; save them in 8 or 16 bits")
     if image.mode.startswith("I;16"):

@@ -1,4 +1,4 @@
-"""The user's own arrays: an .npz file, divided or not."""
+"""The user's own arrays: an .npz file, split or not."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from edgepress.datasets._classes import check_splits, divide_by_class, numbered
 from edgepress.datasets._scaling import in_float32, say_odd_columns, scaler
 
 _NAMES = {"x", "y", *(f"{array}_{split}" for array in "xy" for split in SPLITS)}
-_CHANNELS = range(1, 5)  # grey, with alpha, colour, with alpha
+_CHANNELS = range(1, 5)  # grey, grey and alpha, RGB, RGBA
 
 
 def prepare(
@@ -33,10 +33,9 @@ def prepare(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
 ) -> Prepared:
-    """``x`` and ``y``, drawn into splits, or arrays of train and test; images become (channels, height, width).
+    """``x`` and ``y``, split at random, or arrays of given splits; images become (channels, height, width).
 
-    Without ``classes``, those that occur are numbered from 0. Raises DataError where the file does not hold what is
-    asked for.
+    Without ``classes``, those that occur are numbered from 0. Raises DataError if the file does not fit the options.
     """
     arrays = _read(Path(file))
     given = [split for split in SPLITS if f"x_{split}" in arrays] if "x" not in arrays else []
@@ -61,7 +60,7 @@ def prepare(
     else:
         parts = drawn(np.arange(len(inputs)), val or 0.2, test or 0.2)
     if not all(map(len, parts.values())):
-        raise DataError(f"{file} has too few rows to divide into train, val and test")
+        raise DataError(f"{file} has too few rows to split into train, val and test")
     if task == "classification":
         check_splits(f"{file}: y", {split: targets[rows] for split, rows in parts.items()}, names)
     fit = scaler(scaling, mean, std, axis=0 if input == "table" else (0, 2, 3))
@@ -84,10 +83,12 @@ def _read(file: Path) -> dict[str, np.ndarray]:
     for rest in sorted({array[1:] for array in arrays if array[0] in "xy"}):
         inputs, targets = arrays[f"x{rest}"], arrays[f"y{rest}"]
         if not (inputs.ndim and targets.ndim and len(inputs) == len(targets)):
-            raise DataError(f"{file}: x{rest} is {inputs.shape} but y{rest} is {targets.shape}; rows must be as many")
+            raise DataError(
+                f"{file}: x{rest} is {inputs.shape} but y{rest} is {targets.shape}; they must have as many rows"
+            )
     unread = [name for name in found if name not in (whole if "x" in arrays else _NAMES)]
     if unread:
-        note(f"{file}: left out {counted(len(unread), 'array', 'arrays')}: {some(unread)}")
+        note(f"{file}: skipped {counted(len(unread), 'array', 'arrays')}: {some(unread)}")
     return arrays
 
 
@@ -95,7 +96,7 @@ def _joined(file: str, arrays: list[np.ndarray]) -> np.ndarray:
     shapes = {array.shape[1:] for array in arrays}
     if len(shapes) > 1:
         raise DataError(f"{file}: rows of its splits have the shapes {' and '.join(map(str, sorted(shapes)))}; they "
-                        f"must have the same")  # fmt: skip
+                        f"must be equal")  # fmt: skip
     return np.concatenate(arrays)
 
 
@@ -103,11 +104,11 @@ def _inputs(file: str, inputs: np.ndarray, kind: str, layout: str | None, pixels
     if kind == "image" and inputs.ndim == 3:
         inputs, layout = inputs[:, None], "channels_first"
     if inputs.ndim != {"table": 2, "image": 4}[kind]:
-        raise DataError(f"{file}: x has {inputs.ndim} dimensions, which is no {kind}; see `input`")
+        raise DataError(f"{file}: x has {inputs.ndim} dimensions, which does not fit `input: {kind}`")
     if not inputs.size:
-        raise DataError(f"{file}: x is empty, of the shape {inputs.shape}")
+        raise DataError(f"{file}: x is empty, of shape {inputs.shape}")
     if not _are_numbers(inputs):
-        raise DataError(f"{file}: x holds what is not a finite number")
+        raise DataError(f"{file}: x contains values that are not finite numbers")
     if kind == "table":
         return inputs
     if (layout or _layout(file, inputs.shape)) == "channels_last":
@@ -116,16 +117,16 @@ def _inputs(file: str, inputs: np.ndarray, kind: str, layout: str | None, pixels
 
 
 def _layout(file: str, shape: tuple[int, ...]) -> str:
-    """Where the channels are: on the axis that is 1 to 4 long, or, where neither is, the one shorter than the others.
+    """The position of the channel axis: the one of length 1 to 4, or else the one shorter than the others.
 
-    Raises DataError where that can be either.
+    Raises DataError if it is ambiguous.
     """
     _, first, middle, last = shape
     few = (first in _CHANNELS, last in _CHANNELS)
     if few == (False, False):
         few = (first < min(middle, last), last < min(first, middle))
     if few[0] == few[1]:
-        raise DataError(f"{file}: x has the shape {shape}, whose channels may come first or last; say `layout: "
+        raise DataError(f"{file}: x has the shape {shape}, whose channels may be first or last; set `layout: "
                         f"channels_first` or `layout: channels_last`")  # fmt: skip
     return "channels_first" if few[0] else "channels_last"
 
@@ -139,11 +140,11 @@ def _targets(file: str, targets: np.ndarray, task: str, classes: int | None) -> 
     """The targets as int64 classes, 0 to n − 1, or as float32 numbers, and the names of the classes."""
     targets = targets[:, 0] if targets.ndim == 2 and targets.shape[1] == 1 else targets
     if targets.ndim != 1 or not _are_numbers(targets):
-        raise DataError(f"{file}: y must hold one finite number a row")
+        raise DataError(f"{file}: y must have one finite number per row")
     if task == "regression":
         return in_float32(f"{file}: y", targets), []
     if (targets != targets.astype(np.int64)).any() or targets.min() < 0:
-        raise DataError(f"{file}: y must hold classes, whole numbers from 0; for other numbers say `task: regression`")
+        raise DataError(f"{file}: y must hold classes, integers from 0; for other numbers set `task: regression`")
     if classes is None:
         return numbered(f"{file}: y", targets.astype(np.int64))
     if targets.max() >= classes:

@@ -1,9 +1,8 @@
-"""How one tensor is stored: as float32, as codes of a codebook for all or for each channel, dithered, as sums of
-points, or as what a mask keeps; with a factor for each channel, where one is needed; codes in as many bits each, or by
-Huffman's code.
+"""Encodings of a tensor: float32; codes of a per-tensor or per-channel codebook; dithered; sums of vectors; the entries
+kept by a mask; optionally with a factor per channel, and with codes of fixed width or Huffman-coded.
 
-Each encoding rebuilds its tensor bit for bit (``decode``), and goes to bytes and back (``write``, ``read``). What a
-reader must know before the bytes — shape, width, kind of mask — is the *layout*, a small JSON list beside them.
+Each encoding decodes its tensor bit for bit (``decode``), and converts to bytes and back (``write``, ``read``). The
+*layout*, a small JSON list, holds what a reader must know before the bytes: shape, width, kind of mask.
 """
 
 from edgepress.encodings.base import MAX_ENTRIES, Dense, Encoding, Exact, Reader, Scaled, Sparse, as_it_is, read

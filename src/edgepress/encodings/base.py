@@ -1,5 +1,5 @@
-"""What an encoding is, what it is read from, and those that need nothing else: float32, other types as they are, what
-a mask keeps, and any other one with a factor for each channel.
+"""The base class of encodings, its reader, and the basic encodings: float32, other dtypes unchanged, the entries kept
+by a mask, and another encoding with a factor per channel.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from torch import Tensor
 
 from edgepress.encodings import masks
 
-MAX_ENTRIES = 1 << 31  # of a tensor: what a damaged or hostile file can ask for
+MAX_ENTRIES = 1 << 31  # of a tensor: limits what a damaged or hostile file can allocate
 
 
 class Reader:
-    """Bytes read one part after the other. Raises ValueError where there are too few."""
+    """Reads bytes sequentially. Raises ValueError if there are too few."""
 
     def __init__(self, data: bytes) -> None:
         self.data = data
@@ -34,12 +34,12 @@ class Reader:
         return part
 
     def array(self, count: int, dtype: str) -> np.ndarray:
-        """The next ``count`` numbers, little-endian; a copy that may be written to."""
+        """The next ``count`` numbers, little-endian, as a writable copy."""
         return np.frombuffer(self.take(count * np.dtype(dtype).itemsize), dtype).copy()
 
 
 class Encoding(ABC):
-    """A tensor in the form in which it is stored."""
+    """A tensor in its stored form."""
 
     tag: ClassVar[str]
     tags: ClassVar[dict[str, type[Encoding]]] = {}
@@ -54,48 +54,45 @@ class Encoding(ABC):
 
     @property
     def mask(self) -> Tensor | None:
-        """Which entries are kept, where others have been removed."""
+        """The entries that are kept, if others are pruned; else None."""
         return None
 
     @property
     @abstractmethod
     def bits(self) -> float:
-        """The bits of one stored number, as an operation sees it; masks and codebooks not counted.
-
-        A mean where that differs from entry to entry.
-        """
+        """The bits of one weight in an operation, without masks and codebooks; the mean if entries differ."""
 
     @abstractmethod
     def decode(self) -> Tensor:
-        """The tensor itself, float32 unless it is no float; the same bits before packing and after unpacking."""
+        """The tensor, float32 unless it is not a float; bit-identical before packing and after unpacking."""
 
     @abstractmethod
     def picked(self, mask: Tensor) -> Encoding:
-        """The entries that ``mask``, of this shape, picks, in one row."""
+        """The entries selected by ``mask``, of this shape, as one row."""
 
     def recoded(self, encode: Callable[[Tensor], Encoding]) -> Encoding:
-        """What ``encode`` makes of the values; of the kept ones alone where a mask has removed others."""
+        """The values encoded anew by ``encode``; only the kept ones if there is a mask."""
         if self.mask is None:
             return encode(self.decode())
         kept = self.decode()[self.mask]
         return Sparse(self.mask, encode(kept) if kept.numel() else Dense(kept))
 
     def masked(self, mask: Tensor) -> Encoding:
-        """This tensor with what ``mask`` does not keep removed."""
+        """The tensor with only the entries that ``mask`` keeps."""
         return Sparse(mask, self.picked(mask))
 
     def scaled(self, factors: Tensor) -> Encoding:
-        """This tensor, shape (channels, …), with each channel multiplied by its factor, shape (channels,)."""
+        """The tensor, shape (channels, …), with each channel multiplied by its factor, shape (channels,)."""
         return Scaled(self, factors)
 
     @abstractmethod
     def write(self, parts: list[bytes]) -> list[Any]:
-        """Append the bytes to ``parts``, codes as the last one, and return the layout, which begins with ``tag``."""
+        """Append the bytes to ``parts``, codes last, and return the layout, which begins with ``tag``."""
 
     @classmethod
     @abstractmethod
     def read(cls, layout: list[Any], shape: tuple[int, ...], reader: Reader) -> Encoding:
-        """Rebuild what ``write`` wrote. Raises ValueError where layout and bytes do not fit."""
+        """The inverse of ``write``. Raises ValueError if layout and bytes do not match."""
 
 
 class Dense(Encoding):
@@ -133,7 +130,7 @@ class Dense(Encoding):
 
 
 class Exact(Encoding):
-    """Entries of a type that is no float, integers and truth values say, as they are."""
+    """Entries of a dtype that is not float, such as integers and booleans, unchanged."""
 
     tag = "exact"
     types: ClassVar[dict[str, torch.dtype]] = {
@@ -171,19 +168,19 @@ class Exact(Encoding):
         if name not in cls.types:
             raise ValueError(f"there is no type {name!r}")
         dtype = cls.types[name]
-        stored = torch.uint8 if dtype == torch.bool else dtype  # a byte that is neither 0 nor 1 is no truth value
+        stored = torch.uint8 if dtype == torch.bool else dtype  # a byte other than 0 and 1 is not a valid bool
         data = bytearray(reader.take(prod(shape) * dtype.itemsize))
         values = torch.frombuffer(data, dtype=stored) if data else torch.empty(0, dtype=stored)
         return cls(values.reshape(shape).to(dtype))
 
 
 def as_it_is(tensor: Tensor) -> Encoding:
-    """A tensor that nothing compresses: float32 where it is a float of any type, else as it is."""
+    """An uncompressed tensor: float32 if it is a float of any precision, else unchanged."""
     return Dense(tensor) if tensor.is_floating_point() else Exact(tensor)
 
 
 class Sparse(Encoding):
-    """The entries that a mask keeps, in an encoding of their own; every other entry is 0.
+    """The entries that a mask keeps, in another encoding; all others are 0.
 
     The mask is stored as a bitmap, as gaps or as patterns of groups, whichever is smallest (``encodings.masks``).
     """
@@ -192,7 +189,7 @@ class Sparse(Encoding):
 
     def __init__(self, mask: Tensor, kept: Encoding) -> None:
         if kept.shape != (int(mask.count_nonzero()),):
-            raise ValueError(f"a mask that keeps {int(mask.count_nonzero())} entries, and {kept.shape} kept ones")
+            raise ValueError(f"a mask keeps {int(mask.count_nonzero())} entries, but {kept.shape} are given")
         self._mask = mask
         self.kept = kept
 
@@ -239,7 +236,7 @@ class Sparse(Encoding):
 
 
 class Scaled(Encoding):
-    """A tensor, shape (channels, …), in an encoding of its own, and a float32 factor for each channel."""
+    """A tensor, shape (channels, …), in another encoding, with a float32 factor per channel."""
 
     tag = "scaled"
 
@@ -266,7 +263,7 @@ class Scaled(Encoding):
         return values * along_channels(self.factors, values)
 
     def picked(self, mask: Tensor) -> Dense:
-        return Dense(self.decode()[mask])  # in one row, an entry has no channel any more
+        return Dense(self.decode()[mask])  # entries in one row have no channel
 
     def masked(self, mask: Tensor) -> Scaled:
         return Scaled(self.coded.masked(mask), self.factors)
@@ -286,13 +283,13 @@ class Scaled(Encoding):
 
 
 def along_channels(factors: Tensor, values: Tensor) -> Tensor:
-    """``factors``, shape (channels,), as they multiply ``values``, shape (channels, …)."""
+    """``factors``, shape (channels,), reshaped to multiply ``values``, shape (channels, …)."""
     return factors.reshape(-1, *[1] * (values.dim() - 1))
 
 
 def read(layout: Any, shape: Any, reader: Reader) -> Encoding:
-    """Rebuild the encoding that a layout describes. Raises ValueError or TypeError where that cannot be: where
-    layout, shape and bytes do not fit, or a tensor would have more than 2^31 entries.
+    """Read the encoding that a layout describes. Raises ValueError or TypeError if layout, shape and bytes do not
+    match, or a tensor would have more than 2^31 entries.
     """
     if not isinstance(layout, list) or not layout or layout[0] not in Encoding.tags:
         raise ValueError(f"there is no encoding like {layout}")

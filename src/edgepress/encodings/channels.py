@@ -1,4 +1,4 @@
-"""Tensors encoded channel by channel: a codebook for each, or each weight a sum of points."""
+"""Per-channel encodings: a codebook per channel, or a sum of vectors ("points")."""
 
 from __future__ import annotations
 
@@ -17,11 +17,10 @@ from edgepress.encodings.codes import Quantized
 
 
 class PerChannel(Encoding):
-    """Codes of b bits, each row of entries with a codebook of its own, all of one kind.
+    """Codes of b bits with one codebook per row, all of one kind.
 
-    A row is an output channel, in row-major order; ``lengths`` says how many entries of it there are, which differs
-    between rows where a mask has picked some. The parameters of the codebooks are stored in 8 bits where that is exact
-    (``in_eight_bits``), otherwise as float32.
+    A row is an output channel, in row-major order; ``lengths`` has its number of entries, which differs between rows if
+    a mask selects some. Codebook parameters are stored in 8 bits if that is exact (``in_eight_bits``), else as float32.
     """
 
     tag = "channels"
@@ -36,8 +35,8 @@ class PerChannel(Encoding):
 
     @classmethod
     def of(cls, weights: Tensor, codebooks: Sequence[Codebook], noise: Tensor | None = None) -> PerChannel:
-        """Round ``weights``, shape (channels, …), each channel by its codebook; ``noise`` as ``Codebook.encode`` says,
-        shape (weights,).
+        """Round ``weights``, shape (channels, …), each channel by its codebook; ``noise``, shape (weights,), as in
+        ``Codebook.encode``.
         """
         rows = weights.reshape(len(weights), -1)
         noises = [None] * len(rows) if noise is None else noise.reshape(rows.shape)
@@ -65,14 +64,14 @@ class PerChannel(Encoding):
         return PerChannel((int(lengths.sum()),), self.codebooks, lengths, self.codes[flat])
 
     def scaled(self, factors: Tensor) -> Encoding:
-        """Steps take their factor on: what is stored then are whole numbers, and one number a channel as before."""
+        """Symmetric grids absorb the factors: integers and still one number per channel are stored."""
         if len(self.codebooks) != len(factors) or not all(isinstance(each, Symmetric) for each in self.codebooks):
             return super().scaled(factors)
         steps = torch.cat([codebook.parameters for codebook in self.codebooks])
         return Scaled(Quantized(self.codes.reshape(self.shape), Symmetric(self.bits, torch.ones(1))), steps * factors)
 
     def write(self, parts: list[bytes]) -> list[Any]:
-        """Lengths of rows, parameters row by row, codes. The number of parameters is a list where it differs."""
+        """Lengths of rows, parameters row by row, codes. The number of parameters is a list if it differs."""
         width = _write_lengths(self.lengths, parts)
         counts = [codebook.parameters.numel() for codebook in self.codebooks]
         form = _write_parameters(torch.cat([codebook.parameters for codebook in self.codebooks]), parts)
@@ -94,22 +93,22 @@ class PerChannel(Encoding):
         codes = _numbers(reader, prod(shape), bits)
         sizes = torch.tensor([codebook.size for codebook in codebooks])
         if bool((codes >= sizes.repeat_interleave(lengths)).any()):
-            raise ValueError("a code is beyond the levels of its channel")
+            raise ValueError("a code is beyond the codebook of its channel")
         return cls(shape, codebooks, lengths, codes.to(code_type(bits)))
 
 
 def in_eight_bits(numbers: Tensor) -> Tensor:
-    """The nearest numbers that 8 bits each and one float32 for all of them hold, float32 of the same shape.
+    """Round numbers to 8-bit floats (E4M3, Micikevicius et al. 2022, arXiv 2209.05433) times one float32 scale; float32
+    of the same shape.
 
-    A number is the product of that float32 and a float of 8 bits, E4M3 (Micikevicius et al. 2022, arXiv 2209.05433):
-    off by a sixteenth at most, from the largest down to a 28,000th of it.
+    The relative error is at most 1/16, from the largest number down to 1/28,000 of it.
     """
     unit = _unit(numbers)
     return _to_float8(numbers, unit).to(torch.float32) * unit
 
 
 def _unit(numbers: Tensor) -> Tensor:
-    """What the largest number is to the largest float of 8 bits."""
+    """The scale: the largest number divided by the largest 8-bit float."""
     largest = numbers.abs().max() / torch.finfo(torch.float8_e4m3fn).max
     return largest.clamp_min(torch.finfo(torch.float32).tiny)
 
@@ -120,7 +119,7 @@ def _to_float8(numbers: Tensor, unit: Tensor) -> Tensor:
 
 
 def _write_parameters(numbers: Tensor, parts: list[bytes]) -> str:
-    """Append float32 numbers in the smallest form that keeps them as they are, and return its name."""
+    """Append float32 numbers in the smallest lossless form, and return its name."""
     if torch.equal(in_eight_bits(numbers), numbers) and numbers.numel() > 1:
         unit = _unit(numbers)
         parts += [unit.numpy().astype("<f4").tobytes(), _to_float8(numbers, unit).view(torch.uint8).numpy().tobytes()]
@@ -139,12 +138,12 @@ def _read_parameters(reader: Reader, count: int, form: str) -> Tensor:
 
 
 class MultiPoint(Encoding):
-    """Rows of entries, each row a sum of points: Σ step · level, the levels whole numbers of −K to K, K = 2^(b−1) − 1.
+    """Each row is a sum of vectors ("points"): Σ scale · q, with q integers from −K to K, K = 2^(b−1) − 1.
 
-    A row is an output channel, in row-major order; ``lengths`` says how many entries of it there are, which differs
-    between rows where a mask has picked some. ``counts`` says how many points a row has. Everything else goes point
-    by point: the first one of every row, then the second one of those rows that have two, and so on. ``steps`` holds
-    a float32 number for each point of a row, and ``codes`` level + K for each entry of it, in b bits.
+    A row is an output channel, in row-major order; ``lengths`` has its number of entries, which differs between rows if
+    a mask selects some. ``counts`` has the number of vectors per row. Everything else is stored vector by vector: the
+    first of every row, then the second of those rows that have two, and so on. ``steps`` has a float32 scale for each
+    vector, ``codes`` has q + K for each entry, in b bits.
     """
 
     tag = "points"
@@ -174,7 +173,7 @@ class MultiPoint(Encoding):
         return self.code_bits * self.codes.numel() / max(1, prod(self.shape))
 
     def _points(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Of each point: which entries have it (bool, all entries of the tensor), and the step and code of these."""
+        """For each vector: the entries that have it (bool, all entries of the tensor), and their scale and code."""
         steps, codes = self.steps, self.codes
         for point in range(int(self.counts.max()) if self.counts.numel() else 0):
             rows = self.counts > point
@@ -197,7 +196,7 @@ class MultiPoint(Encoding):
         return MultiPoint((int(lengths.sum()),), self.code_bits, self.counts, lengths, self.steps, torch.cat(codes))
 
     def write(self, parts: list[bytes]) -> list[Any]:
-        """Counts, lengths of rows, steps, codes."""
+        """Counts, lengths of rows, scales, codes."""
         counts = self.counts.numpy()
         count_width = _width(counts)
         parts.append(bitstream.pack(counts, count_width))
@@ -221,7 +220,7 @@ class MultiPoint(Encoding):
 
 
 def _width(numbers: np.ndarray) -> int:
-    """The bits that the largest of some whole numbers takes, 1 at least."""
+    """The bits of the largest number, at least 1."""
     return max(1, int(numbers.max(initial=0)).bit_length())
 
 
@@ -231,7 +230,7 @@ def _numbers(reader: Reader, count: int, width: int) -> Tensor:
 
 
 def _write_lengths(lengths: Tensor, parts: list[bytes]) -> int:
-    """Append the lengths of rows where they differ, and return their width: 0 where they are all the same."""
+    """Append the lengths of rows if they differ, and return their width: 0 if they are all equal."""
     numbers = lengths.numpy()
     if (numbers == numbers[:1]).all():
         return 0

@@ -1,4 +1,4 @@
-"""Tensors as codes of one codebook, dithered or not."""
+"""Codes of a per-tensor codebook, dithered or not."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from edgepress.noise import dither
 
 
 class Quantized(Encoding):
-    """A code of ``codebook.bits`` bits for every entry, and the parameters of the codebook."""
+    """A code of ``codebook.bits`` bits per entry, and the parameters of the codebook."""
 
     tag = "codes"
 
@@ -56,15 +56,16 @@ class Quantized(Encoding):
         data = reader.take(bitstream.packed_size(prod(shape), bits))
         codes = bitstream.unpack(data, prod(shape), bits)
         if codes.size and int(codes.max()) >= codebook.size:
-            raise ValueError(f"a code of {int(codes.max())} in a codebook of {codebook.size} levels")
+            raise ValueError(f"a code of {int(codes.max())} in a codebook of {codebook.size} values")
         return cls(torch.from_numpy(codes.astype(np.int32) if bits > 8 else codes).reshape(shape), codebook)
 
 
 class Dithered(Encoding):
-    """The levels of a grid less the noise that the weights had when they were rounded: subtractive dither.
+    """Subtractive dither: values of a grid minus the noise that was added before rounding.
 
-    ``rounded`` holds the codes, all of them or those that a mask keeps. The noise is in steps of the grid and follows
-    from ``seed``, of 32 bits, and an entry's place in the tensor: so a mask goes inside, where places are known.
+    ``rounded`` holds the codes, all of them or those that a mask keeps. The noise, in units of the scale, is determined
+    by ``seed``, of 32 bits, and the position of an entry in the tensor; so a mask goes inside, where positions are
+    known.
     """
 
     tag = "dithered"
@@ -90,12 +91,12 @@ class Dithered(Encoding):
         return self.rounded.mask
 
     def decode(self) -> Tensor:
-        # The noise is scaled first: a fused multiplication and addition, where a machine has one, rounds otherwise.
+        # The noise is scaled first, because a fused multiply-add would round differently.
         noise = dither(prod(self.shape), self.seed).mul_(self.step).reshape(self.shape)
         return self.rounded.decode().sub_(noise if self.mask is None else noise.mul_(self.mask))
 
     def picked(self, mask: Tensor) -> Dense:
-        return Dense(self.decode()[mask])  # in another place, an entry would have another noise
+        return Dense(self.decode()[mask])  # at another position an entry would have other noise
 
     def masked(self, mask: Tensor) -> Dithered:
         return Dithered(self.rounded.masked(mask), self.seed)

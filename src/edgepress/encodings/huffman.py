@@ -1,4 +1,4 @@
-"""Codes of variable length: those that occur often take few bits."""
+"""Huffman coding: frequent codes take fewer bits."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from edgepress.encodings.base import Encoding, Reader, Scaled, Sparse, read
 from edgepress.encodings.channels import MultiPoint, PerChannel
 from edgepress.encodings.codes import Dithered, Quantized
 
-_WIDEST = 8  # bits of a code: deflate's alphabet is the byte
+_WIDEST = 8  # maximum bits of a code, because deflate's symbols are bytes
 
 
 class Huffman(Encoding):
-    """The codes of another encoding by Huffman's code for them (Han et al. 2016, arXiv 1510.00149), stored as a deflate
-    stream of literals alone (RFC 1951): any inflater reads it.
+    """Another encoding with its codes Huffman-coded (Han et al. 2016, arXiv 1510.00149) as a deflate stream of literals
+    only (RFC 1951), which any inflater reads.
 
-    Raises ValueError where ``coded`` has no codes, or codes of more than 8 bits.
+    Raises ValueError if ``coded`` has no codes, or codes of more than 8 bits.
     """
 
     tag = "huffman"
@@ -52,7 +52,7 @@ class Huffman(Encoding):
         return self.coded.masked(mask)
 
     def write(self, parts: list[bytes]) -> list[Any]:
-        """What precedes the codes, then the stream; the layout has the bytes of each."""
+        """What precedes the codes, then the stream; the layout has the sizes of both."""
         before: list[bytes] = []
         layout = self.coded.write(before)
         before.pop()
@@ -74,7 +74,7 @@ class Huffman(Encoding):
 
 
 def coded(encoding: Encoding) -> Encoding:
-    """The encoding with its codes by Huffman's; as it is where it has none, or they are too wide."""
+    """The encoding with Huffman-coded codes; unchanged if it has none or they are too wide."""
     try:
         return Huffman(encoding)
     except ValueError:
@@ -82,7 +82,7 @@ def coded(encoding: Encoding) -> Encoding:
 
 
 def _codes(encoding: Encoding) -> tuple[np.ndarray, int]:
-    """The codes of an encoding, flat, and their width. Raises ValueError where there are none for a Huffman code."""
+    """The codes of an encoding, flat, and their width. Raises ValueError if they cannot be Huffman-coded."""
     if isinstance(encoding, Sparse):
         return _codes(encoding.kept)
     if isinstance(encoding, Dithered):
@@ -103,7 +103,7 @@ def _deflated(numbers: np.ndarray) -> bytes:
 
 
 def _inflated(stream: bytes, count: int) -> np.ndarray:
-    """``count`` codes. Raises ValueError where the stream holds more, or fewer, or is none."""
+    """``count`` codes. Raises ValueError if the stream is invalid or has another number of codes."""
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
         numbers = inflater.decompress(stream, count + 1)

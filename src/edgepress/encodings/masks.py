@@ -1,4 +1,4 @@
-"""Masks as bytes: which entries of a tensor are kept, in whichever form is smallest."""
+"""Stores masks (the entries of a tensor that are kept) in the smallest of several forms."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import numpy as np
 
 from edgepress import bitstream
 
-_GROUP = 4  # entries; those of which N are kept in every group are what sparse tensor cores run
+_GROUP = 4  # entries per group of N:M sparsity, as in sparse tensor cores
 
 
 def pack(mask: np.ndarray) -> tuple[list[Any], bytes]:
-    """The form of a mask, bool and flat, and its bytes.
+    """The form of a flat bool mask, and its bytes.
 
-    ``all`` keeps everything. ``gaps`` says how many entries are skipped before each kept one, in the width of the
-    widest gap; ``nm`` which N of every four entries are kept, as the number of that combination; ``bitmap`` has a bit
-    an entry. The smallest is taken, of two equal ones the later.
+    ``all`` keeps everything. ``gaps`` has the number of entries skipped before each kept one, in the width of the
+    largest gap. ``nm`` has the index of the combination of N kept entries in every group of four. ``bitmap`` has one
+    bit per entry. The smallest form is chosen, the later one of equals.
     """
     if mask.all():
         return ["all"], b""
@@ -29,9 +29,9 @@ def pack(mask: np.ndarray) -> tuple[list[Any], bytes]:
 
 
 def unpack(form: list[Any], count: int, take: Callable[[int], bytes]) -> np.ndarray:
-    """The mask of ``count`` entries that ``pack`` wrote; ``take`` gives the next bytes.
+    """The inverse of ``pack`` for ``count`` entries; ``take`` returns the next bytes.
 
-    Raises ValueError where form and bytes are none of a mask.
+    Raises ValueError if form and bytes are not a valid mask.
     """
     kind, *details = form
     if kind == "all":
@@ -67,7 +67,7 @@ def _from_gaps(width: int, positions: int, count: int, take: Callable[[int], byt
 
 
 def _combinations(kept: int) -> np.ndarray:
-    """The ways to keep ``kept`` entries of a group, a row each, bool, in the order of their places."""
+    """All ways to keep ``kept`` entries of a group, one per row, bool, in lexicographic order."""
     ways = list(combinations(range(_GROUP), kept))
     table = np.zeros((len(ways), _GROUP), bool)
     table[np.arange(len(ways))[:, None], ways] = True
@@ -75,7 +75,7 @@ def _combinations(kept: int) -> np.ndarray:
 
 
 def _patterns(mask: np.ndarray) -> list[tuple[list[Any], bytes]]:
-    """The mask as patterns of groups, if it is one of them: 2 of 4 are 6 patterns, 3 bits for four entries."""
+    """The mask as N:4 patterns, if it is one: 2:4 has 6 patterns, 3 bits per four entries."""
     groups = mask[: mask.size // _GROUP * _GROUP].reshape(-1, _GROUP)
     kept = int(groups[0].sum()) if groups.size else 0
     if groups.size != mask.size or not 0 < kept < _GROUP or (groups.sum(axis=1) != kept).any():

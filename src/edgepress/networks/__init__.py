@@ -1,8 +1,8 @@
-"""Networks: one file a family.
+"""Networks: one file per family of architectures.
 
 A network module declares ``NETWORKS`` (see ``edgepress.registry``): names, builders and their arguments. A builder
-takes ``input_shape``, the shape of one example, ``outputs``, their number, ``task``, and its own arguments, and returns
-an ``nn.Module`` that maps (rows, …) to (rows, outputs).
+takes ``input_shape`` (of one example), ``outputs`` (their number), ``task``, and further arguments, and returns an
+``nn.Module`` that maps (rows, …) to (rows, outputs).
 """
 
 from __future__ import annotations
@@ -38,28 +38,27 @@ __all__ = [
     "to_bytes",
     "uncompressed",
 ]
-_ELEMENTWISE = (nn.LayerNorm, nn.RMSNorm)  # their parameters may have several dimensions, and multiply entry by entry
+_ELEMENTWISE = (nn.LayerNorm, nn.RMSNorm)  # their parameters may have several dimensions but multiply elementwise
 
 
 def build(name: str, data: Prepared, seed: int = 0) -> nn.Module:
-    """Build the network called ``name`` for the examples of ``data``, its weights drawn with ``seed``.
+    """Build the network ``name`` for ``data``, with weights initialized by ``seed``.
 
-    Of the input's shape, the number of outputs and the task, the builder gets what it has a parameter for: a network
-    of the user's own may be made for one kind of data. Raises ValueError where it has no layer to compress.
+    The builder receives those of input shape, number of outputs and task that it has parameters for, since the user's
+    own network may be made for one kind of data. Raises ValueError if it has no layer to compress.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = construct(registry.networks()[name], data)
     if not compressible(network):
-        raise ValueError(f"'{name}' has no Linear or Conv layer, whose weights are what methods compress")
+        raise ValueError(f"'{name}' has no Linear or Conv layer, so there are no weights to compress")
     return network
 
 
 def construct(entry: registry.NetworkEntry, data: Prepared | None = None) -> nn.Module:
-    """Call the builder of a network. Its tensors are then float32 and, with ``data``, it returns (rows, outputs).
+    """Call the builder of a network, convert it to float32 and, with ``data``, make it return (rows, outputs).
 
-    Raises ValueError where it has to know the data, and there are none, and NetworkError where its outputs do not suit
-    the data.
+    Raises ValueError if it needs the data but none is given, and NetworkError if its outputs do not fit the data.
     """
     builder = entry.load()
     parameters = inspect.signature(builder).parameters
@@ -68,26 +67,26 @@ def construct(entry: registry.NetworkEntry, data: Prepared | None = None) -> nn.
     if data is not None:
         facts = {"input_shape": data.input_shape, "outputs": data.outputs, "task": data.task}
     elif needed := [name for name in wanted if parameters[name].default is inspect.Parameter.empty]:
-        raise ValueError(f"'{entry.name}' fits itself to data ({', '.join(needed)}), and none are given")
+        raise ValueError(f"'{entry.name}' needs data ({', '.join(needed)}), but none are given")
     network: nn.Module = builder(**{fact: facts[fact] for fact in wanted if fact in facts}, **entry.args)
     tie(network)
     network = in_single_precision(network)
-    if data is None or not compressible(network):  # of which there is more to be said than of its outputs
+    if data is None or not compressible(network):  # the caller reports that first
         return network
     return with_plain_outputs(network, entry.name, data)
 
 
 def compressible(network: nn.Module) -> list[str]:
-    """The names of the tensors that methods compress: the weights of Linear and Conv layers, in the order in which the
-    network was given them. A weight that several layers share is there once, by the name that the first has for it.
+    """The names of the tensors that methods compress: the weights of Linear and Conv layers, in order of registration.
+    A weight that several layers share is listed once, under its first name.
     """
     return list(dict.fromkeys(weight_names(network).values()))
 
 
 def uncompressed(network: nn.Module) -> dict[str, int]:
-    """The layers that hold weights which no method compresses, ``rnn (LSTM)`` say, each with the number of them.
+    """Layers with weights that no method compresses, such as ``rnn (LSTM)``, with the number of weights.
 
-    Weights are parameters of two dimensions and more; biases, norms and other vectors are none.
+    Weights are parameters of at least two dimensions, not biases, norms and other vectors.
     """
     seen = {id(network.get_parameter(name)) for name in compressible(network)}
     found: dict[str, int] = {}
@@ -102,15 +101,13 @@ def uncompressed(network: nn.Module) -> dict[str, int]:
 
 
 def holders(network: nn.Module, name: str) -> list[tuple[nn.Module, str]]:
-    """The modules that hold the parameter called ``name``, and what each one calls it: several where it is shared."""
+    """The modules that hold the parameter ``name``, with its name in each; several if it is shared."""
     shared = network.get_parameter(name)
     return [(module, key) for module in network.modules() for key, own in module._parameters.items() if own is shared]
 
 
 def output_weight(network: nn.Module) -> str:
-    """The name of the weights of the layer that computes the outputs: the last one that is called, or, where there is
-    no fixed graph, the last one that the network was given.
-    """
+    """The name of the weight of the output layer: the layer called last or, without a fixed graph, registered last."""
     try:
         calls = called_weights(network)
     except UntraceableError:
@@ -119,17 +116,17 @@ def output_weight(network: nn.Module) -> str:
 
 
 def hidden(network: nn.Module) -> list[str]:
-    """The weights of Linear and Conv layers but for the output layer, in the order of ``compressible``."""
+    """The weights of Linear and Conv layers except the output layer, in the order of ``compressible``."""
     names = compressible(network)
     last = output_weight(network) if names else None
     return [name for name in names if name != last]
 
 
 def layer_of(network: nn.Module, weight: str) -> Layer:
-    """The Linear or Conv layer whose weight tensor has the name ``weight``. Raises ValueError where there is none."""
+    """The Linear or Conv layer whose weight tensor has the name ``weight``. Raises ValueError if there is none."""
     layer = network.get_submodule(weight.removesuffix("weight").removesuffix("."))
     if not isinstance(layer, LAYERS):
-        raise ValueError(f"{weight} belongs to no Linear or Conv layer")
+        raise ValueError(f"{weight} does not belong to a Linear or Conv layer")
     return layer
 
 
@@ -139,5 +136,5 @@ def parameter_count(network: nn.Module) -> int:
 
 
 def to_bytes(network: nn.Module) -> bytes:
-    """The safetensors file of a network in full precision, on the CPU; a shared parameter is in it once."""
+    """The safetensors file of a full-precision network on the CPU; a shared parameter is stored once."""
     return tensor_files.to_bytes(stored_once(inference_state(network)))

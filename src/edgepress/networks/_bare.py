@@ -1,4 +1,4 @@
-"""A network of which only the tensors are known."""
+"""Stand-in for a network of which only the tensors are known."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 
 def stand_in(tensors: Mapping[str, Tensor], output: str | None = None) -> nn.Module:
-    """A module that holds ``tensors`` under their names, floats as float32, and cannot compute.
+    """A module that holds ``tensors`` under their names, floats as float32, but cannot compute.
 
-    Tensors of 2 dimensions called ``….weight`` become those of Linear layers, and tensors of 4 those of Conv2d. The
-    layer whose weight is called ``output``, by default the last of ``output_layers``, comes last. Weights that are the
-    same in all their values become one parameter.
+    Tensors of 2 dimensions called ``….weight`` become weights of Linear layers, those of 4 dimensions of Conv2d. The
+    layer with the weight ``output``, by default the last of ``output_layers``, comes last. Identical weights become one
+    parameter.
     """
     last = output or next(reversed(output_layers(tensors)), "")
     order = sorted(tensors, key=lambda name: (_path(name) == _path(last), _is_linear(name, tensors), _natural(name)))
@@ -38,7 +38,7 @@ def stand_in(tensors: Mapping[str, Tensor], output: str | None = None) -> nn.Mod
                 values = hashlib.sha256(tensor.contiguous().numpy().tobytes()).digest()
                 parameter = first.setdefault((tensor.shape, values), parameter)
             parent.register_parameter(key, parameter)
-        elif tensor.is_floating_point() and tensor.dim() > 1:  # a weight of another layer
+        elif tensor.is_floating_point() and tensor.dim() > 1:  # a weight of another kind of layer
             parent.register_parameter(key, nn.Parameter(tensor, requires_grad=False))
         else:
             parent.register_buffer(key, tensor)
@@ -46,10 +46,10 @@ def stand_in(tensors: Mapping[str, Tensor], output: str | None = None) -> nn.Mod
 
 
 def output_layers(tensors: Mapping[str, Tensor]) -> list[str]:
-    """The weights of the layers that may compute the outputs, by name: one where names and shapes tell which it is.
+    """The names of weights that may belong to the output layer; a single one if names and shapes determine it.
 
-    It is the Linear layer, or Conv layer in a network without any Linear ones, whose number of outputs is what no other
-    of them reads. Where each of them is read, it is the last of those whose names differ in one number alone.
+    It is the Linear layer (Conv layer if there is no Linear one) whose number of outputs is not the number of inputs of
+    another one. If every layer is read by another, it is the last of those whose names differ in a single number.
     """
     weights = {name: tensor.shape for name, tensor in tensors.items() if _is_weight(name, tensors)}
     layers = {name: shape for name, shape in weights.items() if len(shape) == 2} or weights
@@ -73,7 +73,7 @@ def _path(name: str) -> str:
 
 
 def _is_weight(name: str, tensors: Mapping[str, Tensor]) -> bool:
-    """Whether a tensor is the weight of a Linear or Conv2d layer, as far as its name and shape tell."""
+    """Whether a tensor is the weight of a Linear or Conv2d layer, judging by name and shape."""
     tensor = tensors[name]
     return name.rpartition(".")[2] == "weight" and tensor.dim() in (2, 4) and tensor.is_floating_point()
 
@@ -85,7 +85,7 @@ def _is_linear(name: str, tensors: Mapping[str, Tensor]) -> bool:
 
 
 def _layer(path: str, tensors: Mapping[str, Tensor]) -> nn.Module:
-    """The layer at ``path``, still without values."""
+    """The layer at ``path``, without values."""
     name, bias = f"{path}.weight".lstrip("."), f"{path}.bias".lstrip(".") in tensors
     if name not in tensors or not _is_weight(name, tensors):
         return nn.Module()

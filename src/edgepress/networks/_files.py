@@ -1,4 +1,4 @@
-"""Trained weights from safetensors files of any origin."""
+"""Loads trained weights from any safetensors file."""
 
 from __future__ import annotations
 
@@ -18,13 +18,12 @@ _SHOWN = 3  # names in a message
 
 
 def load_all_from(network: nn.Module, path: str | Path) -> None:
-    """Put a trained network, all of it, from a safetensors file into ``network``, in place, and ``bake`` it.
+    """Load all tensors of a trained network from a safetensors file into ``network``, in place, and ``bake`` it.
 
-    Where all names of the file have a prefix in common that the network's lack, ``module.`` of DataParallel say, it is
-    taken off, which is said on stderr. Weights behind a parametrization may be in the file as they are
-    computed, or as what they are computed from.
+    A prefix of all names that the network lacks, such as DataParallel's ``module.``, is removed, with a note on stderr.
+    The file may hold a parametrized weight itself or the tensors that it is computed from.
 
-    Raises FileError where the file is no safetensors, its tensors are not those of the network, or are not finite.
+    Raises FileError if the file is not safetensors, or its tensors do not match the network or are not finite.
     """
     tensors = tensor_files.load_foreign(path)
     computed = [name for name, *_ in computed_tensors(network)]
@@ -47,12 +46,12 @@ def load_all_from(network: nn.Module, path: str | Path) -> None:
 
 
 def begin_from(network: nn.Module, path: str | Path) -> list[str]:
-    """Put the tensors of a safetensors file into ``network``, in place, where name and shape fit.
+    """Load those tensors of a safetensors file into ``network``, in place, whose name and shape fit.
 
-    A first convolution for three colours fits a network for grey images: its kernels are summed over the colours,
-    which is what three equal channels would give. Prefixes are taken off as in ``load_all_from``. Returns the names of
-    what was loaded; what was not, a new head say, stays as it was built. Raises FileError where the file is no
-    safetensors, nothing in it fits, or what fits is not finite.
+    An RGB input convolution fits a network for grey images: its kernels are summed over the colours, equivalent to
+    three equal channels. Prefixes are removed as in ``load_all_from``. Returns the names of the loaded tensors; others,
+    such as a new head, stay as built. Raises FileError if the file is not safetensors, nothing fits, or values are not
+    finite.
     """
     tensors = tensor_files.load_foreign(path)
     computed = {name: (module, key, hook) for name, module, key, hook in computed_tensors(network)}
@@ -67,7 +66,7 @@ def begin_from(network: nn.Module, path: str | Path) -> list[str]:
             loaded[name] = found
     _check_ties(path, loaded, state)
     filled = {id(state[name]) for name in loaded}
-    names = [name for name, tensor in state.items() if id(tensor) in filled]  # all those of a shared parameter
+    names = [name for name, tensor in state.items() if id(tensor) in filled]  # all names of a shared parameter
     for name, (module, key, hook) in computed.items():
         if name in tensors and tensors[name].shape == getattr(module, key).shape:
             _check_sound(path, name, tensors[name], network)
@@ -81,7 +80,7 @@ def begin_from(network: nn.Module, path: str | Path) -> list[str]:
 
 
 def _without_prefix(path: str | Path, tensors: dict[str, Tensor], names: set[str]) -> dict[str, Tensor]:
-    """The tensors of a file by the names of the network: without a prefix of all names that keeps them from fitting."""
+    """The tensors of a file by the names of the network: removes a common prefix if no name fits otherwise."""
     stripped, prefix = tensors, ""
     while not names & stripped.keys():
         heads = {name.partition(".")[0] for name in stripped}
@@ -90,14 +89,14 @@ def _without_prefix(path: str | Path, tensors: dict[str, Tensor], names: set[str
         prefix += f"{heads.pop()}."
         stripped = {name.partition(".")[2]: tensor for name, tensor in stripped.items()}
     if prefix:
-        print(f"{path}: all names begin with '{prefix}', which is left out to fit the network", file=sys.stderr)
+        print(f"{path}: removed the prefix '{prefix}' of all names to fit the network", file=sys.stderr)
     return stripped
 
 
 def _check_sound(path: str | Path, name: str, tensor: Tensor, network: nn.Module) -> None:
-    """Raise FileError where a tensor of a file is of another kind than that of the network, or not finite.
+    """Raise FileError if a tensor of a file has another dtype than that of the network, or is not finite.
 
-    A buffer that is no BatchNorm's statistics may be infinite: a mask of attention is.
+    Buffers other than BatchNorm statistics may be infinite, such as attention masks.
     """
     owner, _, key = name.rpartition(".")
     module = network.get_submodule(owner)
@@ -105,13 +104,13 @@ def _check_sound(path: str | Path, name: str, tensor: Tensor, network: nn.Module
     if not own.is_floating_point():
         kept = not tensor.is_floating_point() and torch.equal(tensor.to(own.dtype).to(tensor.dtype), tensor)
         if not kept:
-            raise FileError(f"{path}: {name} is {_kind(tensor)}, and its values are no {_kind(own)}, which the network "
-                            f"has there; name a file of sound weights")  # fmt: skip
+            raise FileError(f"{path}: {name} is {_kind(tensor)} and its values do not fit {_kind(own)}, the "
+                            f"network's type; name a file of valid weights")  # fmt: skip
         return
     may_be_infinite = key in module._buffers and not isinstance(module, NORMS)
     unsound = tensor.isnan() if may_be_infinite else ~tensor.isfinite()
     if not tensor.is_floating_point() or unsound.any():
-        raise FileError(f"{path}: {name} holds what is no finite float; name a file of sound weights")
+        raise FileError(f"{path}: {name} contains values that are not finite floats; name a file of valid weights")
 
 
 def _kind(tensor: Tensor) -> str:
@@ -119,7 +118,7 @@ def _kind(tensor: Tensor) -> str:
 
 
 def _check_ties(path: str | Path, tensors: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
-    """Raise FileError where one tensor of the network has two values in the file."""
+    """Raise FileError if a tied tensor of the network has two values in the file."""
     first: dict[int, str] = {}
     for name, tensor in state.items():
         if name in tensors:

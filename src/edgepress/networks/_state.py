@@ -1,4 +1,4 @@
-"""The tensors of a network as they are stored: each parameter once, and no weight behind a parametrization."""
+"""The tensors of a network to store: each parameter once, without parametrizations."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch.nn.utils.weight_norm import WeightNorm
 
 from edgepress.graph import LAYERS
 
-# Hooks of torch.nn.utils that compute a weight before each call, and what leaves the weight in their place.
+# Hooks of torch.nn.utils that compute a weight before each call, and functions that replace them by the weight.
 _HOOKS: dict[type, Callable[[Any, str], Any]] = {
     WeightNorm: remove_weight_norm,
     SpectralNorm: remove_spectral_norm,
@@ -22,9 +22,9 @@ _HOOKS: dict[type, Callable[[Any, str], Any]] = {
 
 
 def inference_state(network: nn.Module) -> dict[str, Tensor]:
-    """Every tensor that inference needs, by name: parameters and buffers, but not BatchNorm's count of batches.
+    """Every tensor that inference needs, by name: parameters and buffers except BatchNorm's batch counter.
 
-    A tensor that goes by several names, as tied weights do, is the same object under each.
+    A tensor with several names (tied weights) is the same object under each.
     """
     once: dict[int, Tensor] = {}
     return {
@@ -35,7 +35,7 @@ def inference_state(network: nn.Module) -> dict[str, Tensor]:
 
 
 def stored_once(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of a state from ``inference_state``, each under its first name alone."""
+    """The tensors of a state from ``inference_state``, each under its first name only."""
     first: dict[int, str] = {}
     for name, tensor in state.items():
         first.setdefault(id(tensor), name)
@@ -43,9 +43,9 @@ def stored_once(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def load_inference_state(network: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Put a state from ``inference_state`` into ``network``; one of the names of a tensor is enough.
+    """Load a state from ``inference_state`` into ``network``; one name of each tensor suffices.
 
-    Raises ValueError where the names differ.
+    Raises ValueError if names do not match.
     """
     own = inference_state(network)
     given = {id(tensor) for name, tensor in own.items() if name in state}
@@ -56,8 +56,8 @@ def load_inference_state(network: nn.Module, state: Mapping[str, Tensor]) -> Non
 
 
 def computed_tensors(network: nn.Module) -> Iterator[tuple[str, nn.Module, str, Any]]:
-    """The tensors that are computed from others before each call: name, module, key, and the hook that computes it,
-    None where that is a parametrization.
+    """Tensors computed from others before each call: name, module, key, and the hook that computes them (None for a
+    parametrization).
     """
     for path, module in network.named_modules():
         if isinstance(module, parametrize.ParametrizationList):
@@ -71,33 +71,33 @@ def computed_tensors(network: nn.Module) -> Iterator[tuple[str, nn.Module, str, 
 
 
 def bake(network: nn.Module) -> None:
-    """Make each weight that is computed from others, by weight_norm or spectral_norm say, a plain parameter, in place.
+    """Replace computed weights (weight_norm, spectral_norm, …) by plain parameters, in place, as a device stores them.
 
-    Such a weight is what a device gets. Covers parametrizations (``torch.nn.utils.parametrize``) and the older hooks
-    of ``torch.nn.utils``. Raises ValueError where a layer's weight is computed in another way.
+    Covers parametrizations (``torch.nn.utils.parametrize``) and the older hooks of ``torch.nn.utils``. Raises
+    ValueError if a layer's weight is computed in another way.
     """
     training = network.training
-    network.eval()  # the statistics of spectral_norm stay as they are
+    network.eval()  # do not update the statistics of spectral_norm
     for _, module, key, hook in list(computed_tensors(network)):
         if hook is None:
             parametrize.remove_parametrizations(module, key, leave_parametrized=True)
         else:
             next(remove for kind, remove in _HOOKS.items() if isinstance(hook, kind))(module, key)
             for number, other in list(module._load_state_dict_pre_hooks.items()):
-                # Torch wraps this one, and so does not find it when it removes spectral_norm.
+                # Torch wraps this hook and does not find it when it removes spectral_norm.
                 if getattr(getattr(other, "hook", None), "fn", None) is hook:
                     del module._load_state_dict_pre_hooks[number]
     network.train(training)
     for name, module in network.named_modules():
         if isinstance(module, LAYERS) and not isinstance(module.weight, nn.Parameter):
-            raise ValueError(f"the weight of {name or 'the network'} is computed by a hook that is not known here; "
-                             f"compute it by torch.nn.utils.parametrize")  # fmt: skip
+            raise ValueError(f"the weight of {name or 'the network'} is computed by an unknown hook; compute it "
+                             f"by torch.nn.utils.parametrize")  # fmt: skip
 
 
 def tie(network: nn.Module) -> None:
-    """Make parameters that share their memory, as after ``a.weight.data = b.weight.data``, one parameter, in place.
+    """Merge parameters that share memory, as after ``a.weight.data = b.weight.data``, into one, in place.
 
-    Raises ValueError where they share it in different shapes, so that they cannot be one.
+    Raises ValueError if their shapes differ.
     """
     first: dict[int, tuple[str, nn.Parameter]] = {}
     for path, module in network.named_modules():
@@ -112,15 +112,15 @@ def tie(network: nn.Module) -> None:
                 parameter.shape, parameter.stride(), parameter.data_ptr()
             ):  # fmt: skip
                 raise ValueError(f"{name} and {other_name} share memory but are not the same tensor; "
-                                 f"give each its own, or use {other_name} for both in forward")  # fmt: skip
+                                 f"copy one of them, or use {other_name} for both in forward")  # fmt: skip
             setattr(module, key, other)
 
 
 @torch.no_grad()
 def set_computed(module: nn.Module, key: str, hook: Any, value: Tensor) -> list[str]:
-    """Set what a computed tensor is computed from, so that it becomes ``value``; the keys of what changed.
+    """Set the tensors that a computed tensor depends on so that it becomes ``value``; returns the changed keys.
 
-    Raises NotImplementedError where its parametrization has no inverse.
+    Raises NotImplementedError if its parametrization has no inverse.
     """
     if hook is None:
         setattr(module, key, value)

@@ -15,10 +15,10 @@ NETWORKS = {
 
 
 class CNN(nn.Module):
-    """Stages of ``width``, 2·, 4· and 8·``width`` channels, each ending in a pool that halves the image.
+    """Stages of ``width``, 2·, 4· and 8·``width`` channels, each followed by a pool that halves the image.
 
-    ``width`` is the study's 32 for its 32×32 images and in proportion for smaller ones (8 for 8×8), so that the
-    network stays as small as its task. The image's sides must be at least 8.
+    ``width`` is the study's 32 for its 32×32 images and proportional for smaller ones (8 for 8×8), so that the network
+    suits its task. Images must have at least 8 pixels per side.
     """
 
     def __init__(self, input_shape: tuple[int, ...], outputs: int, task: str, width: int | None = None) -> None:
@@ -54,6 +54,6 @@ class CNN(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(rows, channels, height, width) → (rows, outputs)."""
         x = self.features(x)
-        if self.training and x.shape[2:] != self.places:  # of a smaller image, which only training has
+        if self.training and x.shape[2:] != self.places:  # a smaller image, which only occurs in training
             x = F.adaptive_max_pool2d(x, self.places)
         return self.head(x.flatten(1))

@@ -1,4 +1,4 @@
-"""Fully connected networks, as in the study: Linear, ReLU and, in the complex one, dropout."""
+"""Fully connected networks of the study: Linear, ReLU and, in the complex one, dropout."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ NETWORKS = {
 class DNN(nn.Module):
     """Linear–ReLU(–Dropout) for each hidden width of the task, then a Linear; images are flattened.
 
-    ``hidden`` and ``dropout`` are given a task. The study drops out in regression, too; there it shifts what the
-    network answers once dropout is off (MSE .5 instead of .01 on MV), so the rate is 0. The layer stays, and with
-    it the names of the weights.
+    ``hidden`` and ``dropout`` are given per task. The study also uses dropout in regression, where it shifts
+    predictions once dropout is off (MSE .5 instead of .01 on MV), so the rate is 0 here. The layer remains to keep the
+    weights' names.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""A depthwise separable network, small and hard to quantize: a depthwise filter has few weights of its own range."""
+"""A depthwise separable network, small and hard to quantize: depthwise filters have few weights and differ in range."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ NETWORKS = {
 
 
 class DSCNN(nn.Module):
-    """DS-CNN (Zhang et al. 2017, arXiv 1711.07128) as in MLPerf Tiny, its first filter 3×3 at stride 2 for images."""
+    """DS-CNN (Zhang et al. 2017, arXiv 1711.07128) as in MLPerf Tiny, with a first filter of 3×3 at stride 2 for
+    images.
+    """
 
     def __init__(self, input_shape: tuple[int, ...], outputs: int, task: str, width: int = 64) -> None:
         super().__init__()

@@ -24,13 +24,13 @@ NETWORKS = {
 
 
 def conv_norm(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, relu: bool = True) -> nn.Sequential:
-    """A convolution without bias that keeps the image's size at stride 1, BatchNorm and, mostly, ReLU."""
+    """A convolution without bias that keeps the image's size at stride 1, BatchNorm and, optionally, ReLU."""
     layers = [nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(outputs)]
     return nn.Sequential(*layers, nn.ReLU()) if relu else nn.Sequential(*layers)
 
 
 class _Residual(nn.Module):
-    """Two convolutions beside a shortcut, which is a 1×1 convolution where the shape changes; ReLU after the sum."""
+    """Two convolutions and a shortcut (a 1×1 convolution if the shape changes); ReLU after the sum."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ class _Pair(nn.Module):
 
 
 class ResNet9(nn.Module):
-    """The study's ResNet-9, 6.6 M weights. Three pools halve the image, and the last one takes what is left."""
+    """The study's ResNet-9, 6.6 M weights. Three pools halve the image; the last is a global pool."""
 
     def __init__(self, input_shape: tuple[int, ...], outputs: int, task: str) -> None:
         super().__init__()
@@ -94,7 +94,7 @@ class ResNet9(nn.Module):
 
 
 class _Bottleneck(nn.Module):
-    """1×1, 3×3 and 1×1 convolutions beside a shortcut, under torchvision's names."""
+    """1×1, 3×3 and 1×1 convolutions and a shortcut, under torchvision's names."""
 
     def __init__(self, inputs: int, width: int, stride: int) -> None:
         super().__init__()
@@ -112,7 +112,7 @@ class _Bottleneck(nn.Module):
 
 
 class ResNet50(nn.Module):
-    """ResNet-50 (He et al. 2016, arXiv 1512.03385). All but ``fc`` has torchvision's names, so its weights fit."""
+    """ResNet-50 (He et al. 2016, arXiv 1512.03385). Except ``fc``, names are torchvision's, so its weights fit."""
 
     def __init__(self, input_shape: tuple[int, ...], outputs: int, task: str) -> None:
         super().__init__()

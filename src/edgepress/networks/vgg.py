@@ -17,7 +17,7 @@ _STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
 
 class VGG16(nn.Module):
     """VGG-16 (Simonyan and Zisserman 2015, arXiv 1409.1556). ``features`` has torchvision's names, so its weights
-    fit. For an image of less than 32 pixels a side, the pools that would leave nothing do nothing.
+    fit. For images of less than 32 pixels per side, pools that would leave nothing are omitted.
     """
 
     def __init__(self, input_shape: tuple[int, ...], outputs: int, task: str) -> None:

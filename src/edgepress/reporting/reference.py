@@ -1,4 +1,4 @@
-"""The tables of results/reference/README.md, computed from the CSVs beside it. ``edgepress.documents`` writes them."""
+"""Computes the tables of results/reference/README.md from the CSVs in that folder, for ``edgepress.documents``."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import pandas as pd
 from edgepress.reporting.results import quality_of, read_table, t_interval
 
 SMALL, LARGE = ("resnet8", "ds_cnn"), ("cnn", "resnet9")
-# What the tables show: method and level, and how the row is called.
+# Rows of the tables: method and level, and the label.
 _SMALL_ROWS = {
     ("gptq", "w8"): "w8, `gptq`",
     ("gptq", "w4"): "w4, `gptq`",
     ("gptq_compact", "w4"): "w4, `gptq_compact`",
-    ("multipoint_fixed", "w4"): "w4, `multipoint_fixed` (two points)",
+    ("multipoint_fixed", "w4"): "w4, `multipoint_fixed` (two vectors)",
     ("gptq_equalized", "w8a8"): "w8a8, `[activations_equalized, gptq]`",
     ("gptq_equalized", "w4a4"): "w4a4, `[activations_equalized, gptq]`",
     ("gptq_activations", "w4a4"): "w4a4, `[activations_mse, gptq]`",
@@ -26,21 +26,21 @@ _SMALL_ROWS = {
     ("lsq_channel", "w2"): "w2, `lsq_channel`",
     ("lsq", "w2"): "w2, `lsq`",
     ("qat_nearest_uniform_iqr", "w2"): "w2, `qat_nearest_uniform_iqr`",
-    ("nearest_uniform", "w8"): "w8, `nearest_uniform`, one step a layer",
-    ("stochastic_uniform", "w8"): "w8, `stochastic_uniform`, one step a layer",
+    ("nearest_uniform", "w8"): "w8, `nearest_uniform`, one scale per layer",
+    ("stochastic_uniform", "w8"): "w8, `stochastic_uniform`, one scale per layer",
 }
 _LARGE_ROWS = {
     ("gptq", "w8"): "w8, `gptq`",
     ("gptq", "w4"): "w4, `gptq`",
     ("gptq_compact", "w4"): "w4, `gptq_compact`",
-    ("nearest_uniform", "w4"): "w4, `nearest_uniform`, a codebook a layer",
+    ("nearest_uniform", "w4"): "w4, `nearest_uniform`, one codebook per layer",
     ("nearest_uniform_channel", "w4"): "w4, `nearest_uniform_channel`",
     ("gptq_activations", "w8a8"): "w8a8, `[activations_mse, gptq]`",
     ("gptq_activations", "w4a4"): "w4a4, `[activations_mse, gptq]`",
-    ("magnitude", "s50"): "half of the weights removed, `magnitude`",
-    ("obs_global", "s50"): "half of the weights removed, `obs_global`",
-    ("magnitude", "s80"): "80 % removed, `magnitude`",
-    ("obs_global", "s80"): "80 % removed, `obs_global`",
+    ("magnitude", "s50"): "50 % sparsity, `magnitude`",
+    ("obs_global", "s50"): "50 % sparsity, `obs_global`",
+    ("magnitude", "s80"): "80 % sparsity, `magnitude`",
+    ("obs_global", "s80"): "80 % sparsity, `obs_global`",
 }
 # At w4a4, ours and Brevitas's.
 _EQUAL_TERMS = {
@@ -59,7 +59,7 @@ def tables(folder: Path) -> dict[str, str]:
     peers = read_table(folder / "study" / "fashion_mnist" / "peers.csv")
     peers = peers[(peers.split == "test") & (peers.status == "ok")]
     return {
-        "rows": _markdown(["folder", "rows of metrics", "without a network"], map(_count, study, study.values())),
+        "rows": _markdown(["folder", "rows of metrics", "without result"], map(_count, study, study.values())),
         "small networks": _changes(images, SMALL, _SMALL_ROWS),
         "large networks": _changes(images, LARGE, _LARGE_ROWS),
         "seeds": _seeds(images, [("nearest_uniform", "w8"), ("stochastic_uniform", "w8")]),
@@ -84,7 +84,7 @@ def _count(name: str, rows: pd.DataFrame) -> list[str]:
 
 
 def _changes(rows: pd.DataFrame, networks: Iterable[str], wanted: Rows) -> str:
-    """Points of accuracy lost or won on test, seed by seed, with the interval of their mean."""
+    """Change of test accuracy in percentage points, seed by seed, with the interval of the mean."""
     whole = rows[rows.method == "fp32"].set_index(["network", "seed"])
     first = ["full precision"]
     for network in networks:
@@ -122,11 +122,11 @@ def _equal_terms(accuracy: pd.Series) -> str:
             pair = accuracy[network, ours], accuracy[network, theirs]
             cells = (f"`{name}` {_share(value)}" for name, value in zip((ours, theirs), pair, strict=True))
             lines.append([terms, f"`{network}`", *cells, _signed(100 * (pair[0] - pair[1]))])
-    return _markdown(["w4a4", "network", "ours", "Brevitas", "points"], lines)
+    return _markdown(["w4a4", "network", "ours", "Brevitas", "percentage points"], lines)
 
 
 def _peers(rows: pd.DataFrame) -> str:
-    header = ["network", "level", "method", "accuracy", "bits of adds", "bytes", "of tensors", "million BOPs"]
+    header = ["network", "level", "method", "accuracy", "bits of adds", "bytes", "tensor bytes", "million BOPs"]
     levels = ["w32", "w8a8", "w8", "w4a8", "w4", "w4a4", "s50"]
     places = [(network, level) for network in SMALL for level in levels]
     shown: list[dict[Any, Any]] = [row for row in rows.to_dict("records") if (row["network"], row["level"]) in places]
@@ -163,7 +163,7 @@ def _signed(value: float, digits: int = 2) -> str:
 
 
 def _interval(values: pd.Series, digits: int) -> str:
-    """The 95 % interval in brackets; nothing for one value."""
+    """The 95 % interval in brackets; empty for a single value."""
     if len(values) < 2:
         return ""
     ends = t_interval(values)

@@ -1,4 +1,4 @@
-"""Training a network in full precision."""
+"""Training and fine-tuning of networks."""
 
 from __future__ import annotations
 
@@ -22,23 +22,22 @@ from edgepress.outputs import NetworkError
 from edgepress.target_scale import TargetScale
 
 _SETTLING_ROWS = 2048
-_LEAST_CYCLE = 3  # steps: a third of them would be one, which has no way up
-HISTORY = ("epoch", "lr", "train_loss", "val_loss", "val_quality")  # what is known of an epoch
+_LEAST_CYCLE = 3  # steps: a third of them would be a single step, too short to rise
+HISTORY = ("epoch", "lr", "train_loss", "val_loss", "val_quality")  # columns, one row per epoch
 
 
 @dataclass(frozen=True)
 class Training:
-    """Adam with decoupled weight decay; the best epoch on val is what counts.
+    """Settings of training: Adam with decoupled weight decay, which keeps the best epoch on val.
 
-    The learning rate falls along a cosine from ``lr`` to 0 over ``max_epochs``, after rising to it over the first
-    third where ``schedule`` is ``onecycle`` (Smith and Topin 2018, arXiv 1708.07120), or is ``constant``. Training
-    ends after ``patience`` epochs without a lower loss on val; None takes all epochs. ``augment`` shifts images by up
-    to an eighth of their size (``crop``) and mirrors half of them (``crop_flip``). With ``precision`` ``bf16``, which
-    ``auto`` is on a GPU, steps compute in bfloat16 where that is safe; the weights, and every evaluation, are float32.
+    The learning rate decays along a cosine from ``lr`` to 0 over ``max_epochs``; with ``schedule`` ``onecycle`` it
+    first rises to ``lr`` over a third of the epochs (Smith and Topin 2018, arXiv 1708.07120); or it is ``constant``.
+    Training stops after ``patience`` epochs without a lower loss on val; None trains all epochs. ``augment`` shifts
+    images by up to an eighth of their size (``crop``) and also mirrors half of them (``crop_flip``). With ``precision``
+    ``bf16`` (``auto`` on a GPU), steps compute in bfloat16 where that is safe; weights and evaluations are float32.
 
-    Images are trained on at ``resolutions``, shares of their sides, one after the other and each for as many epochs.
-    The last is 1, and only the epochs at 1 count for what is best: those before leave BatchNorm with the statistics
-    of small images.
+    ``resolutions`` are fractions of the image size, trained on in sequence for an equal number of epochs each. The last
+    is 1, and only epochs at 1 can be the best, because at small sizes BatchNorm has the statistics of small images.
     """
 
     lr: float
@@ -53,34 +52,34 @@ class Training:
     resolutions: Sequence[float] = (1.0,)
 
     def resolution(self, epoch: int) -> float:
-        """The share of its sides at which an image is trained on in ``epoch``, counted from 1."""
-        left = self.max_epochs - epoch  # from the end, so that the last epoch is at full size however few there are
+        """The image size in ``epoch``, counted from 1, as a fraction of the full size."""
+        left = self.max_epochs - epoch  # counted from the end, so that the last epoch is always at full size
         return self.resolutions[-1 - left * len(self.resolutions) // self.max_epochs]
 
     @property
     def small_epochs(self) -> int:
-        """The epochs before the first at full size."""
+        """The number of epochs before the first at full size."""
         return next(epoch for epoch in range(self.max_epochs) if self.resolution(epoch + 1) == 1)
 
 
 def choose_device(name: str) -> torch.device:
-    """``auto`` is a GPU where there is one."""
+    """The device of that name; ``auto`` is a GPU if there is one."""
     return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
 
 
 def begun(name: str, data: Prepared, seed: int, weights: str | None, frozen: bool) -> tuple[nn.Module, list[str]]:
-    """The network called ``name`` as its training begins, on the CPU, and the names of its tensors that were loaded.
+    """The network ``name`` before training, on the CPU, and the names of its tensors that were loaded.
 
-    Tensors of the file ``weights`` that fit are put in and, where ``frozen``, stay as they are in training. Prints what
-    is new. Raises NetworkError where nothing is left to train.
+    Tensors of the file ``weights`` are loaded if they fit and, if ``frozen``, are not trained. Prints how many are
+    loaded. Raises NetworkError if nothing is left to train.
     """
     network = networks.build(name, data, seed)
     loaded = networks.begin_from(network, weights) if weights else []
-    print(f"{len(loaded)} tensors are those of {weights}" if weights else "all weights are trained from scratch")
+    print(f"{len(loaded)} tensors loaded from {weights}" if weights else "all weights are trained from scratch")
     freeze(network, loaded if frozen else [])
     if not any(parameter.requires_grad for parameter in network.parameters()):
-        raise NetworkError(f"{weights} holds all of '{name}', and `frozen` keeps it as it is, so nothing is "
-                                    f"left to train; set `training: null` to take it so")  # fmt: skip
+        raise NetworkError(f"{weights} holds all of '{name}', and `frozen` freezes it, so nothing is left "
+                                    f"to train; set `training: null` to use it unchanged")  # fmt: skip
     return network, loaded
 
 
@@ -95,13 +94,14 @@ def train(
 ) -> list[dict[str, Any]]:
     """Train ``network`` in place on the train split of ``data``; both are on the same device.
 
-    The last layer of a fresh network for regression is first brought to the target's unit (``TargetScale``). Tensors
-    whose names are ``loaded`` have it already: they come from a trained network, and begin as they are. Parameters that
-    require no gradient stay as they are. ``seed`` decides the order of the examples and dropout.
-    Returns the history, a row an epoch: epoch, lr, train_loss, val_loss (cross-entropy in nats, or mean squared error
-    in the target's squared unit), val_quality (accuracy, or R²); ``on_epoch`` gets each row as it comes. With
-    ``checkpoints``, the same training that was killed goes on where it was. Raises ArithmeticError where the loss is no
-    longer finite, and ValueError where the network takes no images of a resolution asked for.
+    The last layer of a new regression network is first initialized in the target's unit (``TargetScale``), unless its
+    tensors are ``loaded`` from a trained network. Parameters that require no gradient are not trained. ``seed``
+    determines the order of examples and dropout.
+
+    Returns the history, one row per epoch: epoch, lr, train_loss, val_loss (cross-entropy in nats, or mean squared
+    error in the target's squared unit), val_quality (accuracy, or R²). ``on_epoch`` receives each row. With
+    ``checkpoints``, a killed training resumes. Raises ArithmeticError if the loss is not finite, and ValueError if the
+    network does not accept images of a configured resolution.
     """
     TargetScale.of(data, network).begin(loaded)
     return _descend(network, data, settings, seed, on_epoch, math.inf, checkpoints)
@@ -116,11 +116,10 @@ def retrain(
     checkpoints: Checkpoints | None = None,
     generators: Sequence[torch.Generator] = (),
 ) -> list[dict[str, Any]]:
-    """Train a trained ``network`` on, in place; its weights may stand behind parametrizations.
+    """Fine-tune a trained ``network`` in place; its weights may be parametrized.
 
-    Where no epoch is better on val than the start, the start is what is kept. BatchNorms get their statistics anew
-    before each evaluation (``settle_norms``). ``generators`` are those that the network itself draws from. Otherwise
-    like ``train``.
+    Keeps the initial weights if no epoch is better on val. BatchNorm statistics are re-estimated before each evaluation
+    (``settle_norms``). ``generators`` are random generators that the network uses. Otherwise like ``train``.
     """
     settle_norms(network, data.inputs["train"], settings.batch_size, seed)
     best_loss = evaluate(network, data, "val")["loss"]
@@ -128,11 +127,11 @@ def retrain(
 
 
 def settle_norms(network: nn.Module, inputs: Tensor, batch_size: int, seed: int) -> None:
-    """Give BatchNorms the statistics of ``network`` as it is evaluated, on rows of ``inputs`` drawn by ``seed``.
+    """Re-estimate BatchNorm statistics of ``network`` in evaluation mode, on rows of ``inputs`` drawn by ``seed``.
 
-    Rows in the order of a file would not do, which may be sorted: a batch of one class varies less than the data.
-    Statistics gathered in training are of weights that have changed since or, behind a parametrization, of others than
-    are stored. (Nagel et al. 2022, arXiv 2203.11086.)
+    Running statistics of training belong to weights that have changed since or, with a parametrization, differ from the
+    stored ones (Nagel et al. 2022, arXiv 2203.11086). Rows are drawn because a file may be sorted, and a batch of one
+    class varies less than the data.
     """
     network.eval()
     norms = [module for module in network.modules() if isinstance(module, NORMS) and not _is_frozen(module)]
@@ -147,7 +146,7 @@ def settle_norms(network: nn.Module, inputs: Tensor, batch_size: int, seed: int)
     with torch.no_grad():
         for batch in settled_on.tensor_split(
             math.ceil(len(settled_on) / batch_size)
-        ):  # of a size, as each counts alike
+        ):  # of equal size, since all have equal weight
             network(batch)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
@@ -165,7 +164,7 @@ def _descend(
     generators: Sequence[torch.Generator] = (),
     settle: bool = False,
 ) -> list[dict[str, Any]]:
-    """Take the steps, and leave the network as it was when its loss on val was lowest, and below ``best_loss``."""
+    """Train, and restore the network with the lowest loss on val below ``best_loss``."""
     checkpoint = None
     if checkpoints is not None:
         checkpoint = checkpoints.of(network, data.only("train", "val"), settings, seed, best_loss, generators)
@@ -207,7 +206,7 @@ def _ended(state: TrainingState, settings: Training) -> bool:
 
 
 def _generators_of(device: torch.device) -> list[torch.Generator]:
-    """Those that torch itself draws from there, for dropout."""
+    """The default random generators of torch on the device, which dropout uses."""
     on_device = [torch.cuda.default_generators[torch.cuda.current_device()]] if device.type == "cuda" else []
     return [torch.default_generator, *on_device]
 
@@ -215,7 +214,7 @@ def _generators_of(device: torch.device) -> list[torch.Generator]:
 def _epoch(
     state: TrainingState, data: Prepared, settings: Training, scale: TargetScale, order: torch.Generator
 ) -> float:
-    """Take the steps of one epoch; the mean loss of its examples, before their steps."""
+    """Train one epoch. Returns the mean loss of its examples, each before its step."""
     inputs, targets = data.inputs["train"], data.targets["train"]
     device = inputs.device
     bf16 = settings.precision == "bf16" or (settings.precision == "auto" and device.type == "cuda")
@@ -241,14 +240,14 @@ def _epoch(
 
 
 def freeze(network: nn.Module, names: Iterable[str]) -> None:
-    """Keep the parameters called ``names`` as they are in a training to come."""
+    """Freeze the parameters called ``names``; all others are trained."""
     frozen = set(names)
     for name, parameter in network.named_parameters():
         parameter.requires_grad_(name not in frozen)
 
 
 def _to_training_mode(network: nn.Module) -> None:
-    """Dropout drops, and BatchNorm learns its statistics, but where its parameters are frozen."""
+    """Switch to training mode, except modules whose parameters are frozen."""
     network.train()
     for module in network.modules():
         if _is_frozen(module):
@@ -256,13 +255,13 @@ def _to_training_mode(network: nn.Module) -> None:
 
 
 def _is_frozen(module: nn.Module) -> bool:
-    """Whether a module has parameters of its own, and all of them stay as they are."""
+    """Whether a module has direct parameters, and all of them are frozen."""
     own = list(module.parameters(recurse=False))
     return bool(own) and not any(parameter.requires_grad for parameter in own)
 
 
 def _schedule(optimizer: torch.optim.Optimizer, settings: Training, rows: int) -> torch.optim.lr_scheduler.LRScheduler:
-    """The learning rate of each step, over all epochs."""
+    """The learning rate schedule per step, over all epochs."""
     steps = settings.max_epochs * steps_an_epoch(rows, settings.batch_size)
     if settings.schedule == "constant":
         return torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
@@ -273,9 +272,7 @@ def _schedule(optimizer: torch.optim.Optimizer, settings: Training, rows: int) -
 
 
 def resized(images: Tensor, share: float) -> Tensor:
-    """Images (rows, channels, height, width), their sides that share of what they were; a pixel is the mean of those
-    that it covers.
-    """
+    """Images (rows, channels, height, width) scaled to the fraction ``share`` of their sides, by area averaging."""
     if share == 1:
         return images
     return F.interpolate(images, [max(1, round(share * side)) for side in images.shape[2:]], mode="area")
@@ -283,7 +280,7 @@ def resized(images: Tensor, share: float) -> Tensor:
 
 @contextlib.contextmanager
 def _telling_of(resolution: float, images: Tensor) -> Iterator[None]:
-    """Says of an error within that it comes from small images, where it does."""
+    """Reports errors caused by small images as such."""
     try:
         yield
     except torch.OutOfMemoryError:
@@ -292,12 +289,12 @@ def _telling_of(resolution: float, images: Tensor) -> Iterator[None]:
         if resolution == 1:
             raise
         size = f"{images.shape[2]}×{images.shape[3]}"
-        raise ValueError(f"the network takes no images of {size}, its resolution {resolution}") from error
+        raise ValueError(f"the network does not accept images of {size}, its resolution {resolution}") from error
 
 
 def augmented(images: Tensor, how: str, generator: torch.Generator) -> Tensor:
-    """Shift each image (rows, channels, height, width) at random by up to an eighth, its edge repeated, and, for
-    ``crop_flip``, mirror half of them; the whole batch at once. ``none`` gives the batch back.
+    """Shift each image (rows, channels, height, width) at random by up to an eighth, repeating its edge, and mirror
+    half of them for ``crop_flip``. ``none`` returns the batch unchanged.
     """
     if how == "none":
         return images
@@ -313,7 +310,7 @@ def augmented(images: Tensor, how: str, generator: torch.Generator) -> Tensor:
     mirrored = torch.rand((count, 1), generator=generator) < 0.5 if how == "crop_flip" else None
     rows, columns = places(height), places(width, mirrored)
     picked = images[torch.arange(count, device=images.device)[:, None, None], :, rows[:, :, None], columns[:, None, :]]
-    return picked.permute(0, 3, 1, 2)  # picked is channels-last; so is what comes out
+    return picked.permute(0, 3, 1, 2)  # channels-last, as picked
 
 
 def _loss(outputs: Tensor, targets: Tensor, label_smoothing: float) -> Tensor:
@@ -323,7 +320,7 @@ def _loss(outputs: Tensor, targets: Tensor, label_smoothing: float) -> Tensor:
 
 
 def _batches(rows: Tensor, size: int) -> list[Tensor]:
-    """Split ``rows`` into batches; a last one of a single row joins its neighbour, for BatchNorm's sake."""
+    """Split ``rows`` into batches. A last batch of one row is merged with its neighbour, because of BatchNorm."""
     batches = list(rows.split(size))
     if len(batches) > 1 and len(batches[-1]) == 1:
         batches[-2:] = [torch.cat(batches[-2:])]
@@ -331,5 +328,5 @@ def _batches(rows: Tensor, size: int) -> list[Tensor]:
 
 
 def steps_an_epoch(rows: int, batch_size: int) -> int:
-    """The steps in which a training passes over ``rows`` examples."""
+    """The number of steps per epoch of ``rows`` examples."""
     return len(_batches(torch.arange(rows), batch_size))
