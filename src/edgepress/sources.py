@@ -69,7 +69,9 @@ def check(path: str | Path, sha256: str) -> None:
     except FileNotFoundError:
         raise FetchError(f"{path} does not exist; `snakemake fetch` downloads it") from None
     if found != sha256:
-        raise FetchError(f"{path} has sha256 {found} but must have {sha256}; remove it, and `snakemake fetch` downloads it")
+        raise FetchError(
+            f"{path} has sha256 {found} but must have {sha256}; remove it, and `snakemake fetch` downloads it"
+        )
 
 
 def fetch(

@@ -98,8 +98,16 @@ DAMAGED = {
         CURE,
     ),
     "a header of terabytes": (b"\0" * 6 + b"\1\0" + PACKED[8:], "or is damaged", "header too large", CURE),
-    "another safetensors file": (safetensors.numpy.save({"weight": np.zeros(3)}), "holds plain tensors", "run `edgepress compress`"),
-    "a trained network": (tensor_files.to_bytes({"weight": torch.zeros(3)}), "holds plain tensors", "run `edgepress compress`"),
+    "another safetensors file": (
+        safetensors.numpy.save({"weight": np.zeros(3)}),
+        "holds plain tensors",
+        "run `edgepress compress`",
+    ),
+    "a trained network": (
+        tensor_files.to_bytes({"weight": torch.zeros(3)}),
+        "holds plain tensors",
+        "run `edgepress compress`",
+    ),
     "no metadata": (safetensors.numpy.save({"payload": np.zeros(3, np.uint8)}), "of format 2", CURE),
     "metadata null": (
         header('{"__metadata__":null,"payload":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}}'),

@@ -164,9 +164,7 @@ def test_targets_that_float32_merges_are_refused(folder):
     x = np.random.default_rng(0).normal(size=(300, 3))
     for y in (10**9 + np.arange(300), 1e9 + np.arange(300) / 4):
         message = refused(arrays(folder / "a.npz", x=x, y=y), task="regression")
-        assert (
-            "y: float32, in which networks compute, distinguishes " in message and "of its 300 values" in message
-        )
+        assert "y: float32, in which networks compute, distinguishes " in message and "of its 300 values" in message
 
 
 def test_numbers_that_are_not_real_are_refused(folder):

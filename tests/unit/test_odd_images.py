@@ -120,7 +120,9 @@ def test_what_is_left_out_is_counted(folder, capsys):
     data, said = both(folder, pictures() | others | stray, capsys)
     assert rows(data) == [18, 2, 20]
     assert "pets: skipped 3 files that are not images: README.md, train/cat/labels, train/cat/notes.txt (by" in said
-    assert "pets: skipped 4 images outside <split>/<class> folders: 1.png, holdout/cat/1.png, holdout/cat/2.png, " in said
+    assert (
+        "pets: skipped 4 images outside <split>/<class> folders: 1.png, holdout/cat/1.png, holdout/cat/2.png, " in said
+    )
     said = both(folder, pictures(), capsys)[1]
     assert said == "pets: its 2 classes are numbered ant → 0, cat → 1\n"
 

@@ -208,9 +208,7 @@ def test_whole_numbers_that_float32_merges_are_kept_apart_or_said(folder, capsys
         assert kept < 3000 and f"does not distinguish; subtract an offset first: a (keeps {kept:,} of 3,000)" in said
     columns_of(folder, [str(2**60 + row) for row in range(3000)])
     said = capsys.readouterr().out
-    assert re.search(
-        r"integers too long for float64 to distinguish: a \(keeps \d+ of 3,000\); put identifiers", said
-    )
+    assert re.search(r"integers too long for float64 to distinguish: a \(keeps \d+ of 3,000\); put identifiers", said)
 
 
 def test_targets_that_float32_merges_are_refused(folder):

@@ -112,7 +112,11 @@ def test_the_graph_has_one_output_and_one_input(classes):
 
 # what is returned, with outputs for three classes unless it says otherwise: what the sentence says
 REFUSED = {
-    "two that fit": (lambda y, f: (y, 2 * y), 3, r"returns a tuple of 3 outputs, 3 outputs per example, of which 2 fit"),
+    "two that fit": (
+        lambda y, f: (y, 2 * y),
+        3,
+        r"returns a tuple of 3 outputs, 3 outputs per example, of which 2 fit",
+    ),
     "none that fits": (lambda y, f: {"features": f}, 3, r"a dict of 12 outputs per example, of which 0 fit"),
     "fewer": (lambda y, f: y, 2, r"gives 2 outputs per example, and 'toy_classes' has 3 classes"),
     "more": (lambda y, f: y, 10, r"gives 10 outputs per example, and 'toy_classes' has 3 classes; .* with 3 outputs"),
@@ -144,7 +148,9 @@ def test_a_regression_has_one_output(amounts, how):
     train(network, amounts, QUICK, seed=0)
     assert evaluate(network, amounts, "test")["r2"] > 0.8
     assert network.eval()(amounts.inputs["test"][:1]).shape == (1, 1)
-    with pytest.raises(NetworkError, match=r"gives 3 outputs per example, and 'a' has one target; .* with 1 output per"):
+    with pytest.raises(
+        NetworkError, match=r"gives 3 outputs per example, and 'a' has one target; .* with 1 output per"
+    ):
         made(PLAIN["plain"], amounts, outputs=3)
 
 

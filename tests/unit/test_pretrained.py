@@ -79,9 +79,21 @@ BAD = {
     "not there": (None, "does not exist", "name another file"),
     "of another network": (save({"weight": torch.zeros(2)}), "holds no tensor that fits", "of the same network"),
     "of another size": (save({HEAD: torch.zeros(4)}), "holds no tensor that fits", "of the same network"),
-    "NaN": (save({HEAD: torch.tensor([0, math.nan, 0])}), f"{HEAD} contains values that are not finite float", "valid weights"),
-    "infinite": (save({HEAD: torch.tensor([0, 0, -math.inf])}), f"{HEAD} contains values that are not finite", "valid weights"),
-    "whole numbers": (save({HEAD: torch.tensor([1, 2, 3])}), f"{HEAD} contains values that are not finite float", "valid weights"),
+    "NaN": (
+        save({HEAD: torch.tensor([0, math.nan, 0])}),
+        f"{HEAD} contains values that are not finite float",
+        "valid weights",
+    ),
+    "infinite": (
+        save({HEAD: torch.tensor([0, 0, -math.inf])}),
+        f"{HEAD} contains values that are not finite",
+        "valid weights",
+    ),
+    "whole numbers": (
+        save({HEAD: torch.tensor([1, 2, 3])}),
+        f"{HEAD} contains values that are not finite float",
+        "valid weights",
+    ),
     "a flipped bit": (
         tensor_files.to_bytes({HEAD: torch.zeros(3)})[:-1] + b"\1",
         "is damaged: its checksum does not match",

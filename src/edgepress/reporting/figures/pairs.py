@@ -1,4 +1,4 @@
-"""Methods beside what they are compared with at equal bits: a column a codebook, a row a network and split."""
+"""Methods and their counterparts at equal bits: one column per codebook, one row per network and split."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ _AGAIN = (0, (3, 1.5))
 
 
 def quantize_prune(metrics: pd.DataFrame, dataset: str) -> Figure:
-    """Quality against nominal bits of each chain that quantizes to one code a weight and prunes, in colour, and of the
-    same without pruning on the same networks, in grey; on train and test.
+    """Quality against nominal bits on train and test, for each chain that quantizes to one code per weight and prunes
+    (colour), and for the same without pruning on the same networks (grey).
     """
     rows = weights_alone(metrics[(metrics.dataset == dataset) & ~retrained(metrics) & one_code_a_weight(metrics)])
     chains = rows.bits.notna() & rows.sparsity_target.notna()
@@ -56,14 +56,14 @@ def quantize_prune(metrics: pd.DataFrame, dataset: str) -> Figure:
 
 
 def qat(metrics: pd.DataFrame, dataset: str) -> Figure:
-    """Quality against nominal bits of each method that trains the network again, solid, and of the one that rounds
-    in the same way without, dashed, at the bits of the former; on train and test.
+    """Quality against nominal bits on train and test, for each method that fine-tunes (solid), and for the same
+    rounding after training at the same bits (dashed).
     """
     rows = weights_alone(metrics[metrics.dataset == dataset])
     again = retrained(rows) & rows.bits.notna() & rows.sparsity_target.isna() & ~trained_on(rows)
     names = dict.fromkeys(rows.method[again])
     twins = set(map(steps.after_training, names))
-    levels = rows.network + rows.level  # a network may be trained again at fewer levels than it is rounded at
+    levels = rows.network + rows.level  # fine-tuning may cover fewer levels than rounding
     alone = [name for name in names if steps.after_training(name) == steps.joined(name)]
     twin = rows.method.map(steps.joined).isin(twins) & levels.isin(levels[again])
     rows = with_full_precision(rows, again | twin)
@@ -77,8 +77,8 @@ def qat(metrics: pd.DataFrame, dataset: str) -> Figure:
 
     entries = [
         *_roundings(rows.method, linestyle="none"),
-        Line2D([], [], color=panels.GREY, label="trained again"),
-        Line2D([], [], color=panels.GREY, linestyle=_AGAIN, label="after training alone"),
+        Line2D([], [], color=panels.GREY, label="fine-tuned"),
+        Line2D([], [], color=panels.GREY, linestyle=_AGAIN, label="after training"),
         *panels.handles(alone),
         panels.full_precision_handle(),
     ]
@@ -88,7 +88,7 @@ def qat(metrics: pd.DataFrame, dataset: str) -> Figure:
 def _by_codebook(
     rows: pd.DataFrame, dataset: str, draw: Draw, entries: list[Line2D], everywhere: Iterable[str] = ()
 ) -> Figure:
-    """A column a codebook, with full precision and the methods ``everywhere`` in each."""
+    """One column per codebook, each with full precision and the methods ``everywhere``."""
     quality = quality_of(rows)
     means = over_seeds(rows)
     cells = [(network, split) for network in means.network.unique() for split in ("train", "test")]
@@ -112,6 +112,6 @@ def _by_codebook(
 
 
 def _roundings(methods: pd.Series, **changes: Any) -> list[Line2D]:
-    """What the legend shows of the ways to round, where a codebook has several."""
+    """Legend entries of the roundings."""
     ways = {steps.rounding(name): style.look(name) for name in methods.unique() if not style.stands_alone(name)}
     return [Line2D([], [], label=way, **{**look, "color": panels.GREY, **changes}) for way, look in ways.items()]
