@@ -88,7 +88,7 @@ def test_ties_are_counted_and_duplicates_count_once():
     best = tables.best_at_each_precision(rows).set_index("bits")
     assert (best.method[4], best.tied[4]) == ("midrise", 1)  # its duplicate is no other, nearest_normal is
     (sentence,) = summary.sentences(rows)
-    assert "not told apart from 1 other of about that size" in sentence
+    assert "no significant difference from 1 other of about that size" in sentence
     apart = with_accuracies(**same, nearest_normal_w4=(0.82, 0.83, 0.84), gptq_w4=0.5, mixed_w4=0.5)
     assert tables.best_at_each_precision(apart).tied.iloc[1] == 0
 
@@ -144,13 +144,13 @@ def test_the_tolerance_is_one_for_intervals_of_val_and_test():
     on_val.loc[lost, "accuracy"] -= 0.008
     (row,) = tables.smallest_within_one_percent(on_val).to_dict("records")
     assert (row["method"], row["candidate"]) == ("not shown on test", "nearest_normal")
-    assert "is not shown to be so on test: −0.80 [−1.58, −0.02] points" in next(summary.sentences(on_val))
+    assert "is not confirmed on test: −0.80 [−1.58, −0.02] percentage points" in next(summary.sentences(on_val))
 
 
 def test_where_only_larger_files_keep_quality_it_says_so():
     rows = CLASSES.copy()
     rows.loc[rows.method != "fp32", "bytes"] += 4000
-    assert next(summary.sentences(rows)).endswith("no smaller file keeps it within 1 % of full precision on val.")
+    assert next(summary.sentences(rows)).endswith("no smaller file is within 1 % of full precision on val.")
 
 
 def test_files_stand_by_what_they_take_and_nominal_bits_are_of_one_code_a_weight(tmp_path):

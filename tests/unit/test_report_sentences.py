@@ -16,10 +16,10 @@ MAJORITY = 0.3
 SENTENCE = re.compile(
     r"\*\*(?P<network>.+)\*\* on \*\*(?P<dataset>.+)\*\*(: the smallest file | fits in )"
     r"(within 1 % of full precision on val, )?(?P<size>[\d.]+) (?P<unit>bytes|kB|MB), (?P<ratio>[\d.]+) times smaller "
-    r"than float32, (?P<verdict>within 1 % of full precision|is not shown to be so on test): (?P<change>[−+\d.]+)"
-    r"( \[(?P<low>[−+\d.]+), (?P<high>[−+\d.]+)\])? (points of accuracy on test|times the error on test) "
+    r"than float32, (?P<verdict>within 1 % of full precision|is not confirmed on test): (?P<change>[−+\d.]+)"
+    r"( \[(?P<low>[−+\d.]+), (?P<high>[−+\d.]+)\])? (percentage points of accuracy on test|times the error on test) "
     r"\((geometric mean of )?(?P<seeds>\d+) seeds?(, (?P<examples>[\d,]+) examples)?\), by (?P<method>.+) at "
-    r"(?P<level>[^;]+)(; not told apart from (?P<tied>\d+) others? of about that size)?\."
+    r"(?P<level>[^;]+)(; no significant difference from (?P<tied>\d+) others? of about that size)?\."
 )
 # Of each method its family, the bytes of its levels, and the share of what full precision gains that these lose.
 METHODS = {
@@ -85,7 +85,7 @@ def check_sentences(metrics: pd.DataFrame) -> int:
     for sentence in sentences:
         found = SENTENCE.fullmatch(sentence)
         if found is None:
-            network, dataset = re.match(r"\*\*(.+)\*\* on \*\*(.+)\*\*: no smaller file keeps it", sentence).groups()
+            network, dataset = re.match(r"\*\*(.+)\*\* on \*\*(.+)\*\*: no smaller file is", sentence).groups()
             assert expected[network, dataset][1][1] == "fp32"
             continue
         named += 1

@@ -250,7 +250,7 @@ def test_of_many_methods_a_figure_of_sizes_names_those_on_a_front():
 
 def test_many_methods_have_panels_by_their_kind():
     kinds = {"nearest_uniform": "deterministic", "stochastic_uniform": "stochastic", "dithered_uniform": "stochastic"}
-    kinds |= {"nearest_uniform_channel": "per channel", "stochastic_uniform_channel": "per channel", "gptq": "others"}
+    kinds |= {"nearest_uniform_channel": "per-channel", "stochastic_uniform_channel": "per-channel", "gptq": "others"}
     several = rows({name: (0, 1, 2) for name in kinds}, splits=("val", "test"))
     many = rows({name: (0, 1, 2) for name in [*kinds, *"abcdefghijkl"]}, splits=("val", "test"))
     both = rows({name: (0, 1, 2) for name in [*kinds, *"abcdefghijkl"]})

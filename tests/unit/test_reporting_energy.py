@@ -84,7 +84,7 @@ def test_what_saves_nothing_is_never_paid_back():
 def test_what_is_not_known_says_why():
     row = paid("w2")
     assert math.isnan(row.inferences) and row.source == "unavailable"
-    assert row.reason == "the energy of its training is not known"
+    assert row.reason == "the energy of its training is unknown"
     more = pd.concat([ENERGY, pd.DataFrame([training("lsq", "w4a4", 0, 0.1), training("lsq", "w3", 0, 0.1)])])
     reasons = payback(more, HARDWARE).set_index("level").reason
     assert reasons["w4a4"] == "w4a4 was not simulated; name it in `hardware`"

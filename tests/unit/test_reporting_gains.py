@@ -290,7 +290,7 @@ def test_the_bill_of_trainings_and_when_they_are_paid_back(nothing_taken):
     assert bill.source["lsq", "w2"] == "unavailable" and "not known" in bill.reason["lsq", "w2"]
     assert math.isnan(bill.inferences["fp32", "w32"])
     told = costs.bill(bill.reset_index())
-    assert told == "The energy of 3 trainings: 1.26 kWh and 504 g CO2e, modelled; of 1 more it is not known."
+    assert told == "The energy of 3 trainings: 1.26 kWh and 504 g CO2e, modelled; for 1 more it is unknown."
     alone = CostTables(nothing_taken.latency, nothing_taken.hardware, ENERGY)
     reason = tables.trainings(alone).set_index(["method", "level"]).reason["lsq", "w4"]
     assert reason == "w32a32 was not simulated; name it in `hardware`"

@@ -14,5 +14,5 @@ def test_what_is_left_out_is_said_once_a_network():
             row("odd", **lost), {name: value for name, value in row("old").items() if name != "note"}]  # fmt: skip
     assert summary.notes(rows) == [
         f"**lstm** on **toy**: {note}.",
-        "**odd** on **toy**, seed 0: no result, since its training failed: no layer.",
+        "**odd** on **toy**, seed 0: no result: its training failed: no layer.",
     ]

@@ -187,7 +187,7 @@ training: {max_epochs: 1}
     done = snakemake(tmp_path, "--keep-going", config=own)
     assert done.returncode == 1 and f"The report of the others is {RUN}/report/index.html" in done.stdout, done.stdout
     page = (tmp_path / RUN / "report/index.html").read_text()
-    assert "no result, since its training failed: ValueError" in page and "dnn_simple" in page
+    assert "no result: its training failed: ValueError" in page and "dnn_simple" in page
     assert (tmp_path / RUN / "report/quantization.html").exists()
     lost = {(row["network"], row["method"]) for row in from_csv(tmp_path / TARGET) if row["status"] == "failed"}
     assert lost == {("broken", "fp32"), ("broken", "nearest_uniform")}

@@ -1,4 +1,4 @@
-"""From metrics.csv to figures, tables and pages. This module is light; the others import pandas and seaborn."""
+"""Figures, tables and pages from metrics.csv. This module is light; the others import pandas and seaborn."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Notebook:
-    """A report notebook and what it makes, as its own metadata (key ``edgepress``) declares.
+    """A report notebook and its outputs, as declared in its metadata (key ``edgepress``).
 
-    ``figures`` are names; each becomes a PDF and a PNG, a data set where it has ``{dataset}`` in it. Each of
-    ``tables`` becomes CSV, Markdown and LaTeX. ``needs`` are families, sweeps and costs (see ``CellConfig.offers``), of
-    which one is enough for it to have something to show of a data set; ``only_with`` is what a figure or table of it
-    needs beside that. ``reads`` are the tables of costs that it reads where the run has them.
+    Each name in ``figures`` becomes a PDF and a PNG, one per data set if it contains ``{dataset}``. Each of ``tables``
+    becomes CSV, Markdown and LaTeX. The notebook shows data sets that offer any of ``needs``: families, sweeps and
+    costs (see ``CellConfig.offers``). ``only_with`` is a further requirement of a figure or table. ``reads`` are the
+    tables of costs that it reads if the run has them.
     """
 
     name: str
@@ -25,17 +25,17 @@ class Notebook:
     order: int
     figures: tuple[str, ...]
     tables: tuple[str, ...]
-    of: str = "run"  # the kind of results that it shows: those of a run, or of the replication; the tutorial, neither
+    of: str = "run"  # the kind of results that it shows: `run`, `replication`, or neither in the tutorial
     needs: tuple[str, ...] = ()
     reads: tuple[str, ...] = ()
     only_with: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def shown(self, offers: Mapping[str, Collection[str]]) -> dict[str, list[str]]:
-        """The data sets of which it has something to show, and what each one offers, of all that ``offers`` tells."""
+        """The data sets that it can show, and what each offers, given what all data sets offer."""
         return {name: sorted(offer) for name, offer in offers.items() if not self.needs or set(self.needs) & set(offer)}
 
     def figure_names(self, shown: Mapping[str, Collection[str]]) -> list[str]:
-        """The names of its figures, without ending, of the data sets that it shows."""
+        """The names of its figures, without extension, for the data sets that it shows."""
         names = {
             name.format(dataset=dataset): None
             for dataset, offer in shown.items()
@@ -45,19 +45,19 @@ class Notebook:
         return list(names)
 
     def table_names(self, shown: Mapping[str, Collection[str]]) -> list[str]:
-        """The names of its tables, without ending, of the data sets that it shows."""
+        """The names of its tables, without extension, for the data sets that it shows."""
         offered = set().union(*shown.values())
         return [name for name in self.tables if self.only_with.get(name) in (None, *offered)]
 
     def files(self, shown: Mapping[str, Collection[str]]) -> list[str]:
-        """What it makes, within the folder of the run, of the data sets that it shows."""
+        """Its output files, relative to the folder of the run, for the data sets that it shows."""
         figures = [f"figures/{name}.{end}" for name in self.figure_names(shown) for end in ("png", "pdf")]
         tables = [f"tables/{name}.{end}" for name in self.table_names(shown) for end in ("csv", "md", "tex")]
         return [f"report/{self.name}.html", *figures, *tables]
 
 
 def declared(path: str | Path) -> Notebook:
-    """The report notebook at ``path``. Raises KeyError where its metadata has no ``edgepress``."""
+    """The report notebook at ``path``. Raises KeyError if its metadata lacks ``edgepress``."""
     path = Path(path)
     about = json.loads(path.read_text(encoding="utf-8"))["metadata"]["edgepress"]
     lists = {name: tuple(about.get(name, ())) for name in ("figures", "tables", "needs", "reads")}

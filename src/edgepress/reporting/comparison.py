@@ -1,4 +1,4 @@
-"""Two runs beside each other: which cells changed, and which changes are more than noise."""
+"""Comparison of two runs: which cells changed, and which changes exceed noise."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ IDENTITY = ["dataset", "network", "method", "level"]
 IDENTICAL, WITHIN, DIFFERS, UNSURE = "identical", "within noise", "differs", "changed, one seed"
 LOST, GAINED, ONLY_BEFORE, ONLY_AFTER = "lost its result", "gained a result", "only in A", "only in B"
 NO_RESULT = "no result in either"
-LARGE, LARGE_RATIO = 0.2, 2.0  # never noise: a change in accuracy or R², and the factor of an error
-_ROUNDING = 1e-9  # of floats
+LARGE, LARGE_RATIO = 0.2, 2.0  # never noise: change of accuracy or R², factor of an error
+_ROUNDING = 1e-9  # tolerance for rounding of floats
 _NUMBERS = ["quality_before", "quality_after", "change", "low", "high", "bytes_before", "bytes_after", "seeds",
             "p_quality", "p_bytes"]  # fmt: skip
 
@@ -29,15 +29,15 @@ _NUMBERS = ["quality_before", "quality_after", "change", "low", "high", "bytes_b
 class Comparison:
     """Run A, ``before``, and run B, ``after``, on one split.
 
-    ``cells`` has a row a data set, network, method and level: its ``verdict``, ``measure`` (accuracy, MSE), the means
-    ``quality_before`` and ``quality_after``, their ``change`` with the ends ``low`` and ``high`` of its 95 % interval
-    (a difference; the logarithm of a ratio for errors), ``bytes_before`` and ``bytes_after``, ``seeds``, their number,
-    and whether the change is ``large``: by 0.2 or more in accuracy or R², or by a factor of 2 in error, of the mean or
-    of a seed or draw that both runs have.
+    ``cells`` has one row per data set, network, method and level: its ``verdict``, ``measure`` (accuracy, MSE), the
+    means ``quality_before`` and ``quality_after``, their ``change`` with the ends ``low`` and ``high`` of its 95 %
+    interval (a difference; the logarithm of a ratio for errors), ``bytes_before`` and ``bytes_after``, the number of
+    ``seeds``, and whether the change is ``large``: at least 0.2 in accuracy or R², or a factor of 2 in error, of the
+    mean or of a seed or draw that both runs have.
 
-    ``beyond_noise`` is whether a cell vanished, lost or gained its result, or changed by as much as that, or whether
-    more differ than chance explains: of all intervals one in twenty misses 0 by chance, so the false discovery rate of
-    those that count is kept at 5 % (Benjamini and Hochberg 1995).
+    ``beyond_noise`` is whether a cell is missing, lost or gained its result, or has a large change, or whether more
+    cells differ than chance explains: one in twenty intervals excludes 0 by chance, so the false discovery rate is kept
+    at 5 % (Benjamini and Hochberg 1995).
     """
 
     before: str
@@ -47,14 +47,14 @@ class Comparison:
     beyond_noise: bool
 
     def count(self, *verdicts: str) -> int:
-        """How many cells have one of these verdicts."""
+        """The number of cells with one of these verdicts."""
         return int(self.cells.verdict.isin(verdicts).sum())
 
 
 @dataclass(frozen=True)
 class _Run:
-    """A table of metrics: of each cell its rows as text, in columns that both runs have, and what was measured on the
-    split; and the seeds of each data set and network.
+    """A table of metrics: the rows of each cell as text, in columns that both runs have; its results on the split; and
+    the seeds of each data set and network.
     """
 
     texts: dict[tuple[str, ...], list[tuple[str, ...]]]
@@ -64,9 +64,9 @@ class _Run:
 
 @dataclass(frozen=True)
 class _Measured:
-    """A cell's results: ``seeds`` has quality and bytes of each seed, its draws averaged; ``draws`` has, of each seed
-    and draw, accuracy or the logarithm of the error, and R² from 0 up: below, a network is worse than the mean of the
-    targets, and by how much says nothing.
+    """The results of a cell: ``seeds`` has quality and bytes per seed, averaged over draws; ``draws`` has accuracy or
+    the logarithm of the error, and R² clipped at 0, per seed and draw. Below 0 a network is worse than the mean of the
+    targets, and the value means nothing.
     """
 
     quality: Quality
@@ -75,12 +75,12 @@ class _Measured:
 
 
 def compare(before: str | Path, after: str | Path, split: str = "test") -> Comparison:
-    """Compare two tables of metrics on a split, seed by seed where they have the same seeds.
+    """Compare two tables of metrics on a split, seed by seed if they have the same seeds.
 
-    A cell is ``identical`` where its rows, of all splits, are the same bytes in all columns that both tables have, and
-    ``differs`` where the interval of what changed in its quality or its bytes does not hold 0, or where the change is
-    large. It lost its result where a seed that both runs have lost it. Raises ValueError where they share no cell on
-    the split, or one is no table of metrics.
+    A cell is ``identical`` if its rows of all splits are equal, byte for byte, in the columns that both tables have. It
+    ``differs`` if the interval of the change of its quality or bytes excludes 0, or the change is large. It lost its
+    result if a seed that both runs have lost it. Raises ValueError if the tables have no cell on the split in common,
+    or one is not a table of metrics.
     """
     tables = [results.load(path) for path in (before, after)]
     texts = [pd.read_csv(path, dtype=str, keep_default_na=False) for path in (before, after)]
@@ -101,8 +101,8 @@ def compare(before: str | Path, after: str | Path, split: str = "test") -> Compa
 
 
 def _steps(tables: list[pd.DataFrame], split: str) -> dict[str, float]:
-    """The smallest step of an accuracy by data set: one over the examples of the split, of the smaller one where they
-    differ. Tables of older runs do not tell these; there it is the smallest step between accuracies within a table.
+    """The resolution of accuracy by data set: one over the number of examples of the split (the smaller one if they
+    differ). If older tables lack it, it is the smallest difference between accuracies in a table.
     """
     told = [table for table in tables if "examples" in table and table.examples.notna().any()]
     counts = pd.concat([results.examples(table, split) for table in told or tables], axis=1)
@@ -111,7 +111,7 @@ def _steps(tables: list[pd.DataFrame], split: str) -> dict[str, float]:
 
 
 def _chances(cells: pd.DataFrame) -> np.ndarray:
-    """The p-values of everything that moved at all."""
+    """The p-values of everything that changed."""
     chances = cells[["p_quality", "p_bytes"]].to_numpy(float)
     return chances[chances < 1]
 
@@ -139,7 +139,7 @@ def _cell(key: Any) -> tuple[str, ...]:
 
 
 def _judged(cell: tuple[str, ...], run_before: _Run, run_after: _Run, step: float) -> dict[str, object]:
-    """The columns of ``Comparison.cells`` of a cell; ``step`` is that of an accuracy."""
+    """The columns of ``Comparison.cells`` for a cell; ``step`` is the resolution of accuracy."""
     for run, verdict in ((run_before, ONLY_AFTER), (run_after, ONLY_BEFORE)):
         if cell not in run.texts:
             return {"verdict": verdict, "large": False}
@@ -177,12 +177,12 @@ def _mean(quality: Quality, values: pd.Series) -> float:
 
 
 def _on_scale(quality: Quality, values: pd.Series) -> pd.Series:
-    """Accuracies as they are, errors by their logarithm, that of none a very small one."""
+    """Accuracies unchanged, errors as logarithms; an error of 0 becomes a very small one."""
     return np.log(values.clip(lower=np.finfo(float).tiny)) if quality.is_error else values
 
 
 def _is_large(before: _Measured, after: _Measured) -> bool:
-    """Whether a seed or draw that both runs have changed by what is never noise, or the mean where they have others."""
+    """Whether a seed or draw that both runs have has a large change, or the mean if their seeds differ."""
     was, now = (measured.draws[["quality", "r2"]].sort_index() for measured in (before, after))
     paired = was.index.equals(now.index)
     moved = np.abs(now.to_numpy() - was.to_numpy() if paired else (now.mean() - was.mean()).to_numpy()[None])
@@ -191,12 +191,12 @@ def _is_large(before: _Measured, after: _Measured) -> bool:
 
 
 def _change(before: pd.Series, after: pd.Series, step: float) -> tuple[float, float, float, float]:
-    """How far the mean moved, its 95 % interval, and the p-value of no change; NaN where one seed tells nothing.
+    """The change of the mean, its 95 % interval, and the p-value of no change; NaN for a single seed.
 
-    Student's t over the differences of each seed, or Welch's where the seeds are not the same. Values that come in
-    steps are off by up to half of one, which has the variance step²/12; without it a few seeds that take the same step
-    by chance would be certain. So on three seeds one example more is chance, two on each are not. Bytes and errors have
-    no ``step``: where all moved alike, that is certain.
+    Student's t over the differences per seed, or Welch's if the seeds differ. Values with resolution ``step`` have a
+    rounding variance of step²/12; without it, a few seeds that change equally by chance would look certain. So on three
+    seeds one more example is chance, two more on each are not. Bytes and errors have no ``step``: if all change
+    equally, that is certain.
     """
     paired = set(before.index) == set(after.index)
     change = float(after.mean() - before.mean())
@@ -220,7 +220,7 @@ def _change(before: pd.Series, after: pd.Series, step: float) -> tuple[float, fl
 
 
 def page(comparison: Comparison) -> str:
-    """The comparison as one HTML page that needs nothing else."""
+    """The comparison as one self-contained HTML page."""
     shown, changed = readable(comparison), _changed(comparison)
     return pages.render(
         "comparison.html.j2",
@@ -236,7 +236,7 @@ def page(comparison: Comparison) -> str:
 
 
 def _origins(comparison: Comparison) -> list[tuple[str, str, str]]:
-    """What differs in how the runs were made, by their manifests: its name, and what it is in A and in B."""
+    """Differences between the manifests of the runs: name, value in A, value in B."""
     paths = [Path(run).with_name("manifest.json") for run in (comparison.before, comparison.after)]
     if not all(path.exists() for path in paths):
         return []
@@ -259,7 +259,7 @@ def _told(value: object) -> str:
 
 
 def _cells(names: Iterable[str], texts: Iterable[str], cell: Any) -> list[tuple[str, float | None]]:
-    """The texts of a row, each with the number that it is sorted by; None where the text serves."""
+    """The texts of a row, each with its number for sorting, or None to sort by text."""
     numbers = {"A": "quality_before", "B": "quality_after", "bytes A": "bytes_before", "bytes B": "bytes_after"}
     values = {name: getattr(cell, column, None) for name, column in (numbers | {"change": "change"}).items()}
     return [
@@ -268,7 +268,7 @@ def _cells(names: Iterable[str], texts: Iterable[str], cell: Any) -> list[tuple[
 
 
 def _span(cell: Any, cells: pd.DataFrame) -> dict[str, Any] | None:
-    """Where low, change and high stand on an axis from −1 to 1 that all cells of the same measure share."""
+    """Positions of low, change and high on an axis from −1 to 1 that all cells of the same measure share."""
     values = {name: getattr(cell, name, None) for name in ("low", "change", "high")}
     if pd.isna(list(values.values())).any():
         return None
@@ -280,19 +280,19 @@ def _span(cell: Any, cells: pd.DataFrame) -> dict[str, Any] | None:
 
 
 def sentences(comparison: Comparison) -> list[str]:
-    """What the comparison found, in words."""
+    """The result of the comparison in sentences."""
     both = comparison.count(IDENTICAL, WITHIN, DIFFERS, UNSURE)
     judged = len(_chances(comparison.cells))
     said = [
         f"{both:,} cells have results in both, on {comparison.split}.",
-        f"{comparison.count(IDENTICAL):,} are identical in every byte of their rows, {comparison.count(WITHIN):,} "
+        f"{comparison.count(IDENTICAL):,} are identical byte for byte, {comparison.count(WITHIN):,} "
         f"within noise; {comparison.count(DIFFERS):,} differ.",
     ]
     if judged:
-        said.append(f"By chance alone, one in twenty of {judged:,} intervals would miss 0: {judged / 20:.0f}.")
+        said.append(f"By chance alone, one in twenty of {judged:,} intervals would exclude 0: {judged / 20:.0f}.")
     if large := int(comparison.cells.large.sum()):
-        said.append(f"{large:,} changed by {LARGE * 100:.0f} points of accuracy, {LARGE:g} of R² or a factor of "
-                    f"{LARGE_RATIO:g} in error, or more, on a seed at least: that is never noise.")  # fmt: skip
+        said.append(f"{large:,} changed by at least {LARGE * 100:.0f} percentage points of accuracy, {LARGE:g} of R² or "
+                    f"a factor of {LARGE_RATIO:g} in error on a seed: that is never noise.")  # fmt: skip
     said += _largest(comparison.cells)
     if comparison.count(UNSURE):
         said.append(f"{comparison.count(UNSURE):,} changed but have one seed, which has no interval to judge by.")
@@ -304,20 +304,20 @@ def sentences(comparison: Comparison) -> list[str]:
 
 
 def _largest(cells: pd.DataFrame) -> list[str]:
-    """A sentence a measure on the cell that changed most, whatever its verdict."""
+    """One sentence per measure on the cell with the largest change, whatever its verdict."""
     told = []
     moved = cells[cells.change.notna() & (cells.change != 0)]
     for measure, rows in moved.groupby("measure"):
         row = rows.iloc[rows.change.abs().argmax()]
         is_error = measure != results.ACCURACY.label
-        change = _interval(row.change, row.low, row.high, is_error) + ("" if is_error else " points")
+        change = _interval(row.change, row.low, row.high, is_error) + ("" if is_error else " percentage points")
         place = " ".join(str(row[name]) for name in IDENTITY)
         told.append(f"The largest change in {measure} is {change}, of {place}: {row.verdict}.")
     return told
 
 
 def _changed(comparison: Comparison) -> pd.DataFrame:
-    """The cells that are worth a line: not those that are the same, the widest changes first within a verdict."""
+    """The cells that are not identical, sorted by verdict and then by size of the change."""
     order = [LOST, GAINED, DIFFERS, UNSURE, ONLY_BEFORE, ONLY_AFTER, WITHIN]
     cells = comparison.cells[comparison.cells.verdict.isin(order)]
     ranks = pd.DataFrame({"verdict": cells.verdict.map(order.index), "change": -cells.change.abs()})
@@ -325,7 +325,7 @@ def _changed(comparison: Comparison) -> pd.DataFrame:
 
 
 def readable(comparison: Comparison) -> pd.DataFrame:
-    """The cells that changed or are missing, as one reads them."""
+    """A formatted table of the cells that changed or are missing."""
     rows = []
     cell: Any
     for cell in _changed(comparison).itertuples():

@@ -1,8 +1,7 @@
-"""What an inference costs at each method's level: bytes, bit operations, latency and energy.
+"""Costs of an inference at each level of a method: bytes, bit operations, latency and energy.
 
-Bytes and bit operations are those of a row of metrics.csv. Latency and energy belong to the arithmetic, so they are
-looked up by the precision that a level computes in, and only where it computes in that: whatever else a row would say
-is unknown, and why is said beside it.
+Bytes and bit operations come from metrics.csv. Latency and energy depend on the arithmetic, so they are looked up by
+the precision in which a level computes. If it computes otherwise, they are unknown, with a reason.
 """
 
 from __future__ import annotations
@@ -20,8 +19,8 @@ from edgepress.levels import FLOAT_BITS, Level
 from edgepress.reporting import style
 from edgepress.reporting.results import NAMES, read_table
 
-_INPUT_BITS = 8  # that the input of a network keeps
-_MOST_NAMES = 4  # of methods in a sentence
+_INPUT_BITS = 8  # minimum bits of the network's input
+_MOST_NAMES = 4  # methods listed in a sentence
 _KEY = ["dataset", "network", "method", "level"]
 _TABLES = {
     "latency": ("peer", "level", "mode", "instructions", "products", "batch", "status"),
@@ -32,8 +31,8 @@ _TABLES = {
 
 @dataclass(frozen=True)
 class Cost:
-    """A cost of an inference: its column here, how it is written on an axis and in a table, and, if it is not in
-    metrics.csv, the table of a run that has it, its column there, and the batch of the inference that is timed.
+    """A cost of an inference: its column, its label on an axis and name in a table and, if it is not in metrics.csv,
+    the table that has it, the column there, and the batch size of the timed inference.
     """
 
     column: str
@@ -46,23 +45,24 @@ class Cost:
 
 BYTES = Cost("bytes", "size of the file", "bytes")
 BOPS = Cost("bops", "bit operations", "BOPs")
-LATENCY = Cost("latency_ms", "latency (ms)", "latency (ms)", "latency", "median_ms", 1)  # devices answer one at a time
+LATENCY = Cost(
+    "latency_ms", "latency (ms)", "latency (ms)", "latency", "median_ms", 1
+)  # devices process one example at a time
 ENERGY = Cost("energy_uj", "energy (µJ)", "energy (µJ)", "hardware", "energy_uj")
 COSTS = (BYTES, BOPS, LATENCY, ENERGY)
 NOT_ASKED = {
-    "latency": "Latency was not measured: `latency: [w32, w8a8]` in the config asks for it; it needs the extra "
-    "`deploy`.",
-    "hardware": "The energy of inferences was not simulated: `hardware: [w8a8, w4a8, w4a4, w4a32]` in the config, say, "
-    "asks for it; it needs the extra `hardware`.",
-    "energy": "The energy of trainings was not taken: `energy: {country: DEU}` in the config, say, asks for it; it "
+    "latency": "Latency was not measured. Set `latency: [w32, w8a8]` in the config; it needs the extra `deploy`.",
+    "hardware": "The energy of inferences was not simulated. Set, say, `hardware: [w8a8, w4a8, w4a4, w4a32]` in "
+    "the config; it needs the extra `hardware`.",
+    "energy": "The energy of training was not measured. Set, for example, `energy: {country: DEU}` in the config; it "
     "needs the extra `energy`.",
 }
 
 
 @dataclass(frozen=True)
 class CostTables:
-    """The tables of a run's costs, empty where it took none, and the methods' levels whose files hold weights as
-    multiples of a step, in equal bits in all layers: what integer kernels multiply.
+    """The cost tables of a run, empty if not measured, and the levels of methods whose files hold weights as multiples
+    of a scale, in equal bits in all layers, as integer kernels need them.
     """
 
     latency: pd.DataFrame
@@ -72,7 +72,7 @@ class CostTables:
 
     @classmethod
     def load(cls, run_folder: str | Path, metrics: pd.DataFrame) -> CostTables:
-        """Those in the folder of a run, whose ``metrics`` say which packed files there are."""
+        """Load the tables from the folder of a run; ``metrics`` tell which packed files exist."""
         latency, hardware, energy = (_table(Path(run_folder), name) for name in ("latency", "hardware", "energy"))
         quantized = metrics[metrics.act_bits.notna() & (metrics.family != registry.PEER)]
         if quantized.empty or (latency.empty and hardware.empty):
@@ -82,8 +82,8 @@ class CostTables:
         return cls(latency, hardware, energy, on_steps(run_folder, quantized))
 
     def join(self, means: pd.DataFrame, costs: Iterable[Cost] = (LATENCY, ENERGY)) -> pd.DataFrame:
-        """The rows of ``over_seeds`` with these costs of the tables; beside each its ``<cost>_source`` and, where it is
-        unknown, a ``<cost>_reason``. Bytes and bit operations get their source.
+        """The rows of ``over_seeds`` with these costs, their ``<cost>_source`` and, if unknown, ``<cost>_reason``.
+        Bytes and bit operations also get a source.
         """
         whole = means.network.map(means[means.method == "fp32"].groupby("network").macs.first())
         joined = means.assign(bytes_source="measured", bops_source="modelled")
@@ -106,38 +106,38 @@ class CostTables:
         return dict(zip(keys, table.itertuples(), strict=True))
 
     def _timed(self, row: Any, macs: float) -> Level | str:
-        """The level of latency.csv at which the runtime computes a row, or why there is none."""
+        """The level of latency.csv at which the runtime computes a row, or the reason why there is none."""
         if row.family == registry.PEER:
             return Level.parse(row.level)  # its own file
         if row.macs < macs:
-            return "a network without the channels that were removed was not timed"
+            return "the network without its pruned channels was not timed"
         if pd.isna(row.act_bits):
-            return Level(FLOAT_BITS)  # weights are decoded, zeros multiplied like others
+            return Level(FLOAT_BITS)  # weights are decoded, and zeros are multiplied, too
         return self._integers(row) or Level(_bits(row), int(row.act_bits))
 
     def _simulated(self, row: Any, macs: float) -> Level | str:
-        """The precision at which the accelerator computes a row, or why there is none."""
+        """The precision at which the accelerator computes a row, or the reason why there is none."""
         if row.macs < macs:
-            return "a network without the channels that were removed was not simulated"
+            return "the network without its pruned channels was not simulated"
         if pd.notna(row.act_bits):
             return self._integers(row) or Level(_bits(row), int(row.act_bits))
         if not math.isclose(row.bops, row.macs * _bits(row) * FLOAT_BITS):
-            return "layers whose weights have other bits than the level says were not simulated"
+            return "layers whose bits differ from the level were not simulated"
         return Level(_bits(row), FLOAT_BITS)
 
     def _integers(self, row: Any) -> str:
         """Why integer kernels do not compute a row with quantized activations, or ''."""
         if row.family == registry.PEER:
             most = row.macs * row.bits * max(row.act_bits, _INPUT_BITS)
-            return "" if row.bops <= most else "some of its layers are computed in more bits than the level says"
+            return "" if row.bops <= most else "some of its layers compute in more bits than the level"
         if tuple(getattr(row, name) for name in _KEY) in self.on_steps:
             return ""
-        return "its file does not hold weights as multiples of a step in equal bits, as integer kernels need them"
+        return "its file does not hold weights as multiples of a scale in equal bits, as integer kernels need them"
 
 
 def in_default_mode(latency: pd.DataFrame) -> pd.DataFrame:
-    """The rows of latency.csv that are compared with other costs, one a file and batch: what a user of this machine
-    gets who asks the runtime for nothing else. Rows without a mode are float32, or another runtime's.
+    """The rows of latency.csv in the runtime's default mode, one per file and batch, to compare with other costs. Rows
+    without a mode are float32, or another runtime's.
     """
     return latency[latency["mode"].fillna("default") == "default"]
 
@@ -147,7 +147,7 @@ def _bits(row: Any) -> int:
 
 
 def _table(run_folder: Path, name: str) -> pd.DataFrame:
-    """A table of costs, without rows where the run did not take them; columns that an older one lacks are empty."""
+    """A table of costs, without rows if the run did not measure them; columns that an older table lacks are empty."""
     path = run_folder / f"{name}.csv"
     types = {column: str if column in NAMES else float for column in ("dataset", "network", *_TABLES[name])}
     if not path.exists():
@@ -158,7 +158,7 @@ def _table(run_folder: Path, name: str) -> pd.DataFrame:
 
 
 def _look_up(cost: Cost, known: Mapping[Any, Any], row: Any, level: Level | str) -> tuple[float, str, str]:
-    """The cost of a row at a level, its source, and why it is unknown; in place of the level there may be a reason."""
+    """The cost of a row at a level, its source, and why it is unknown. A reason may replace the level."""
     if isinstance(level, str):
         return math.nan, "unavailable", level
     peer = row.method if cost.table == "latency" and row.family == registry.PEER else ""
@@ -171,14 +171,15 @@ def _look_up(cost: Cost, known: Mapping[Any, Any], row: Any, level: Level | str)
 
 
 def taken(joined: pd.DataFrame) -> list[Cost]:
-    """The costs that are known of some network in full precision, so that others can be compared with it."""
+    """The costs known for a network in full precision, so that others can be compared with it."""
     reference = joined[joined.method == "fp32"]
     return [cost for cost in COSTS if reference[cost.column].notna().any()]
 
 
 def remarks(joined: pd.DataFrame, tables: CostTables) -> Iterator[str]:
-    """Sentences on a data set's costs: where this CPU saturates, and what is not shown: costs that were not taken, and
-    rows whose cost is unknown."""
+    """Sentences on a data set's costs: where this CPU saturates, costs that were not measured, and rows with unknown
+    cost.
+    """
     yield from saturation(tables.latency[tables.latency.dataset.isin(joined.dataset)])
     for cost in (LATENCY, ENERGY):
         if getattr(tables, cost.table).empty:
@@ -194,8 +195,8 @@ def remarks(joined: pd.DataFrame, tables: CostTables) -> Iterator[str]:
 
 
 def saturation(latency: pd.DataFrame) -> Iterator[str]:
-    """A sentence for each file whose products saturate in the default mode on the CPU that timed it: its quality there
-    and in the exact mode.
+    """A sentence for each file whose products saturate in the default mode on this CPU, with its quality in both
+    modes.
     """
     files = latency.fillna({"peer": ""}).drop_duplicates(keys := ["dataset", "network", "peer", "level", "mode"])
     saturated = files[(files["mode"] == "default") & (files.products == "inexact") & (files.status == "ok")]
@@ -205,25 +206,25 @@ def saturation(latency: pd.DataFrame) -> Iterator[str]:
         whose = f" by {style.label(row['peer'])}" if row["peer"] else ""
         yield (
             f"8-bit products saturate in ONNX Runtime's default mode on this CPU ({row['instructions']}): "
-            f"{style.label(row['network'])} at {row['level']}{whose} has {label} {row[name]:.3f} there, and "
-            f"{row[f'{name}_exact']:.3f} in the exact mode, as on ARM; activations are up to "
-            f"{row['max_code_difference']:.0f} steps off."
+            f"{style.label(row['network'])} at {row['level']}{whose} has {label} {row[name]:.3f} there and "
+            f"{row[f'{name}_exact']:.3f} in the exact mode, as on ARM; activation codes are off by up to "
+            f"{row['max_code_difference']:.0f}."
         )
 
 
 def _told(rows: pd.DataFrame) -> str:
-    """Methods and levels in few words."""
+    """Methods and levels in brief."""
     methods, levels = (list(rows[name].unique()) for name in ("method", "level"))
     names = ", ".join(map(style.label, methods)) if len(methods) <= _MOST_NAMES else f"{len(methods)} methods"
     return f"{names} at {', '.join(levels)}"
 
 
 def bill(trainings: pd.DataFrame) -> str:
-    """A sentence on what all trainings took together, from ``tables.trainings``."""
+    """A sentence on the energy of all trainings, from ``tables.trainings``."""
     known = trainings[trainings.source != "unavailable"]
     unknown = trainings.seeds.sum() - known.seeds.sum()
     if known.empty:
-        return f"The energy of the run's {unknown:,} trainings is not known."
+        return f"The energy of the run's {unknown:,} trainings is unknown."
     took = f"{known.kwh.sum():.3g} kWh and {known.co2e_g.sum():.3g} g CO2e, {' and '.join(dict.fromkeys(known.source))}"
-    rest = f"; of {unknown:,} more it is not known" if unknown else ""
+    rest = f"; for {unknown:,} more it is unknown" if unknown else ""
     return f"The energy of {known.seeds.sum():,} trainings: {took}{rest}."

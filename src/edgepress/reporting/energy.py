@@ -1,6 +1,6 @@
-"""What trainings cost in energy, and when a method's training is paid back by what it saves a device.
+"""The energy of training, and the number of inferences after which energy saved on a device pays for it.
 
-From energy.csv and hardware.csv. Energies of trainings are in kWh, of inferences in µJ.
+From energy.csv and hardware.csv. Energies of training are in kWh, of inferences in µJ.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from edgepress.levels import FLOAT_BITS, FULL_PRECISION, Level
 _MICROJOULES = 3.6e12  # in a kWh
 _PLACE = ["dataset", "network"]
 _METHOD = [*_PLACE, "method", "level"]
-_SURENESS = ["unavailable", "modelled", "measured"]  # a figure is as sure as the least sure that went into it
+_SURENESS = ["unavailable", "modelled", "measured"]  # a result is only as reliable as its weakest input
 
 
 def training_bill(energy: pd.DataFrame) -> pd.DataFrame:
-    """What the trainings of each method took: energy in kWh and CO2 in grams, of all seeds together and of one.
+    """Energy in kWh and CO2 in grams of each method's trainings: in total and per seed.
 
-    ``energy`` holds the rows of energy.csv. A sum that lacks a training is NaN, and its source ``unavailable``.
+    ``energy`` holds the rows of energy.csv. A sum with a missing training is NaN, with source ``unavailable``.
     """
     groups = energy.groupby(_METHOD, sort=False)
     bill = pd.DataFrame({name: groups[name].sum(min_count=1) for name in ("seconds", "kwh", "co2e_g")})
@@ -36,14 +36,13 @@ def training_bill(energy: pd.DataFrame) -> pd.DataFrame:
 
 
 def payback(energy: pd.DataFrame, hardware: pd.DataFrame, against: str = FULL_PRECISION) -> pd.DataFrame:
-    """After how many inferences the training that a method adds has been paid back by what it saves in each.
+    """The number of inferences after which a method's energy savings pay for its training.
 
-    What a method adds is the energy of training the network again, the mean over seeds; what it saves is the energy
-    of an inference at the precision ``against`` less that at the method's own. A method that leaves activations as
-    they are is looked up at float32 activations, w4 at w4a32. ``hardware`` holds the rows of hardware.csv. Trainings
-    that gave no network are left out.
+    A method adds the energy of fine-tuning, the mean over seeds. It saves the energy of an inference at the precision
+    ``against`` minus that at its precision. Without quantized activations, a level uses float32 activations (w4 is
+    looked up at w4a32). ``hardware`` holds the rows of hardware.csv. Failed trainings are omitted.
 
-    ``inferences`` is NaN where it cannot be said, and infinite where nothing is saved; ``reason`` says why.
+    ``inferences`` is NaN if unknown, and infinite if nothing is saved; ``reason`` says why.
     """
     trainings = training_bill(energy[(energy.method != "fp32") & (energy.status == "ok")])
     trainings = trainings.rename(columns={"kwh_a_training": "added_kwh"})
@@ -61,19 +60,19 @@ def payback(energy: pd.DataFrame, hardware: pd.DataFrame, against: str = FULL_PR
 
 
 def _precision(level: str) -> str:
-    """The precision of the arithmetic at a method's level: operands that the method leaves alone are float32."""
+    """The arithmetic precision of a level: operands that are not quantized are float32."""
     parsed = Level.parse(level)
     return str(Level(bits=parsed.bits or FLOAT_BITS, act_bits=parsed.act_bits or FLOAT_BITS))
 
 
 def _reason(row: Any) -> str:
-    """Why there is no finite number of inferences, or ''."""
+    """Why the number of inferences is not finite, or ''."""
     if math.isnan(row.added_kwh):
-        return "the energy of its training is not known"
+        return "the energy of its training is unknown"
     for name, energy in ((row.against, row.before_uj), (row.precision, row.after_uj)):
         if math.isnan(energy):
-            return f"{name} was not simulated; name it in `hardware`"
-    return "" if math.isfinite(row.inferences) else f"an inference takes no less than at {row.against}"
+            return f"{name} was not simulated; add it to `hardware`"
+    return "" if math.isfinite(row.inferences) else f"an inference takes as much energy as at {row.against}, or more"
 
 
 def _least_sure(sources: pd.Series) -> str:

@@ -1,4 +1,4 @@
-"""The cases of a claim: how each is judged, and what they say together."""
+"""The cases of a claim: the verdict on each, and on all together."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ HOLDS, FAILS, OPEN = "holds", "does not hold", "cannot be told"
 DEPENDS = "holds for some, not for others"
 NETWORK = ["dataset", "network"]
 ACCURACY_POINTS = "accuracy (points)"
-_FEW_BITS = 3  # cases at this many bits or fewer are counted apart from those at more
+_FEW_BITS = 3  # cases at this many bits or fewer are a separate group
 _LEVEL = [*NETWORK, "method", "level"]
 
-# From the lower and upper ends of intervals of a difference in score, and whether it is of errors, to verdicts.
+# From the lower and upper ends of intervals of differences in score, and whether they are errors, to verdicts.
 Judge = Callable[[pd.Series, pd.Series, pd.Series], pd.Series]
 
 
 @dataclass(frozen=True)
 class Group:
-    """Cases that are counted together: where they are, how many there are, how many speak for the claim and against
-    it by their own intervals, and what that says.
+    """A group of cases: its scope, the number of cases, how many support and contradict the claim by their intervals,
+    and the verdict.
     """
 
     scope: str
@@ -45,13 +45,13 @@ class Group:
 
 
 def scores(metrics: pd.DataFrame) -> pd.DataFrame:
-    """A row a cell, level, split and seed of all data sets, its draws averaged, with a ``score`` that grows with
-    quality: accuracy in points, or minus the logarithm of the MSE. ``gained`` is the score's change by compression,
-    ``examples`` the number of the data set's test examples.
+    """One row per cell, level, split and seed of all data sets, averaged over draws, with a ``score`` that grows with
+    quality: accuracy in percentage points, or minus the logarithm of the MSE. ``gained`` is the change of the score by
+    compression, ``examples`` the number of test examples of the data set.
 
-    ``method`` is what the method consists of, its steps joined by ``+``, whatever a chain is called. Of methods that
-    consist of the same, or gave the very same networks, one is left. Levels that lack a seed or draw are left out, as
-    in ``over_seeds``.
+    ``method`` is the method's components joined by ``+``, independent of names of chains. One of several methods with
+    the same components or identical networks is kept. Levels that lack a seed or draw are omitted, as in
+    ``over_seeds``.
     """
     rows = _distinct(metrics)
     parts = [complete(per_seed(of_set)) for _, of_set in rows.groupby("dataset", sort=False)]
@@ -66,7 +66,7 @@ def scores(metrics: pd.DataFrame) -> pd.DataFrame:
 
 
 def _distinct(metrics: pd.DataFrame) -> pd.DataFrame:
-    """The rows by the steps of their methods, each network once."""
+    """The rows with methods named by their steps, each network once."""
     named = described(metrics)
     first = named.groupby([*NETWORK, "steps", "level"], sort=False).method.transform("first")
     rows = named[named.method == first].assign(method=named.steps)
@@ -80,8 +80,8 @@ def _distinct(metrics: pd.DataFrame) -> pd.DataFrame:
 def judged(
     differences: pd.DataFrame, case: list[str], scored: pd.DataFrame, judge: Judge
 ) -> tuple[pd.DataFrame, list[Group]]:
-    """A row a case, the mean over seeds of its ``difference`` in score with its 95 % interval, in the unit of the
-    measure; and what groups of cases say. ``differences`` has a row a case and seed.
+    """One row per case with the mean over seeds of its ``difference`` in score and its 95 % interval, in the unit of
+    the measure; and the groups of cases. ``differences`` has one row per case and seed.
     """
     sets = scored.drop_duplicates("dataset").set_index("dataset")[["is_error", "examples"]]
     groups = differences.groupby(case, sort=False).difference
@@ -99,7 +99,7 @@ def judged(
 
 def _interval(table: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
     """The 95 % interval of each case's mean: Student's t over seeds, and the sampling error of the test set, which all
-    seeds share, added in quadrature; for errors the latter is not known. Of a single seed there is none: NaN.
+    seeds share, added in quadrature. For errors the latter is unknown. NaN for a single seed.
     """
     over_seeds = t_half_width(table["count"], table["std"])
     apart = (table["mean"].abs() / 100).where(~table.is_error)
@@ -109,13 +109,14 @@ def _interval(table: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
 
 
 def counted(table: pd.DataFrame) -> list[Group]:
-    """What the cases of ``judged`` say, those at few bits and those at more apart. Those of one seed do not count.
+    """The verdicts on groups of cases of ``judged``: those at few bits, and those at more. Cases of one seed do not
+    count.
 
-    A claim holds, or does not, where most of the cases of a group say so. Cases share seeds, networks and data, so that
-    the intervals that miss no difference by chance come together, and their number follows no binomial distribution. A
-    single one misses with 5 %; most of a group do so as rarely, or more so the less its cases have in common. Without
-    any effect, verdicts other than "cannot be told" come in 5 % of runs at most, for any correlation of all cases, and
-    where those of a group correlate by 0.9 at most, also for any between the two groups; the tests simulate it.
+    A claim holds, or does not, if most cases of a group say so. Cases have seeds, networks and data in common, so
+    intervals that exclude zero by chance are correlated, and their number is not binomial. A single one does with 5 %;
+    a majority of a group does at most as often, less so the less its cases have in common. Without any effect, verdicts
+    other than "cannot be told" occur in at most 5 % of runs for any correlation of all cases and, if correlation within
+    a group is at most 0.9, for any correlation between the groups; the tests simulate this.
     """
     groups = []
     for scope, cases in _scopes(table[table.seeds > 1]):
@@ -127,7 +128,9 @@ def counted(table: pd.DataFrame) -> list[Group]:
 
 
 def _scopes(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    """The groups of cases, each with its bits in words; one where cases have none, or a group would be a single one."""
+    """The groups of cases, each with its bits in words; one group if cases have no bits, or if a group would be one
+    case.
+    """
     few = table.bits <= _FEW_BITS if "bits" in table else pd.Series(False, table.index)
     parts = [table[few], table[~few]] if min(few.sum(), (~few).sum()) > 1 else [table]
     return [(_bits(cases), cases) for cases in parts if len(cases)]
@@ -141,7 +144,7 @@ def _bits(cases: pd.DataFrame) -> str:
 
 
 def overall(groups: list[Group], seeds: str) -> str:
-    """The verdict on a claim, and of how many cases it is."""
+    """The verdict on a claim, with the numbers of cases."""
     parts: list[str] = []
     for group in groups:
         word = f"{OPEN} from {seeds}" if group.verdict == OPEN else group.verdict
@@ -153,7 +156,7 @@ def overall(groups: list[Group], seeds: str) -> str:
 
 
 def sign(favour: int) -> Judge:
-    """A claim that the difference in score has the sign ``favour``."""
+    """Judges the claim that the difference in score has the sign ``favour``."""
 
     def judge(low: pd.Series, high: pd.Series, is_error: pd.Series) -> pd.Series:
         return _verdicts(low > 0, high < 0) if favour > 0 else _verdicts(high < 0, low > 0)
@@ -162,13 +165,13 @@ def sign(favour: int) -> Judge:
 
 
 def within(low: pd.Series, high: pd.Series, is_error: pd.Series) -> pd.Series:
-    """A claim that no more is lost than is tolerated."""
+    """Judges the claim that the loss is within the tolerance."""
     return _verdicts(low >= -_tolerated(is_error), high < -_tolerated(is_error))
 
 
 def free(low: pd.Series, high: pd.Series, is_error: pd.Series) -> pd.Series:
-    """A claim that nothing is lost: shown by a loss within the tolerance, refuted by any other that is none of
-    chance.
+    """Judges the claim that nothing is lost: a loss within the tolerance supports it, any other significant loss
+    contradicts it.
     """
     return _verdicts(low >= -_tolerated(is_error), high < 0)
 

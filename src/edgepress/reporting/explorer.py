@@ -1,7 +1,7 @@
-"""What the explorer of the first page shows: all points of a run, with their quality and every cost that is known.
+"""Data of the explorer on the first page: all points of a run with their quality and known costs.
 
-A point is a data set, network, method and level: means over seeds, from ``results.over_seeds`` like all of the report.
-Points are columns of numbers, which as JSON are a third of what a list of objects would be.
+A point is a data set, network, method and level: means over seeds, from ``results.over_seeds`` as everywhere in the
+report. Points are stored as columns of numbers, which take a third of the JSON of a list of objects.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ from edgepress.spec import TRAINED
 
 _POINT = ["network", "method", "level"]
 _DIGITS = 6
-_NEAR_POINTS, _NEAR_RATIO = 5, 2  # how far from full precision "near" is: points of accuracy, times the error
+_NEAR_POINTS, _NEAR_RATIO = 5, 2  # "near" full precision: percentage points, factor of the error
 _SYMBOLS = {"o": "circle", "^": "triangle-up", "v": "triangle-down", "s": "square", "p": "pentagon", "h": "hexagon",
             "d": "diamond-tall", "D": "diamond", "*": "star", "8": "octagon", "P": "cross", "X": "x",
             "<": "triangle-left", ">": "triangle-right", "H": "hexagon2"}  # fmt: skip
-_DARK, _CONTRAST = 0.009, 4.5  # luminance of the dark page in page.css, and the contrast that a colour must have on it
+_DARK, _CONTRAST = 0.009, 4.5  # luminance of the dark page in page.css, and the minimum contrast on it
 
 
 @dataclass(frozen=True)
 class Axis:
-    """A cost, or gain, of a point, and the unit of its numbers."""
+    """A cost or gain of a point, with its unit."""
 
     label: str
     unit: str = ""
@@ -51,27 +51,27 @@ class Axis:
     note: str = ""
 
 
-_SIMULATED = "Simulated once a network and precision of its arithmetic, so methods share it."
+_SIMULATED = "Simulated once per network and arithmetic precision, so methods share it."
 _TIMED = (
-    "Timed once a network and precision of its arithmetic, so methods share it; where activations stay float32, "
-    "weights are decoded, and all is float32. 8-bit integers in the default mode of ONNX Runtime."
+    "Timed once per network and arithmetic precision, so methods share it. With float32 activations, weights are "
+    "decoded and all is float32. 8-bit integers use the default mode of ONNX Runtime."
 )
 _AXES = {
     "bytes": Axis("size of the file", "B"),
-    "bits_per_weight": Axis("bits per weight, the whole file counted", log=False),
-    "bits": Axis("nominal bits, of methods with one code a weight", log=False),
+    "bits_per_weight": Axis("bits per weight of the whole file", log=False),
+    "bits": Axis("nominal bits, methods with one code per weight", log=False),
     "sparsity": Axis("weights that are 0", "%", log=False, more_is_better=True),
-    "bops": Axis("bit operations of an inference"),
-    "energy_uj": Axis("energy of an inference, modelled", "µJ", note=_SIMULATED),
-    "cycles": Axis("clock cycles of an inference, modelled", note=_SIMULATED),
-    "training_wh": Axis("energy of all training that led to it", "Wh"),
+    "bops": Axis("bit operations per inference"),
+    "energy_uj": Axis("energy per inference, modelled", "µJ", note=_SIMULATED),
+    "cycles": Axis("clock cycles per inference, modelled", note=_SIMULATED),
+    "training_wh": Axis("energy of training and fine-tuning", "Wh"),
 }
 
 
 def data(metrics: pd.DataFrame, run_folder: str | Path) -> dict[str, Any]:
-    """Everything that the explorer of a run needs, ready for JSON; ``metrics`` as ``results.load`` gives it.
+    """The data of the explorer, JSON-serializable; ``metrics`` from ``results.load``.
 
-    Where ``run_folder`` has latency.csv, hardware.csv or energy.csv, these costs are axes, too.
+    latency.csv, hardware.csv and energy.csv in ``run_folder`` give further axes.
     """
     costs = CostTables.load(run_folder, metrics)
     datasets: list[dict[str, Any]] = []
@@ -89,7 +89,7 @@ def data(metrics: pd.DataFrame, run_folder: str | Path) -> dict[str, Any]:
 
 
 def _method(row: Any) -> dict[str, Any]:
-    """How a method is called and drawn: as in the figures, hollow where it trains the network again."""
+    """Label and style of a method, as in the figures; hollow if it fine-tunes."""
     look, again = style.look(row), row.when == TRAINED
     symbol = _SYMBOLS[style.marker(row)]
     return {
@@ -106,7 +106,7 @@ def _method(row: Any) -> dict[str, Any]:
 
 
 def on_dark(colour: str) -> str:
-    """The colour, as much lighter as it takes to be read on the dark page."""
+    """The colour, lightened for sufficient contrast on the dark page."""
     hue, lightness, saturation = colorsys.rgb_to_hls(*mpl.colors.to_rgb(colour))
     for lighter in np.linspace(lightness, 1, 41):
         rgb = colorsys.hls_to_rgb(hue, lighter, saturation)
@@ -117,7 +117,7 @@ def on_dark(colour: str) -> str:
 
 
 def _dataset(rows: pd.DataFrame, costs: CostTables) -> tuple[dict[str, Any], dict[str, Axis]]:
-    """The points of one data set, and the axes of which it has something."""
+    """The points of one data set, and the axes with values."""
     measures = _measures(rows)
     means = {quality: over_seeds(rows, quality) for quality in measures}
     points = means[measures[0]][_POINT].drop_duplicates().reset_index(drop=True)
@@ -150,14 +150,14 @@ def _dataset(rows: pd.DataFrame, costs: CostTables) -> tuple[dict[str, Any], dic
 
 
 def _measures(rows: pd.DataFrame) -> list[Quality]:
-    """The measures that there are of a data set, first the one by which networks are compared."""
+    """The measures of a data set, the main one first."""
     main = quality_of(rows)
     others = (MAE,) if main.is_error else (CROSS_ENTROPY, TOP5)
     return [main, *(quality for quality in others if rows[quality.column].notna().any())]
 
 
 def _columns(measures: list[Quality]) -> dict[str, tuple[Quality, float, list[str]]]:
-    """What can be on the y axis: the measure that it comes from, its scale, and the columns of ``over_seeds``."""
+    """The choices for the y axis: measure, scale, and columns of ``over_seeds``."""
     ends = ("", "_low", "_high")
     columns = {of.column: (of, of.scale, [f"quality{end}" for end in ends]) for of in measures}
     return columns | {"change": (measures[0], 1.0, [f"change{end}" for end in ends])}
@@ -181,20 +181,20 @@ def _described(measures: list[Quality]) -> dict[str, dict[str, Any]]:
 
 
 def _works(means: pd.DataFrame, quality: Quality) -> pd.Series:
-    """Whether each point works on val (``results.WORKS``); those without val are not there."""
+    """Whether each point works on val (``results.WORKS``); points without val are omitted."""
     val = means[means.split == "val"].set_index(_POINT)
     return quality.works(val.quality, val.full_precision, val.chance).rename("works")
 
 
 def _first(means: pd.DataFrame) -> pd.DataFrame:
-    """The means of each point, whose costs are the same on every split."""
+    """One row of means per point, since costs are the same on every split."""
     return means.groupby(_POINT, sort=False).first()
 
 
 def _costs(
     points: pd.DataFrame, rows: pd.DataFrame, means: pd.DataFrame, costs: CostTables
 ) -> dict[str, tuple[Axis, pd.Series]]:
-    """Each axis, and the value of every point on it; NaN where it has none."""
+    """Each axis with the value of every point, NaN if unknown."""
     axes = dict(_AXES)
     taken = [Cost(name, "", "", "hardware", name) for name in ("energy_uj", "cycles")]
     for batch in sorted(costs.latency.batch.unique()):
@@ -215,7 +215,7 @@ def _costs(
 
 
 def _training(points: pd.DataFrame, energy: pd.DataFrame) -> pd.Series:
-    """Wh of the network's own training, and of the method's where it trains again."""
+    """Wh of the network's training plus that of fine-tuning."""
     bill = training_bill(energy).set_index(_POINT).kwh_a_training * 1000
     own = points.network.map(bill[bill.index.get_level_values("method") == "fp32"].droplevel(["method", "level"]))
     again = points.join(bill.rename("again"), on=_POINT).again
@@ -223,6 +223,6 @@ def _training(points: pd.DataFrame, energy: pd.DataFrame) -> pd.Series:
 
 
 def _numbers(values: pd.Series) -> list[float | int | None]:
-    """Six digits of each; None where there is no number."""
+    """Values rounded to six digits; None for NaN and infinity."""
     rounded = (float(f"{value:.{_DIGITS}g}") for value in values)
     return [None if not np.isfinite(v) else int(v) if v.is_integer() else v for v in rounded]

@@ -1,4 +1,4 @@
-"""The first page of a report: what the run found in words, its explorer, its tables, and the way to the rest."""
+"""The first page of a report: findings in words, explorer, tables, and links."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from edgepress.files import write_atomically
 from edgepress.metrics import from_csv
 from edgepress.reporting import Notebook, costs, explorer, findings, pages, results, summary, tables
 
-# The tables that the page shows, by title: each a function from the rows of metrics.
+# The tables of the page: title → function of the rows of metrics.
 TABLES: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
     tables.SMALLEST: tables.smallest_within_one_percent,
     "Best method at each precision": tables.best_at_each_precision,
@@ -27,9 +27,7 @@ _DATA = ("metrics.csv", "timings.csv", "latency.csv", "hardware.csv", "energy.cs
 
 
 def write(notebooks: Mapping[Notebook, Mapping[str, Sequence[str]]], run_folder: str | Path, page: str | Path) -> None:
-    """Write the page; ``notebooks`` are those whose pages it leads to, each with the data sets that it shows and what
-    these offer.
-    """
+    """Write the page with links to ``notebooks``, each with the data sets that it shows and what these offer."""
     run_folder = Path(run_folder)
     rows = from_csv(run_folder / "metrics.csv")
     measured = results.load(run_folder / "metrics.csv")
@@ -56,13 +54,13 @@ def write(notebooks: Mapping[Notebook, Mapping[str, Sequence[str]]], run_folder:
 
 
 def _saturation(run_folder: Path) -> Iterator[str]:
-    """What the times of a run say of the CPU that took them."""
+    """Sentences on saturation of the CPU that timed the run."""
     path = run_folder / "latency.csv"
     yield from costs.saturation(results.read_table(path)) if path.exists() else ()
 
 
 def _tables(metrics: pd.DataFrame, run_folder: Path) -> Iterator[tuple[str, pd.DataFrame]]:
-    """The tables of the page by title; what is best within a budget is as its notebook decided it."""
+    """The tables of the page by title; the one on budgets comes from its notebook."""
     decided = run_folder / "tables/decide.csv"
     if decided.exists():
         yield "Best method within a budget", pd.read_csv(decided, keep_default_na=False, na_values=[""])
@@ -70,7 +68,7 @@ def _tables(metrics: pd.DataFrame, run_folder: Path) -> Iterator[tuple[str, pd.D
 
 
 def _table(title: str, table: pd.DataFrame) -> dict[str, Any]:
-    """A table as people read it, with the number behind each text, by which it is sorted."""
+    """A formatted table with the number behind each text, for sorting."""
     shown = tables.readable(table)
     numbers = table.rename(columns=tables.heading)
     numbers = numbers[[name for name in numbers if is_numeric_dtype(numbers[name])]].astype(object)

@@ -1,4 +1,4 @@
-"""Numbers as people read them: a true minus, and no sign before what rounds to 0."""
+"""Formats numbers for readers: a true minus sign, and no sign for numbers that round to 0."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ def signed(value: float, digits: int = 2) -> str:
 
 
 def three_digits(value: float) -> str:
-    """Three digits, or all of those before the point."""
+    """Three significant digits, or all digits before the decimal point."""
     text = f"{value:,.0f}" if 999.5 <= abs(value) < 1e6 else f"{value + 0.0:#.3g}".rstrip(".")
     return text.replace("-", "−", 1) if value < 0 else text
 
 
 def plain(value: float) -> str:
-    """A number of any size: its whole part with thousands apart, or three digits; nothing where there is none."""
+    """A number of any size: its integer part with thousands separators, or three digits; empty for NaN."""
     if pd.isna(value):
         return ""
     return f"{value:,.0f}" if 999.5 <= abs(value) < math.inf else f"{value + 0.0:.3g}".replace("inf", "never")
 
 
 def with_interval(mean: float, low: float, high: float, signs: bool = False, ratio: bool = False) -> str:
-    """``mean [low, high]``, in three digits, or two decimals of points where ``signs`` are shown; the mean alone
-    without an interval, and nothing where there is none. A ``ratio`` begins with ×.
+    """``mean [low, high]`` in three digits, or in two decimals with ``signs`` for percentage points; only the mean if
+    there is no interval; empty for NaN. A ``ratio`` begins with ×.
     """
     if pd.isna(mean):
         return ""
@@ -48,5 +48,5 @@ def size(count: float) -> str:
 
 
 def counted(number: float, noun: str) -> str:
-    """A number of things: 1 seed, 1,000 seeds."""
+    """A number with its noun: 1 seed, 1,000 seeds."""
     return f"{number:,.0f} {noun}" if number == 1 else f"{number:,.0f} {noun}s"

@@ -1,4 +1,4 @@
-"""What the packed files of a run say of their layers."""
+"""Properties of layers, from the packed files of a run."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from edgepress.encodings import Dense, Encoding, Huffman, PerChannel, Quantized,
 from edgepress.packing import Compressed
 
 _LEVEL = ["dataset", "network", "method", "level"]
-_STEPS = "symmetric"  # the kind of codebook whose levels are multiples of a step
+_STEPS = "symmetric"  # the kind of codebook whose values are multiples of a scale
 
 
 def layer_bits(run_folder: str | Path, metrics: pd.DataFrame) -> pd.DataFrame:
-    """The bits of a weight in each compressed layer, from the files of the rows of ``metrics``, draw 0: a row a data
-    set, network, seed, method, level and ``layer``, in the order in which layers compute, with its ``weights``.
+    """The bits per weight of each compressed layer, from the files (draw 0) of the rows of ``metrics``: one row per
+    data set, network, seed, method, level and ``layer``, in the order of computation, with its number of ``weights``.
     """
     rows: list[dict[Hashable, Any]] = []
     for place in metrics[[*_LEVEL, "seed"]].drop_duplicates().to_dict("records"):
@@ -29,8 +29,8 @@ def layer_bits(run_folder: str | Path, metrics: pd.DataFrame) -> pd.DataFrame:
 
 
 def on_steps(run_folder: str | Path, metrics: pd.DataFrame) -> set[tuple[str, ...]]:
-    """The data sets, networks, methods and levels of ``metrics`` whose files hold all weights as multiples of a step,
-    in as many bits as the level says; judged by the first seed.
+    """The data sets, networks, methods and levels of ``metrics`` whose files hold all weights as multiples of a scale,
+    in the bits of the level; judged by the first seed.
     """
     return {
         tuple(place[name] for name in _LEVEL)
@@ -51,12 +51,12 @@ def _path(run_folder: str | Path, place: Mapping[Hashable, Any]) -> Path:
 
 
 def _layers(stored: Compressed) -> list[tuple[str, Encoding]]:
-    """The weights of layers that are not float32, or only in what a mask keeps."""
+    """The weights of layers, except dense float32 ones."""
     return [(name, e) for name, e in stored.tensors.items() if not isinstance(e, Dense) and len(e.shape) > 1]
 
 
 def _kinds(encoding: Encoding) -> set[str]:
-    """The kinds of the codebooks of a tensor; none where it has no codes of one."""
+    """The kinds of codebooks of a tensor; empty if it has none."""
     while isinstance(encoding, Scaled | Sparse | Huffman):
         encoding = encoding.kept if isinstance(encoding, Sparse) else encoding.coded
     if isinstance(encoding, PerChannel):

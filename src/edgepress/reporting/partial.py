@@ -1,6 +1,6 @@
-"""The report of a run that failed in part: ``python -m edgepress.reporting.partial RUN_FOLDER NOTEBOOKS SHOWN``.
+"""The report of a partly failed run: ``python -m edgepress.reporting.partial RUN_FOLDER NOTEBOOKS SHOWN``.
 
-SHOWN is JSON: for each notebook by name, the data sets that it shows and what these offer.
+SHOWN is JSON: notebook → data sets that it shows → what they offer.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from edgepress.reporting import Notebook, index, notebooks, render
 
 
 def write(run_folder: Path, about: Mapping[Notebook, Mapping[str, Sequence[str]]], at_a_time: int = 2) -> list[str]:
-    """Render ``about`` and the first page from what is in ``run_folder``; the names of notebooks that failed.
+    """Render the notebooks ``about`` and the first page from ``run_folder``. Returns the names of failed notebooks.
 
-    A notebook shows the data sets that have a result, and is left out where none has. Raises ValueError where there
-    is no result at all.
+    Notebooks show the data sets with a result, and are omitted if there are none. Raises ValueError if there is no
+    result at all.
     """
     with_result = {row["dataset"] for row in from_csv(run_folder / "metrics.csv") if row["status"] == "ok"}
     if not with_result:
@@ -35,7 +35,7 @@ def write(run_folder: Path, about: Mapping[Notebook, Mapping[str, Sequence[str]]
         try:
             names = list(narrowed[notebook])
             render.execute(notebook.path, page.with_suffix(".ipynb"), page, run_folder=run_folder, datasets=names)
-        except Exception as error:  # whatever a notebook lacks, the others are shown
+        except Exception as error:  # show the others even if one fails
             print(f"{notebook.name}: {' '.join(str(error).split())[-300:]}", file=sys.stderr)
             return False
         return True

@@ -1,4 +1,4 @@
-"""Ways to train, side by side: what each of them takes to get as good as the first. From recipes.csv."""
+"""Comparison of training recipes: the cost of each to reach the quality of the first. From recipes.csv."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ COSTS = ["steps", "seconds", "kwh"]
 
 
 def load(path: str | Path) -> pd.DataFrame:
-    """The rows of a recipes.csv, with the ``target`` of each training: what the first recipe of its network reached at
-    best on val, with the same seed; NaN where that has no result.
+    """The rows of a recipes.csv, with the ``target`` of each training: the best val quality of the first recipe with
+    the same network and seed; NaN if that has no result.
     """
     rows = read_table(path)
     rows = rows.astype(dict.fromkeys(("status", "source", "reason"), "string"))
@@ -24,11 +24,11 @@ def load(path: str | Path) -> pd.DataFrame:
 
 
 def to_target(rows: pd.DataFrame) -> pd.DataFrame:
-    """What each recipe takes until it reaches the target on val: means over seeds of steps, seconds and kWh.
+    """The cost of each recipe until it reaches the target on val: means over seeds of steps, seconds and kWh.
 
-    ``rows`` are those of ``load``. ``reached`` says of how many of the seeds it did; where not of all, there are no
-    means: those that did would flatter it. ``test`` is the quality on test of the networks that are kept in the end,
-    ``source`` how the energy is known, ``reason`` why something is not.
+    ``rows`` are those of ``load``. ``reached`` is the number of seeds that reach it; if not all do, there are no means,
+    because they would be too optimistic. ``test_quality`` is that of the final networks, ``source`` the source of the
+    energy, ``reason`` why a value is missing.
     """
     table = []
     for (dataset, network, recipe), trainings in rows.groupby([*PLACE, "recipe"], sort=False):

@@ -1,4 +1,4 @@
-"""Notebooks to pages."""
+"""Executes notebooks and renders them as pages."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _IMPORTED = "edgepress.reporting.figures,edgepress.reporting.tables,ipykernel.ke
 
 
 class _Kernels(AsyncKernelManager):
-    """Starts kernels as forks of a process that has imported what the figures need, if there is one.
+    """Starts kernels as forks of a process that has already imported the modules of the figures, if there is one.
 
-    They are spoken to through sockets in a folder of their own, which no other user can reach, and not through ports.
+    Kernels communicate through sockets in a private folder instead of ports, so that no other user can reach them.
     """
 
     transport = "ipc"
 
     def __init__(self, **options: Any) -> None:
-        # Sockets are called after this file. Without it they lie in the working directory, where those of two kernels
-        # that start at once have the same names.
+        # Sockets are named after this file. Without it they are in the working directory, where two kernels that start
+        # at once would use the same names.
         self._folder = tempfile.mkdtemp(prefix="edgepress")
         super().__init__(connection_file=f"{self._folder}/kernel.json", **options)
 
@@ -38,11 +38,12 @@ class _Kernels(AsyncKernelManager):
 
 
 def execute(notebook: str | Path, executed: str | Path, page: str | Path, **parameters: str | Path | list[str]) -> None:
-    """Run a notebook with those of ``parameters`` that it has; keep it as run, and as an HTML page without its code.
+    """Run a notebook with those of ``parameters`` that it has. Write the executed notebook, and an HTML page without
+    code.
 
-    Raises papermill's PapermillExecutionError where a cell fails; then neither file is written.
+    Raises papermill's PapermillExecutionError if a cell fails; then neither file is written.
     """
-    os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # the kernel of this environment, not one of the user's
+    os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # use the kernel of this environment, not one of the user's
     known = papermill.inspect_notebook(str(notebook))
     given = {name: value if isinstance(value, list) else str(value) for name, value in parameters.items()}
     given = {name: value for name, value in given.items() if name in known}

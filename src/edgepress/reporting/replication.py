@@ -1,4 +1,4 @@
-"""What the study published beside what was recomputed, and beside the sound definitions on the same networks."""
+"""The study's published results compared with recomputed ones, and with sound definitions on the same networks."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from edgepress.reporting.results import quality_of
 
 CELL = ["dataset", "network", "method", "level", "split"]
 LOSS_TOLERANCE = 1e-5
-NORMAL_ON_MV_TOLERANCE = 5e-5  # its quantiles come from another library's inverse of the normal distribution
+NORMAL_ON_MV_TOLERANCE = 5e-5  # another library's inverse normal distribution gives its quantiles
 DEVIATIONS = 3.0
 DEMO = "demo"  # the network of the study's demo notebook
 _COLUMNS = 3
 
 
 def load(run_folder: str | Path, published: str | Path) -> pd.DataFrame:
-    """A row a published cell on train or test, with ``accuracy``, ``loss`` (summed in the published order) and
-    ``loss_over_rows`` as recomputed, and the verdicts ``accuracy_same`` and ``loss_same``.
+    """One row per published cell on train or test, with the recomputed ``accuracy``, ``loss`` (summed in the published
+    order) and ``loss_over_rows``, and the verdicts ``accuracy_same`` and ``loss_same``.
 
-    Recomputed is draw 0, whose random numbers are the study's own. For stochastic methods ``deviations`` says how many
-    standard deviations of a draw the published loss lies from the mean of the further draws.
+    Recomputed values are draw 0, with the study's random numbers. For stochastic methods ``deviations`` is the distance
+    of the published loss from the mean of further draws in standard deviations.
     """
     cells = pd.read_csv(published, dtype={"accuracy": "string"})
     cells = cells.rename(columns={"accuracy": "published_accuracy", "loss": "published_loss"})
@@ -50,13 +50,13 @@ def load(run_folder: str | Path, published: str | Path) -> pd.DataFrame:
 
 
 def _rounds_to(value: float, told: str) -> bool:
-    """Whether a value, rounded to as many decimals as a published one has, is that one."""
+    """Whether a value rounds to a published one at its number of decimals."""
     return round(value, len(told.partition(".")[2])) == float(told)
 
 
 def match(cells: pd.DataFrame) -> pd.DataFrame:
-    """A row a method: its published cells, for how many an accuracy was published and met, and how many were met in
-    loss and, for stochastic ones, within three standard deviations of a draw.
+    """One row per method: its published cells, the numbers of published and reproduced accuracies, of reproduced
+    losses, and, for stochastic methods, of losses within three standard deviations of further draws.
     """
     told = cells.published_accuracy.notna()
     cells = cells.assign(within=cells.deviations <= DEVIATIONS, told=told, accuracy_same=told & cells.accuracy_same)
@@ -71,7 +71,7 @@ def match(cells: pd.DataFrame) -> pd.DataFrame:
 
 
 def differing(cells: pd.DataFrame) -> pd.DataFrame:
-    """The published cells that were not met by the study's own stream, each with the relative difference."""
+    """The published cells that the study's random numbers do not reproduce, with the relative difference."""
     rows = cells[~(cells.loss_same & cells.accuracy_same)]
     shown = rows[[*CELL, "published_accuracy", "accuracy", "published_loss", "loss"]].copy()
     shown["relative_difference"] = rows.loss / rows.published_loss - 1
@@ -79,8 +79,8 @@ def differing(cells: pd.DataFrame) -> pd.DataFrame:
 
 
 def replication(cells: pd.DataFrame, run_folder: str | Path, dataset: str) -> Figure:
-    """Quality on test against bits: a panel a method, published points on the recomputed line, and beside it what the
-    sound definition gives the same network.
+    """Quality on test against bits: one panel per method, with published points on the recomputed line, and the sound
+    definition on the same network.
     """
     sound = results.load(Path(run_folder) / "default.csv")
     sound = sound[(sound.dataset == dataset) & (sound.split == "test")]
@@ -108,7 +108,7 @@ def replication(cells: pd.DataFrame, run_folder: str | Path, dataset: str) -> Fi
             mean = sound[(sound.method == method) & (sound.network == network)].groupby("bits").quality.mean()
             axes.plot(mean.index, quality.scale * mean, color="#999999", linestyle=look, linewidth=1)
         axes.set_title(style.label(method))
-        axes.set_xlabel("bits a weight")
+        axes.set_xlabel("bits per weight")
         axes.tick_params(labelbottom=True)
         if quality.is_error:
             axes.set_yscale("log")
@@ -116,7 +116,7 @@ def replication(cells: pd.DataFrame, run_folder: str | Path, dataset: str) -> Fi
     figure.supylabel(f"{style.label(dataset)}: test {quality.axis_label}")
     handles = [
         Line2D([], [], color="black", marker="x", linestyle="none", label="published"),
-        Line2D([], [], color="#0072B2", label="recomputed, as published"),
+        Line2D([], [], color="#0072B2", label="recomputed with the study's definitions"),
         Line2D([], [], color="#999999", label="sound definition, same network"),
         *[Line2D([], [], color="#444444", linestyle=look, label=style.label(n)) for n, look in looks.items()],
     ]
@@ -126,7 +126,7 @@ def replication(cells: pd.DataFrame, run_folder: str | Path, dataset: str) -> Fi
 
 
 def artefacts(cells: pd.DataFrame, run_folder: str | Path) -> pd.DataFrame:
-    """A row a data set, network and method at 4 bits: quality on test published, and in the sound definition."""
+    """One row per data set, network and method at 4 bits: published quality on test, and by the sound definition."""
     sound = results.load(Path(run_folder) / "default.csv")
     sound = sound[(sound.split == "test") & (sound.bits == 4)]
     means = sound.groupby(["dataset", "network", "method"], sort=False).quality.mean().rename("sound")
@@ -139,10 +139,10 @@ def artefacts(cells: pd.DataFrame, run_folder: str | Path) -> pd.DataFrame:
 
 
 def multipoint(cells: pd.DataFrame, run_folder: str | Path) -> pd.DataFrame:
-    """A row a precision of multi-point quantization of the demo network: accuracy on test ``published``,
-    ``recomputed``, and in the sound definitions, a column a method.
+    """One row per precision of multi-point quantization of the demo network: accuracy on test ``published``,
+    ``recomputed``, and by the sound definitions, one column per method.
 
-    ``error`` is the mean over weights of ``|w − ŵ|``, as published, in the one tensor that the study quantized.
+    ``error`` is the published mean of ``|w − ŵ|`` over the weights of the tensor that the study quantized.
     """
     told = cells[(cells.network == DEMO) & (cells.method == "multipoint") & (cells.split == "test")]
     told = told.set_index("level")[["published_accuracy", "accuracy"]].set_axis(["published", "recomputed"], axis=1)

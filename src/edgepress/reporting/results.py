@@ -1,4 +1,4 @@
-"""The results of a run as tables to compute with: quality of each cell, and its mean and interval over seeds."""
+"""The results of a run as data frames: quality of each cell, with means and intervals over seeds."""
 
 from __future__ import annotations
 
@@ -21,74 +21,74 @@ CELL = [
     *("level", "bits", "act_bits", "sparsity_target", "split"),
 ]
 SIZES = ["bytes", "bits_per_weight", "compression_ratio", "sparsity", "macs", "bops"]
-NAMES = (  # columns that hold text
+NAMES = (  # text columns
     *("dataset", "network", "method", "family", "level", "peer", "recipe", "status", *COLUMNS),
     *("mode", "instructions", "products"),
 )
-_EXACT_DIGITS = 9  # of points: more are rounding errors
+_EXACT_DIGITS = 9  # decimals of percentage points; further ones are rounding errors
 CONFIDENCE = 0.95
-TOLERANCE = 0.01  # a loss that counts as none, in all of the report: of accuracy, 0–1, or part of the error
-TOLERATED = f"{100 * TOLERANCE:g} point of accuracy, or {100 * TOLERANCE:g} % of the mean squared error"
+TOLERANCE = 0.01  # a negligible loss throughout the report: accuracy (0–1), or relative error
+TOLERATED = f"{100 * TOLERANCE:g} percentage point of accuracy, or {100 * TOLERANCE:g} % of the mean squared error"
 WORKS = (
-    "A network works where it keeps at least half of what full precision gains over a constant answer: over the most "
-    "frequent class, or for regression over the mean."
+    "A network works if it keeps at least half of what full precision gains over a constant prediction: the most "
+    "frequent class, or the mean for regression."
 )
 
 
 @dataclass(frozen=True)
 class Quality:
-    """The measure by which networks of a task are compared, and how it is averaged.
+    """A quality measure and how it is averaged.
 
-    Accuracies are averaged as they are. Errors span orders of magnitude and are positive: their mean is geometric
-    and their interval is that of the logarithm, so neither is ruled by the worst seed or falls below 0.
+    Accuracies have arithmetic means. Errors are positive and span orders of magnitude: their mean is geometric and
+    their interval is that of the logarithm, so that the worst seed does not dominate and no end is below 0.
     """
 
     column: str
     label: str
     unit: str
-    scale: float  # from the column to the unit
+    scale: float  # factor from the column to the unit
     is_error: bool
 
     @property
     def axis_label(self) -> str:
-        """The measure with its unit, and how it is averaged where that is not the arithmetic mean."""
+        """The measure with its unit, and its mean unless arithmetic."""
         told = ", ".join(filter(None, (self.unit, self.mean_label)))
         return f"{self.label} ({told})" if told else self.label
 
     @property
     def mean_label(self) -> str:
-        """How means are taken where that is to be said."""
+        """The kind of mean, unless arithmetic."""
         return "geometric mean" if self.is_error else ""
 
     @property
     def possible(self) -> tuple[float, float] | None:
-        """The least and the most that it can be, in its unit; None for errors, which have no most."""
+        """The minimum and maximum possible value in its unit; None for errors, which are unbounded."""
         return None if self.is_error else (0.0, self.scale)
 
     @property
     def change_label(self) -> str:
-        """What ``change`` is, in words."""
+        """The label of ``change``."""
         if self.is_error:
             return f"{self.label} / {self.label} at full precision ({self.mean_label})"
-        return f"change in {self.label} (points)"
+        return f"change in {self.label} (percentage points)"
 
     def change(self, quality: pd.Series, full_precision: pd.Series) -> pd.Series:
-        """What compression changed: points of accuracy, free of rounding errors, or the ratio of errors."""
+        """The change by compression: percentage points of accuracy, without rounding errors, or the ratio of errors."""
         if self.is_error:
             return quality / full_precision
-        return (self.scale * (quality - full_precision)).round(_EXACT_DIGITS) + 0.0  # never −0
+        return (self.scale * (quality - full_precision)).round(_EXACT_DIGITS) + 0.0  # avoid −0
 
     def gain(self, quality: pd.Series) -> pd.Series:
         """The measure as a number that grows with quality."""
         return -quality if self.is_error else quality
 
     def within(self, change: pd.Series) -> pd.Series:
-        """Whether each ``change`` is a loss of ``TOLERANCE`` at most; not where it is unknown."""
+        """Whether each ``change`` is a loss of at most ``TOLERANCE``; False if unknown."""
         return change <= 1 + TOLERANCE if self.is_error else change >= -self.scale * TOLERANCE
 
     def works(self, quality: pd.Series, full_precision: pd.Series, chance: pd.Series) -> pd.Series:
-        """Whether each quality keeps at least half of what full precision gains over ``chance``, see ``WORKS``. Where
-        chance is not known, it is the worst there is.
+        """Whether each quality keeps at least half of what full precision gains over ``chance``, see ``WORKS``. An
+        unknown chance is taken as the worst possible value.
         """
         halfway = (chance.fillna(np.inf if self.is_error else 0.0) + full_precision) / 2
         floor = halfway.where(self.gain(halfway) < self.gain(full_precision), full_precision)
@@ -99,12 +99,12 @@ class Quality:
         return float(np.exp(np.log(values).mean())) if self.is_error else float(values.mean())
 
     def summary(self, rows: pd.DataFrame, name: str, by: list[str]) -> pd.DataFrame:
-        """A row a group of ``rows`` by the columns ``by``: the mean of the column ``name``, and as ``<name>_low`` and
-        ``<name>_high`` the ends of its 95 % interval; NaN where nothing is known of it.
+        """One row per group of ``rows`` by the columns ``by``: the mean of the column ``name``, and the ends of its 95
+        % interval as ``<name>_low`` and ``<name>_high``, NaN if unknown.
 
-        It is Student's t over seeds and, of accuracies on a known number of ``examples``, the sampling error of the
-        split, which all seeds share, added in quadrature. ``<name>_worst`` is the worse end over seeds alone, the mean
-        for a single one.
+        The interval is Student's t over seeds and, for accuracies on a known number of ``examples``, the sampling error
+        of the split, which all seeds share, added in quadrature. ``<name>_worst`` is the worse end over seeds only, or
+        the mean for a single seed.
         """
         groups = [rows[column] for column in by]
         values = (np.log(rows[name]) if self.is_error else rows[name]).groupby(groups, sort=False, dropna=False)
@@ -115,7 +115,7 @@ class Quality:
             share = mean.abs() / scale if name == "change" else np.minimum(mean, 1 - mean)
             examples = rows.examples.groupby(groups, sort=False, dropna=False).first()
             half = np.hypot(half.fillna(0.0), scale * sampling_half_width(share, examples).fillna(0.0))
-        unchanged = self.is_error & (name == "change") & (mean == 0)  # errors that are equal are of the same outputs
+        unchanged = self.is_error & (name == "change") & (mean == 0)  # equal errors come from equal outputs
         half = half.where((half > 0) | unchanged)
         ends = ends.assign(**{f"{name}_low": mean - half, f"{name}_high": mean + half})
         return ends.apply(np.exp) if self.is_error else ends
@@ -130,33 +130,33 @@ MAE = Quality("mae", "MAE", "", 1.0, True)
 
 
 def t_half_width(count: Any, deviation: Any) -> Any:
-    """Half of the 95 % interval of a mean by Student's t, from how many values it is of and their standard deviation,
-    numbers or columns of them; NaN for a single value.
+    """Half the width of the 95 % interval of a mean by Student's t, from the number of values and their standard
+    deviation (scalars or columns); NaN for a single value.
     """
     return stats.t.ppf((1 + CONFIDENCE) / 2, count - 1) * deviation / np.sqrt(count)
 
 
 def sampling_half_width(share: Any, examples: Any) -> Any:
-    """Half of the 95 % interval that a number of ``examples`` leaves to a share of them, numbers or columns of them:
-    to the share that is wrong, or to the difference between two networks.
+    """Half the width of the 95 % interval due to the number of ``examples``, of a fraction of them (scalars or
+    columns): of wrong predictions, or of the difference between two networks.
 
-    Networks whose accuracies differ by d on n examples differ on n·d of them at least, and on one where chance could
-    have decided: the variance of d is (max(d, 1/n) − d²)/n, McNemar's, or more. Of a share of errors it is the binomial
-    one, of one error at least.
+    Networks whose accuracies differ by d on n examples differ on at least n·d of them, and at least on one by chance:
+    the variance of d is at least McNemar's, (max(d, 1/n) − d²)/n. For a fraction of errors it is binomial, with at
+    least one error.
     """
     variance = (np.maximum(share, 1 / examples) - share**2) / examples
     return stats.norm.ppf((1 + CONFIDENCE) / 2) * np.sqrt(np.maximum(variance, 0))
 
 
 def t_interval(values: pd.Series) -> tuple[float, float]:
-    """The 95 % interval of the mean by Student's t; NaN, twice, for a single value."""
+    """The 95 % interval of the mean by Student's t; (NaN, NaN) for a single value."""
     mean, half = values.mean(), t_half_width(values.count(), values.std(ddof=1))
     return float(mean - half), float(mean + half)
 
 
 def read_table(path: str | Path, **options: Any) -> pd.DataFrame:
-    """A CSV of a run, its names as they are: a data set may be called 2024, and a network null. ``options`` are those
-    of pandas.
+    """Read a CSV of a run with names as text: a data set may be called 2024, and a network null. ``options`` are
+    pandas'.
     """
     table: pd.DataFrame = pd.read_csv(
         path, dtype=dict.fromkeys(NAMES, str), keep_default_na=False, na_values=[""], **options
@@ -166,10 +166,9 @@ def read_table(path: str | Path, **options: Any) -> pd.DataFrame:
 
 def load(path: str | Path) -> pd.DataFrame:
     """The rows of a metrics.csv with status ok, the settings of their methods (``described``), and their ``quality``:
-    accuracy, or MSE where there is none.
+    accuracy, or MSE if there is none.
 
-    The registry then knows the user's own methods that the run's manifest, beside it, tells of. Raises ValueError
-    where columns are missing.
+    Registers the user's own methods of the run's manifest in the same folder. Raises ValueError if columns are missing.
     """
     manifest = Path(path).with_name("manifest.json")
     if manifest.exists():
@@ -179,7 +178,7 @@ def load(path: str | Path) -> pd.DataFrame:
     needed = ("dataset", "network", "method", "level", "status", "accuracy", "mse")
     missing = [name for name in needed if name not in rows]
     if missing:
-        raise ValueError(f"{path} is no metrics.csv of a run: it has no column {', '.join(missing)}")
+        raise ValueError(f"{path} is not a metrics.csv of a run: it lacks the column {', '.join(missing)}")
     rows = described(rows, manifest)
     rows = rows[rows.status == "ok"].copy()
     rows["quality"] = rows.accuracy.fillna(rows.mse)
@@ -187,13 +186,13 @@ def load(path: str | Path) -> pd.DataFrame:
 
 
 def datasets_with(run_folder: str | Path, family: str) -> list[str]:
-    """The data sets of a run that was asked for methods of a family, whether these gave a network or not."""
+    """The data sets of a run with methods of a family, whether they succeeded or not."""
     rows = read_table(Path(run_folder) / "metrics.csv", usecols=["dataset", "family"])
     return list(rows.dataset[rows.family == family].unique())
 
 
 def histories(run_folder: str | Path, metrics: pd.DataFrame) -> pd.DataFrame:
-    """The training histories of the networks in ``metrics``: a row a data set, network, seed and epoch."""
+    """The training histories of the networks in ``metrics``: one row per data set, network, seed and epoch."""
     trainings = metrics[["dataset", "network", "seed"]].drop_duplicates().itertuples(index=False)
     return pd.concat(
         pd.read_csv(Path(run_folder) / f"{dataset}/{network}/seed{seed}/fp32/history.csv").assign(
@@ -204,15 +203,14 @@ def histories(run_folder: str | Path, metrics: pd.DataFrame) -> pd.DataFrame:
 
 
 def quality_of(rows: pd.DataFrame) -> Quality:
-    """The measure of the one data set that ``rows`` belong to."""
+    """The quality measure of ``rows``, which belong to one data set."""
     return MSE if rows.accuracy.isna().all() else ACCURACY
 
 
 def examples(rows: pd.DataFrame, split: str) -> pd.Series:
     """The number of examples of a split, by data set.
 
-    Tables of older runs do not say; there it is one over the smallest step between accuracies, NaN where there are
-    none.
+    If an older table lacks it, it is one over the smallest difference between accuracies, NaN if there are none.
     """
     groups = rows[rows.split == split].groupby("dataset")
     by_step = groups.accuracy.apply(lambda values: 1 / accuracy_step(values) if values.notna().any() else np.nan)
@@ -220,27 +218,27 @@ def examples(rows: pd.DataFrame, split: str) -> pd.Series:
 
 
 def accuracy_step(accuracies: pd.Series) -> float:
-    """The smallest step between accuracies, of which 0 and 1 always are possible."""
+    """The smallest difference between accuracies, including 0 and 1."""
     return float(np.diff(np.unique(np.round([0.0, 1.0, *accuracies.dropna()], 12))).min())
 
 
 def retrained(rows: pd.DataFrame) -> pd.Series:
-    """Whether each row is of a method that trains the network again: it competes in a division of its own."""
+    """Whether each row is of a method that fine-tunes, which is a separate division."""
     return with_settings(rows).when == TRAINED
 
 
 def trained_on(rows: pd.DataFrame) -> pd.Series:
-    """Whether each row is the control of those that train again: trained for as long in float32, whatever its name."""
+    """Whether each row is the control of methods that fine-tune: trained for as long in float32, under any name."""
     return retrained(rows) & (rows.bits == FLOAT_BITS)
 
 
 def weights_alone(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows whose activations stay float32: at equal bits a weight, the others lose by their activations, too."""
+    """The rows with float32 activations, which are comparable at equal bits per weight."""
     return rows[rows.act_bits.isna()]
 
 
 def one_code_a_weight(rows: pd.DataFrame) -> pd.Series:
-    """Whether equal bits are about equal bytes: not where a weight is a sum of several codes."""
+    """Whether a row has one code per weight, so that equal bits mean about equal bytes."""
     return with_settings(rows).options.map(lambda text: Spec(options=text).option("points") is None).astype(bool)
 
 
@@ -250,10 +248,10 @@ def with_settings(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def per_seed(rows: pd.DataFrame, quality: Quality | None = None) -> pd.DataFrame:
-    """A row a cell, level, split and seed of one data set: its draws averaged.
+    """One row per cell, level, split and seed of one data set, averaged over draws.
 
-    ``quality`` is that of the data set's measure, or of the one given; ``full_precision`` is that of the same seed
-    before compression, ``change`` the change from it.
+    ``quality`` is by the given measure, or the data set's; ``full_precision`` is that of the same seed before
+    compression, ``change`` the change from it.
     """
     quality = quality or quality_of(rows)
     measured = ["quality", *SIZES]
@@ -268,7 +266,7 @@ def per_seed(rows: pd.DataFrame, quality: Quality | None = None) -> pd.DataFrame
 
 
 def complete(seeds: pd.DataFrame) -> pd.DataFrame:
-    """Of ``per_seed``, the levels that have a result for each of their network's seeds, and for each of their draws."""
+    """The rows of ``per_seed`` whose levels have a result for every seed of the network and every draw."""
     drawn = seeds.draws == seeds.groupby(["network", "method"]).draws.transform("max")
     trained = seeds[seeds.method == "fp32"].groupby(["network", "split"]).size().rename("trained")
     present = seeds[drawn].join(trained, on=["network", "split"])
@@ -276,12 +274,12 @@ def complete(seeds: pd.DataFrame) -> pd.DataFrame:
 
 
 def over_seeds(rows: pd.DataFrame, quality: Quality | None = None) -> pd.DataFrame:
-    """A row a cell, level and split of one data set: means over seeds, ``quality`` and ``change`` with the ends
+    """One row per cell, level and split of one data set: means over seeds, ``quality`` and ``change`` with the ends
     ``_low`` and ``_high`` of their 95 % intervals (``Quality.summary``); the number of ``examples`` of the split, and
-    ``chance``, what a constant answer gets on it.
+    ``chance``, the quality of a constant prediction.
 
-    A level that has no result for one of its network's seeds, or of its draws, is left out: the mean of those that
-    did not fail would flatter it.
+    A level without a result for one seed of its network, or one draw, is omitted, because the mean of the others would
+    be too optimistic.
     """
     quality = quality or quality_of(rows)
     present = complete(per_seed(rows, quality))
@@ -296,12 +294,12 @@ def over_seeds(rows: pd.DataFrame, quality: Quality | None = None) -> pd.DataFra
         means = means.join(quality.summary(present, name, CELL))
     means = means.reset_index()
     means["chance"] = means.split.map({split: _chance(of_split, quality) for split, of_split in by_split.items()})
-    means.loc[means.method == "fp32", ["change_low", "change_high"]] = np.nan  # it is none, by definition
+    means.loc[means.method == "fp32", ["change_low", "change_high"]] = np.nan  # zero by definition
     return means if quality.is_error else _possible(means, quality.scale)
 
 
 def _chance(rows: pd.DataFrame, quality: Quality) -> float:
-    """What a constant answer gets on the one split of ``rows``; NaN where that is not known."""
+    """The quality of a constant prediction on the split of ``rows``; NaN if unknown."""
     if quality is ACCURACY and "majority" in rows:
         return float(rows.majority.max())
     if quality is MSE and "r2" in rows:
@@ -310,7 +308,7 @@ def _chance(rows: pd.DataFrame, quality: Quality) -> float:
 
 
 def _possible(means: pd.DataFrame, scale: float) -> pd.DataFrame:
-    """Means of accuracies, with intervals cut off where no accuracy can be."""
+    """Means of accuracies with intervals clipped to possible accuracies."""
     least, most = -scale * means.full_precision, scale * (1 - means.full_precision)
     for end in ("low", "high"):
         means[f"quality_{end}"] = means[f"quality_{end}"].clip(0, 1)

@@ -1,4 +1,4 @@
-"""The division of methods that train the network again: each beside the best that does not, at the same level."""
+"""The division of methods that fine-tune, each next to the best method after training at the same level."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _LEVEL = ["network", "level"]
 
 
 def trained_again(metrics: pd.DataFrame) -> pd.DataFrame:
-    """A row a method that trains again and level: bytes, quality on test with its interval, and the change from full
-    precision. ``against`` is the best on val of those at the same level that do not train again and have one code a
-    weight, of equals the smallest file, and ``after_training`` its quality on test; both are empty where there is none.
-    ``control`` is the quality on test of the network that was trained again in float32, empty where the run has none.
+    """One row per method that fine-tunes and level: bytes, quality on test with its interval, and change from full
+    precision. ``against`` is the best on val among methods after training at the same level with one code per weight
+    (the smallest file of equals), and ``after_training`` its quality on test; both are empty if there is none.
+    ``control`` is the quality on test of the network fine-tuned in float32, empty if the run has none.
     """
     tables = [_of_dataset(rows, str(dataset)) for dataset, rows in metrics.groupby("dataset", sort=False)]
     return pd.concat(tables, ignore_index=True)

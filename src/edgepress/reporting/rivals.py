@@ -1,4 +1,4 @@
-"""Which points of a data set are told apart from a chosen one."""
+"""Points of a data set that do not differ significantly from a chosen one."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ _POINT = ["network", "method", "level"]
 
 @dataclass(frozen=True)
 class Rivals:
-    """The quality of every point of one data set, a row a network, method and level, a column a split and seed; in
-    logarithms for errors. ``examples`` are those of the test split, NaN where their number is not known.
+    """The quality of every point of one data set: one row per network, method and level, one column per split and seed;
+    logarithms for errors. ``examples`` is the number of test examples, NaN if unknown.
     """
 
     quality: Quality
@@ -36,7 +36,7 @@ class Rivals:
 
     @classmethod
     def of(cls, rows: pd.DataFrame) -> Rivals:
-        """Those of the metrics of one data set."""
+        """The rivals in the metrics of one data set."""
         quality = quality_of(rows)
         seeds = complete(per_seed(rows, quality)).astype(dict.fromkeys(_POINT, str))
         scores = seeds.pivot_table(index=_POINT, columns=["split", "seed"], values="quality", sort=False)
@@ -44,11 +44,11 @@ class Rivals:
         return cls(quality, scores.apply(np.log) if quality is MSE else scores, float(known))
 
     def not_told_apart(self, chosen: Mapping[Hashable, Any], pool: pd.DataFrame) -> int:
-        """How many other methods of ``pool``, rows of the same network, have a level whose quality on test is not told
-        apart from that of ``chosen``: the 95 % interval of the mean difference, over seeds and test examples, holds 0.
-        From one seed, errors are never told apart.
+        """The number of other methods in ``pool``, rows of the same network, with a level whose quality on test does
+        not differ significantly from that of ``chosen``: the 95 % interval of the mean difference, over seeds and test
+        examples, contains 0. With one seed, errors never differ significantly.
 
-        Points that gave the same qualities in the same bytes count once, and not at all beside a chosen one that did.
+        Points with identical qualities and bytes count once, and not at all if they equal the chosen one.
         """
         others = pool[pool.method != chosen["method"]]
         own = self._scores([chosen]).assign(bytes=chosen["bytes"])

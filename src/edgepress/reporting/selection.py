@@ -1,9 +1,8 @@
-"""Choosing among methods and levels: always by quality on val, always reported on test.
+"""Choices among methods and levels: by quality on val, reported on test.
 
-Methods that train the network again are not among those chosen from. A network without val has no part in choices.
-Only what works is chosen (``results.WORKS``); where nothing does, the least bad is named as such. Of equals the smaller
-file is taken, of equal files the one that is better on val, and then the first by name: in whatever order a run has its
-methods, it chooses the same.
+Methods that fine-tune, and networks without val, do not take part. Only points that work are chosen
+(``results.WORKS``); if none does, the least bad is named as such. Ties go to the smaller file, then to the better on
+val, then to the first by name, so that choices do not depend on the order of methods in a run.
 """
 
 from __future__ import annotations
@@ -35,10 +34,8 @@ _ON_VAL = {
 
 
 def val_beside_test(means: pd.DataFrame, quality: Quality) -> pd.DataFrame:
-    """The test rows of ``over_seeds``, with ``val``, their quality on val, ``gain``, the same as a number that grows
-    with quality, ``works``, whether they work there, and ``val_change_worst``.
-
-    Rows without val are left out.
+    """The test rows of ``over_seeds`` that have val, with ``val`` (quality on val), ``gain`` (the same as a number that
+    grows with quality), ``works`` (whether they work on val) and ``val_change_worst``.
     """
     val = means[means.split == "val"].set_index(_POINT)[list(_ON_VAL)].rename(columns=_ON_VAL)
     points = means[means.split == "test"].join(val, on=_POINT).dropna(subset="val")
@@ -47,9 +44,10 @@ def val_beside_test(means: pd.DataFrame, quality: Quality) -> pd.DataFrame:
 
 
 def pareto_front(means: pd.DataFrame, quality: Quality, cost: str = "bytes") -> pd.DataFrame:
-    """The test rows of one network that work and that no other beats on val in both cost and quality, cheapest first.
+    """The Pareto front of one network: test rows that work and that no other beats on val in both cost and quality,
+    cheapest first.
 
-    ``cost`` is a column of ``means``; rows where it is unknown have no part.
+    ``cost`` is a column of ``means``; rows where it is unknown are ignored.
     """
     points = val_beside_test(means, quality).dropna(subset=cost)
     points = points[points.works].sort_values([cost, "gain", *_NAMES], ascending=[True, False, True, True])
@@ -57,8 +55,8 @@ def pareto_front(means: pd.DataFrame, quality: Quality, cost: str = "bytes") -> 
 
 
 def best_at_each_precision(metrics: pd.DataFrame, dataset: str) -> pd.DataFrame:
-    """For each network and nominal number of bits, the test row of the method that is best on val, of those with one
-    code a weight; with ``tied``, see ``best_within``.
+    """For each network and nominal number of bits, the test row of the best method on val with one code per weight;
+    ``tied`` as in ``best_within``.
     """
     rows = weights_alone(_closed_division(metrics, dataset))
     rows = rows[one_code_a_weight(rows)]
@@ -71,11 +69,12 @@ def best_at_each_precision(metrics: pd.DataFrame, dataset: str) -> pd.DataFrame:
 
 
 def smallest_within_tolerance(metrics: pd.DataFrame, dataset: str) -> pd.DataFrame:
-    """For each network, the test row of the smallest file whose change on val is within ``TOLERANCE``, with its 95 %
-    interval over seeds; of files as small, the best on val. Where no compressed file is, it is the row of ``fp32``.
+    """For each network, the test row of the smallest file whose change on val, including its 95 % interval over seeds,
+    is within ``TOLERANCE``; of equal files, the best on val. It is the row of ``fp32`` if there is no such compressed
+    file.
 
-    ``shown`` says whether the interval of the change on test lies within the tolerance, too. ``tied`` is how many other
-    methods have such a file, larger by ``TOLERANCE`` at most, that is not told apart on test.
+    ``shown`` is whether the interval of the change on test is also within the tolerance. ``tied`` is the number of
+    other methods with such a file, at most ``TOLERANCE`` larger, that does not differ significantly on test.
     """
     rows = _closed_division(metrics, dataset)
     quality, rivals = quality_of(rows), Rivals.of(rows)
@@ -95,12 +94,12 @@ def smallest_within_tolerance(metrics: pd.DataFrame, dataset: str) -> pd.DataFra
 def best_within(
     means: pd.DataFrame, quality: Quality, cost: str, shares: Sequence[float], rivals: Rivals
 ) -> pd.DataFrame:
-    """For each network and share, the test row of the best on val whose cost is at most that share of full precision's,
-    the cheapest of equals; with the ``share`` and the ``limit`` that it is.
+    """For each network and fraction in ``shares``, the test row of the best on val whose cost is at most that fraction
+    of full precision's, the cheapest of equals; with columns ``share`` and ``limit``.
 
-    ``means`` are those of ``over_seeds`` with a column ``cost``. ``works`` is whether it does, and ``tied`` how many
-    other methods within the limit are not told apart from it. Where nothing is within a limit, only network, share
-    and limit are there. A network with nothing to choose from, or whose cost in full precision is unknown, is left out.
+    ``means`` are those of ``over_seeds`` with a column ``cost``. ``works`` is whether it works, ``tied`` the number of
+    other methods within the limit that do not differ significantly. If nothing is within a limit, only network, share
+    and limit are set. Networks without choices, or with unknown cost in full precision, are omitted.
     """
     points = val_beside_test(means, quality).dropna(subset=cost)
     found = []
@@ -115,13 +114,13 @@ def best_within(
 
 
 def ranked(points: pd.DataFrame, cost: str = "bytes") -> pd.DataFrame:
-    """Points of ``val_beside_test``, the best on val first, of equals the cheapest."""
+    """Points of ``val_beside_test`` sorted by quality on val, then by cost."""
     order = list(dict.fromkeys(["gain", cost, "bytes", *_NAMES]))
     return points.sort_values(order, ascending=[name != "gain" for name in order])
 
 
 def _best(pool: pd.DataFrame, rivals: Rivals, cost: str) -> dict[Hashable, Any]:
-    """The row of those that work, or of all where none does, that is best on val, the cheapest of equals."""
+    """The best row on val, the cheapest of equals, among those that work, or among all if none does."""
     usable = pool[pool.works] if pool.works.any() else pool
     best = ranked(usable, cost).iloc[0].to_dict()
     return {**best, "tied": rivals.not_told_apart(best, usable)}

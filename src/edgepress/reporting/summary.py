@@ -1,4 +1,4 @@
-"""What a run found, in sentences made from its numbers."""
+"""The findings of a run in sentences generated from its numbers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _WITHIN = f"within {100 * TOLERANCE:g} % of full precision"
 
 
 def sentences(metrics: pd.DataFrame) -> Iterator[str]:
-    """For each data set and network: how small its file gets within ``results.TOLERATED``, and at what price."""
+    """For each data set and network: the smallest file within ``results.TOLERATED``, and its loss."""
     for dataset in metrics.dataset.unique():
         quality = quality_of(metrics[metrics.dataset == dataset])
         for row in selection.smallest_within_tolerance(metrics, dataset).itertuples():
@@ -24,31 +24,31 @@ def sentences(metrics: pd.DataFrame) -> Iterator[str]:
 
 
 def _told(row: Any, quality: Quality) -> str:
-    """What is said of a network, by its row of ``selection.smallest_within_tolerance``."""
+    """The sentence on a network, from its row of ``selection.smallest_within_tolerance``."""
     if row.method == "fp32":
-        return f": no smaller file keeps it {_WITHIN} on val."
+        return f": no smaller file is {_WITHIN} on val."
     by = f"{style.label(row.method)} at {_level(row.level)}"
     small = f"{numbers.size(row.bytes)}, {row.compression_ratio:.1f} times smaller than float32"
-    tied = f"; not told apart from {counted(row.tied, 'other')} of about that size" if row.tied else ""
+    tied = f"; no significant difference from {counted(row.tied, 'other')} of about that size" if row.tied else ""
     if row.shown:
         return f" fits in {small}, {_WITHIN}: {_price(row, quality)}, by {by}{tied}."
-    told = f": the smallest file {_WITHIN} on val, {small}, is not shown to be so on test"
+    told = f": the smallest file {_WITHIN} on val, {small}, is not confirmed on test"
     return f"{told}: {_price(row, quality)}, by {by}{tied}."
 
 
 def _price(row: Any, quality: Quality) -> str:
-    """The change on test in words, its interval, and what that is of."""
+    """The change on test in words, with its interval and sample sizes."""
     seeds = counted(row.seeds, "seed")
     if quality.is_error:
         ends = "" if pd.isna(row.change_low) else f" [{row.change_low:.3f}, {row.change_high:.3f}]"
         return f"{row.change:.3f}{ends} times the error on test (geometric mean of {seeds})"
     change = numbers.with_interval(row.change, row.change_low, row.change_high, signs=True)
     examples = "" if pd.isna(row.examples) else f", {counted(row.examples, 'example')}"
-    return f"{change} points of accuracy on test ({seeds}{examples})"
+    return f"{change} percentage points of accuracy on test ({seeds}{examples})"
 
 
 def notes(rows: Iterable[Mapping[str, str]]) -> list[str]:
-    """What the results of each network leave out, and which trainings have no result, once each; ``rows`` are those of
+    """Sentences on what the results of each network omit, and on trainings without result; ``rows`` are those of
     metrics.csv as text.
     """
     said: dict[str, None] = {}
@@ -57,7 +57,7 @@ def notes(rows: Iterable[Mapping[str, str]]) -> list[str]:
         if row.get("note"):
             said[f"{who}: {row['note']}."] = None
         elif row["method"] == "fp32" and row["status"] == "failed":
-            said[f"{who}, seed {row['seed']}: no result, since {row['reason']}."] = None
+            said[f"{who}, seed {row['seed']}: no result: {row['reason']}."] = None
     return list(said)
 
 

@@ -1,4 +1,4 @@
-"""The tables of the report, and their three forms: CSV for machines, Markdown and LaTeX for people."""
+"""The tables of the report, as CSV with plain numbers, and as formatted Markdown and LaTeX."""
 
 from __future__ import annotations
 
@@ -16,11 +16,14 @@ from edgepress.reporting.numbers import with_interval
 from edgepress.reporting.results import BALANCED, MSE, TOLERANCE, Quality, over_seeds, quality_of, retrained
 from edgepress.reporting.rivals import Rivals
 
-BUDGETS = ("1/2", "1/4", "1/8", "1/16")  # of what full precision costs
-NONE = "none"  # in place of a method, where none is within a budget
-NONE_WORKS, NOT_SHOWN = "none works", "not shown on test"  # where one is, but must not be recommended
-SMALLEST = f"Smallest files within {100 * TOLERANCE:g} % of full precision"  # the title of the table of these
-_INSTEAD = {"least_bad": "least bad", "candidate": "smallest on val"}  # what stands beside these, and its name
+BUDGETS = ("1/2", "1/4", "1/8", "1/16")  # fractions of full precision's cost
+NONE = "none"  # instead of a method if none is within a budget
+NONE_WORKS, NOT_SHOWN = "none works", "not shown on test"  # instead of a method that must not be recommended
+SMALLEST = f"Smallest files within {100 * TOLERANCE:g} % of full precision"  # title of that table
+_INSTEAD = {
+    "least_bad": "least bad",
+    "candidate": "smallest on val",
+}  # columns with the method not recommended, and their labels
 _DECIDED = ["division", "cost", "budget", "limit", "method", "least_bad", "level", "spent", "source"]
 _MULTIPOINT = "multipoint"
 _MOST_POINT_BITS = 8
@@ -35,9 +38,9 @@ _HEADINGS = {
 
 
 def full_precision(metrics: pd.DataFrame) -> pd.DataFrame:
-    """What each trained network reaches on train and test, and what it costs, before compression.
+    """Quality on train and test and costs of each trained network before compression.
 
-    Where the classes are so unequal that it makes a difference of a point, balanced accuracy has rows of its own.
+    Balanced accuracy has separate rows if classes are so unequal that it differs by a percentage point.
     """
     tables = []
     for dataset, rows in metrics[metrics.method == "fp32"].groupby("dataset", sort=False):
@@ -55,7 +58,7 @@ def full_precision(metrics: pd.DataFrame) -> pd.DataFrame:
 
 
 def multipoint(metrics: pd.DataFrame) -> pd.DataFrame:
-    """Multi-point quantization from 8 bits a point down: quality, and the bytes and bits a weight that it stores."""
+    """Multi-point quantization from 8 bits per vector down: quality, bytes and bits per weight."""
     tables = []
     rows = metrics[(metrics.method == "fp32") | (metrics.family == _MULTIPOINT)]
     for dataset in rows.dataset[rows.family == _MULTIPOINT].unique():
@@ -69,8 +72,8 @@ def multipoint(metrics: pd.DataFrame) -> pd.DataFrame:
 
 
 def best_at_each_precision(metrics: pd.DataFrame) -> pd.DataFrame:
-    """At each nominal number of bits, the method that is best on val, and its quality on test; where none works,
-    ``least_bad`` names it.
+    """The best method on val at each nominal number of bits, with its quality on test; ``least_bad`` names it if none
+    works.
     """
 
     def choose(rows: pd.DataFrame, dataset: str) -> pd.DataFrame:
@@ -81,8 +84,8 @@ def best_at_each_precision(metrics: pd.DataFrame) -> pd.DataFrame:
 
 
 def smallest_within_one_percent(metrics: pd.DataFrame) -> pd.DataFrame:
-    """The smallest file within ``results.TOLERATED`` on val, and its quality on test; where the interval of its change
-    there is not within that, ``candidate`` names it.
+    """The smallest file within ``results.TOLERATED`` on val, with its quality on test; ``candidate`` names its method
+    if the interval of its change on test exceeds that.
     """
 
     def choose(rows: pd.DataFrame, dataset: str) -> pd.DataFrame:
@@ -92,18 +95,18 @@ def smallest_within_one_percent(metrics: pd.DataFrame) -> pd.DataFrame:
 
 
 def _renamed(table: pd.DataFrame, recommended: str, otherwise: str, instead: str) -> pd.DataFrame:
-    """The table with its methods moved to the column ``instead`` where they are not ``recommended``."""
+    """Move methods that are not ``recommended`` to the column ``instead``."""
     kept = table[recommended].astype(bool)
     moved = {instead: table.method.mask(kept, "").astype("string")}
     return table.assign(**moved, method=table.method.where(kept, otherwise).astype("string"))
 
 
 def decide(metrics: pd.DataFrame, costs: CostTables) -> pd.DataFrame:
-    """For each network, cost and budget, the method within it that is best on val, and its quality on test.
+    """The best method on val for each network, cost and budget, with its quality on test.
 
-    A budget is a share of what full precision costs. The ``closed`` division is of methods that do not train the
-    network again, ``open`` of those that do. Where no level is within the budget, the method is ``none``; where none of
-    those that are works (``results.WORKS``), it is ``none works``, and ``least_bad`` is the best of them.
+    A budget is a fraction of full precision's cost. The ``closed`` division has methods without fine-tuning, ``open``
+    those with it. The method is ``none`` if no level is within the budget, and ``none works`` if none of these works
+    (``results.WORKS``); then ``least_bad`` is the best of them.
     """
     tables = [pd.DataFrame(columns=["dataset", "network", *_DECIDED])]
     for _, rows in metrics.groupby("dataset", sort=False):
@@ -118,13 +121,13 @@ def decide(metrics: pd.DataFrame, costs: CostTables) -> pd.DataFrame:
 
 
 def _in_order(names: pd.Series) -> Callable[[pd.Series], pd.Series]:
-    """The key that sorts names as they first appear."""
+    """A sort key: the order of first appearance."""
     places = {name: place for place, name in enumerate(names.unique())}
     return lambda column: column.map(places)
 
 
 def _within(points: pd.DataFrame, cost: Cost, division: str, rivals: Rivals) -> pd.DataFrame:
-    """What is best within each budget of one cost, of the rows of one data set and division."""
+    """The best within each budget of one cost, among rows of one data set and division."""
     shares = [float(Fraction(budget)) for budget in BUDGETS]
     best = selection.best_within(points, rivals.quality, cost.column, shares, rivals)
     best["budget"] = best.share.map(dict(zip(shares, BUDGETS, strict=True)))
@@ -139,8 +142,8 @@ def _within(points: pd.DataFrame, cost: Cost, division: str, rivals: Rivals) -> 
 
 
 def glance(decided: pd.DataFrame) -> pd.DataFrame:
-    """``decide`` as people look at it: a row a network, cost and division, a column a budget, and in it method and
-    level over the quality on test.
+    """``decide`` in wide form: one row per network, cost and division, one column per budget, with method and level
+    above the quality on test.
     """
     place = ["dataset", "network", "division", "cost", "measure"]
     if decided.empty:
@@ -154,8 +157,8 @@ def glance(decided: pd.DataFrame) -> pd.DataFrame:
 
 
 def latency(costs: CostTables) -> pd.DataFrame:
-    """The times of inferences as people read them, in each mode, and how many times faster than float32 a level is;
-    how it was computed (``layers``: in integers + in float32), how well, and how many steps from exact arithmetic.
+    """Formatted inference times in each mode with the speed-up over float32; how they were computed (``layers``: in
+    integers + in float32), quality, and the largest difference of codes from exact arithmetic.
     """
     table = costs.latency
     ours = table.peer.isna()
@@ -181,14 +184,13 @@ def latency(costs: CostTables) -> pd.DataFrame:
 
 
 def _layers(integer: float, floating: float) -> str:
-    """How many layers are computed in integers, and how many in float32."""
+    """The number of layers computed in integers + in float32."""
     return "" if pd.isna(integer) else f"{integer:.0f} + {floating:.0f}"
 
 
 def trainings(costs: CostTables) -> pd.DataFrame:
-    """What the trainings of each method took, of all seeds together, and after how many inferences on the modelled
-    accelerator what a method adds is paid back; ``payback_source`` and ``reason`` say how sure that is, or why it is
-    not known.
+    """The energy of each method's trainings, all seeds together, and the number of inferences on the modelled
+    accelerator that pay for it; ``payback_source`` and ``reason`` give the source, or why it is unknown.
     """
     place = ["dataset", "network", "method", "level"]
     bill = training_bill(costs.energy)[[*place, "seeds", "seconds", "kwh", "co2e_g", "country", "source"]]
@@ -208,7 +210,7 @@ def _chosen(
 
 
 def _with_train(means: pd.DataFrame) -> pd.DataFrame:
-    """The test rows of ``over_seeds``, with their quality on train as ``train``; NaN where it was not measured."""
+    """The test rows of ``over_seeds``, with their quality on train as ``train``; NaN if not measured."""
     place = ["network", "method", "level"]
     train = means[means.split == "train"].set_index(place)[[f"quality{end}" for end in _ENDS]]
     train.columns = [f"train{end}" for end in _ENDS]
@@ -236,7 +238,7 @@ def _table(
 
 
 def readable(table: pd.DataFrame) -> pd.DataFrame:
-    """The table as people read it: mean and interval in one column, thousands apart, names without underscores."""
+    """The formatted table: mean and interval in one column, thousands separators, names without underscores."""
     shown = table.copy()
     for name in ("train", "test", "change", "difference"):
         if name in shown:
@@ -278,12 +280,12 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def heading(column: str) -> str:
-    """A column's name as it stands over a table."""
+    """The heading of a column."""
     return _HEADINGS.get(column, column.replace("_", " "))
 
 
 def write(table: pd.DataFrame, path: str | Path) -> None:
-    """Write ``path``.csv with plain numbers, and ``path``.md and ``path``.tex as people read them."""
+    """Write ``path``.csv with plain numbers, and formatted ``path``.md and ``path``.tex."""
     shown = readable(table)
     write_atomically(f"{path}.csv", table.to_csv(index=False))
     write_atomically(f"{path}.md", shown.to_markdown(index=False, disable_numparse=True) + "\n")

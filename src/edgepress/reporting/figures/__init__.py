@@ -1,8 +1,7 @@
-"""The figures of the report, each a function from rows of metrics, or of another table, and a data set, to a matplotlib
-figure.
+"""The figures of the report. Each function takes rows of metrics (or another table) and a data set, and returns a
+matplotlib figure.
 
-Statistics come from ``results.over_seeds`` and ``findings``, the same as in tables and sentences; a figure only draws
-them.
+Statistics come from ``results.over_seeds`` and ``findings``, as in tables and sentences; figures only draw them.
 """
 
 from edgepress.reporting.figures.claims import evidence

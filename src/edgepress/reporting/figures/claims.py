@@ -1,4 +1,4 @@
-"""The evidence on a claim: what each case says, with its interval."""
+"""The evidence for a claim: all cases with their intervals."""
 
 from __future__ import annotations
 
@@ -27,14 +27,16 @@ _RATIOS = (0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 10, 20)
 
 
 def evidence(finding: Finding) -> Figure:
-    """The cases of a finding: a grid of numbers where they are of networks at precisions, else bars of intervals."""
+    """The cases of a finding: a heat map if they are networks at precisions, else a forest plot of intervals."""
     if finding.evidence.empty:
         return _nothing(finding)
     return _cases(finding) if "bits" in finding.evidence else _forest(finding)
 
 
 def _forest(finding: Finding) -> Figure:
-    """A row a case: the difference and its interval; a panel a measure. Right is better for the method named first."""
+    """One row per case with its difference and interval, one panel per measure. Right is better for the first
+    method.
+    """
     groups = list(finding.evidence.groupby("measure", sort=False))
     heights = [len(rows) for _, rows in groups]
     figure, grid = plt.subplots(
@@ -62,7 +64,7 @@ def _forest(finding: Finding) -> Figure:
 
 
 def _cases(finding: Finding) -> Figure:
-    """A row a network, a column a precision: the difference as a number, and what it says of the claim as colour."""
+    """One row per network, one column per precision; the number is the difference, the colour its verdict."""
     evidence = finding.evidence
     names = [f"{_network(row)}{_of_method(row)}" for row in evidence.itertuples()]
     rows, bits = list(dict.fromkeys(names)), sorted(evidence.bits.unique(), reverse=True)
@@ -72,7 +74,7 @@ def _cases(finding: Finding) -> Figure:
         x, y = bits.index(case.bits), rows.index(name)
         axes.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=_FILLS[case.verdict], edgecolor="white", lw=2))
         axes.text(x, y, _cell(case), ha="center", va="center", fontsize="x-small", linespacing=1.25)
-    axes.set(xlim=(-0.5, len(bits) - 0.5), ylim=(len(rows) - 0.5, -0.5), xlabel="bits a weight")
+    axes.set(xlim=(-0.5, len(bits) - 0.5), ylim=(len(rows) - 0.5, -0.5), xlabel="bits per weight")
     axes.set_xticks(range(len(bits)), [f"{bit:g}" for bit in bits])
     axes.set_yticks(range(len(rows)), rows, fontsize="small")
     axes.grid(visible=False)
@@ -84,7 +86,7 @@ def _cases(finding: Finding) -> Figure:
 
 
 def _words(finding: Finding) -> dict[str, str]:
-    """What the verdict on a case is called in the legend."""
+    """The legend text of each verdict."""
     return dict(zip((HOLDS, FAILS, OPEN), (*finding.words, OPEN), strict=True))
 
 
@@ -101,7 +103,7 @@ def _of_method(row: Any) -> str:
 
 
 def _cell(case: Any) -> str:
-    """The difference over its interval: points, or the ratio of errors."""
+    """The difference above its interval: percentage points, or the ratio of errors."""
     ends = case.difference, case.difference_low, case.difference_high
     if case.measure == MSE.axis_label:
         mean, low, high = (_short(value) for value in ends)
@@ -111,20 +113,20 @@ def _cell(case: Any) -> str:
 
 
 def _short(ratio: float) -> str:
-    """Three digits at most; thousands as k, for there is no room for more."""
+    """At most three digits, thousands as k, to save space."""
     if ratio < 1000:
         return f"{ratio:.3g}"
     return f"{ratio / 1000:.1f}k" if ratio < 1e4 else f"{ratio / 1000:,.0f}k"
 
 
 def _scale(axes: Axes, rows: pd.DataFrame, is_ratio: bool) -> None:
-    """Let the means, not the widest interval, decide what the axis shows; errors grow to the left."""
+    """Set the axis range by the means, not the widest interval; errors grow to the left."""
     values = np.log(rows.difference) if is_ratio else rows.difference
     room = 0.35 * max(values.max(), 0) - 0.35 * min(values.min(), 0) + (0.02 if is_ratio else 0.1)
     low, high = min(values.min(), 0) - room, max(values.max(), 0) + room
     axes.grid(visible=False, axis="y")
     if not is_ratio:
-        axes.set(xlim=(low, high), xlabel="difference in accuracy (points)")
+        axes.set(xlim=(low, high), xlabel="difference in accuracy (percentage points)")
         return
     axes.set(xscale="log", xlim=(np.exp(high), np.exp(low)), xlabel="MSE / MSE, geometric mean, smaller to the right")
     if high - low < np.log(30):
@@ -134,7 +136,7 @@ def _scale(axes: Axes, rows: pd.DataFrame, is_ratio: bool) -> None:
 
 
 def _nothing(finding: Finding) -> Figure:
-    """A figure that says that there is nothing to show, where one is expected."""
+    """A placeholder figure for a finding without evidence."""
     figure, axes = plt.subplots(figsize=style.inches(style.PAGE, 0.8))
     axes.set_axis_off()
     axes.text(0.5, 0.7, finding.claim, ha="center", transform=axes.transAxes)

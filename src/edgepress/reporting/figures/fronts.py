@@ -1,4 +1,4 @@
-"""Quality against each cost of an inference, the bits of each layer, and where an accelerator's energy goes."""
+"""Quality against each cost of an inference, the bits of each layer, and the energy of an accelerator by part."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _ROW_HEIGHT = 1.7  # inches
 _LAYER_HEIGHT = 0.17
 _BAR_HEIGHT = 0.2
 _MOST_TICKS = {1: 6, 2: 6, 3: 4, 4: 3}  # by the number of columns
-_BITS_MAP = "PuOr"  # told apart with every kind of colour vision
+_BITS_MAP = "PuOr"  # safe for colour-blind readers
 _PARTS = {
     "compute": "#D55E00",
     "weight_registers": "#E69F00",
@@ -34,8 +34,8 @@ _FURTHER = ("#009E73", "#CC79A7", "#999999")  # parts of another accelerator
 
 
 def gains(metrics: pd.DataFrame, tables: CostTables, dataset: str) -> Figure:
-    """Quality on test against every cost that the run took: a row a network, a column a cost, and in each panel the
-    points and fronts of ``size.pareto``, as far as networks have not broken.
+    """Quality on test against every measured cost: one row per network, one column per cost, with the points and fronts
+    of ``size.pareto``, limited to networks near full precision.
     """
     rows = metrics[metrics.dataset == dataset]
     quality, means = quality_of(rows), tables.join(over_seeds(rows))
@@ -54,7 +54,7 @@ def gains(metrics: pd.DataFrame, tables: CostTables, dataset: str) -> Figure:
             axes.tick_params(labelsize="small")
             shown = means[(means.network == network) & means[cost.column].notna()]
             if shown.empty:
-                panels.blank(axes, "not taken")
+                panels.blank(axes, "not measured")
                 continue
             size.panel(axes, shown, quality, cost, named)
             size.ticks(axes, cost, _MOST_TICKS[len(costs)])
@@ -67,14 +67,14 @@ def gains(metrics: pd.DataFrame, tables: CostTables, dataset: str) -> Figure:
 
 
 def layer_bits(bits: pd.DataFrame, dataset: str) -> Figure:
-    """The bits that each layer got, a panel a network, a row a layer with the weights it has, a column a level: the
-    number, or the fewest and most over seeds, in the colour of their mean beside the level's bits.
+    """The bits of each layer: one panel per network, one row per layer with its number of weights, one column per
+    level. Shows the bits, or minimum and maximum over seeds; the colour is their mean relative to the level's bits.
 
     ``bits`` are the rows of ``packed.layer_bits``, of one method.
     """
     rows = bits[bits.dataset == dataset]
     if rows.empty:
-        return panels.note(dataset, "its bits were chosen for no network")
+        return panels.note(dataset, "no network has chosen bits")
     layers = rows.groupby("network").layer.nunique().max()
     figure, shown = panels.grid(dataset, rows, row_height=_LAYER_HEIGHT * layers + 0.8, legend_height=0.5)
     colours = ScalarMappable(Normalize(-1, 1), _BITS_MAP)
@@ -104,15 +104,15 @@ def _bits_of_layers(axes: Axes, panel: pd.DataFrame, colours: ScalarMappable) ->
     axes.set_yticks(
         range(len(layers)), [f"{name} ({size.short(weights[name])})" for name in layers], fontsize="x-small"
     )
-    axes.set_xlabel("nominal bits, on average", fontsize="small")
+    axes.set_xlabel("nominal bits (average)", fontsize="small")
     axes.grid(visible=False)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
 
 
 def breakdown(hardware: pd.DataFrame, dataset: str) -> Figure:
-    """The energy of an inference on the modelled accelerator, stacked by compute and memory: a panel a network, a bar
-    a precision, with its sum and how many times less that is than in float32. ``hardware`` is the table of a run.
+    """The energy of an inference on the modelled accelerator, stacked by compute and memory: one panel per network, one
+    bar per precision, with its sum and the reduction from float32. ``hardware`` is the table of a run.
     """
     rows = hardware[(hardware.dataset == dataset) & (hardware.status == "ok")]
     if rows.empty:
@@ -140,6 +140,6 @@ def _bars(axes: Axes, panel: pd.DataFrame, colours: dict[str, str]) -> None:
     axes.set_yticks(places, panel.level, fontsize="small")
     axes.invert_yaxis()
     axes.set_xlim(0, 1.18 * left.max())
-    axes.set_xlabel("µJ an inference, modelled", fontsize="small")
+    axes.set_xlabel("µJ per inference, modelled", fontsize="small")
     axes.tick_params(axis="x", labelsize="small")
     axes.grid(visible=False, axis="y")

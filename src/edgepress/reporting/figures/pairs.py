@@ -1,4 +1,4 @@
-"""Methods beside what they are compared with at equal bits: a column a codebook, a row a network and split."""
+"""Methods and their counterparts at equal bits: one column per codebook, one row per network and split."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ _AGAIN = (0, (3, 1.5))
 
 
 def quantize_prune(metrics: pd.DataFrame, dataset: str) -> Figure:
-    """Quality against nominal bits of each chain that quantizes to one code a weight and prunes, in colour, and of the
-    same without pruning on the same networks, in grey; on train and test.
+    """Quality against nominal bits on train and test, for each chain that quantizes to one code per weight and prunes
+    (colour), and for the same without pruning on the same networks (grey).
     """
     rows = weights_alone(with_settings(metrics[metrics.dataset == dataset]))
     rows = rows[~retrained(rows) & one_code_a_weight(rows)]
@@ -58,13 +58,13 @@ def quantize_prune(metrics: pd.DataFrame, dataset: str) -> Figure:
 
 
 def qat(metrics: pd.DataFrame, dataset: str) -> Figure:
-    """Quality against nominal bits of each method that trains the network again, solid, and of the one that rounds
-    in the same way without, dashed, at the bits of the former; on train and test.
+    """Quality against nominal bits on train and test, for each method that fine-tunes (solid), and for the same
+    rounding after training at the same bits (dashed).
     """
     rows = weights_alone(with_settings(metrics[metrics.dataset == dataset]))
     again = retrained(rows) & rows.bits.notna() & rows.sparsity_target.isna() & ~trained_on(rows)
     after_training = {text: steps.after_training(text) for text in rows.steps[again].unique()}
-    levels = rows.network + rows.level  # a network may be trained again at fewer levels than it is rounded at
+    levels = rows.network + rows.level  # fine-tuning may cover fewer levels than rounding
     alone = rows[again & (rows.steps == rows.steps.map(after_training))]
     twin = rows.steps.isin(after_training.values()) & levels.isin(levels[again])
     rows = with_full_precision(rows, again | twin)
@@ -78,8 +78,8 @@ def qat(metrics: pd.DataFrame, dataset: str) -> Figure:
 
     entries = [
         *_roundings(rows, linestyle="none"),
-        Line2D([], [], color=panels.GREY, label="trained again"),
-        Line2D([], [], color=panels.GREY, linestyle=_AGAIN, label="after training alone"),
+        Line2D([], [], color=panels.GREY, label="fine-tuned"),
+        Line2D([], [], color=panels.GREY, linestyle=_AGAIN, label="after training"),
         *panels.handles(alone),
         panels.full_precision_handle(),
     ]
@@ -89,7 +89,7 @@ def qat(metrics: pd.DataFrame, dataset: str) -> Figure:
 def _by_codebook(
     rows: pd.DataFrame, dataset: str, draw: Draw, entries: list[Line2D], everywhere: Iterable[str] = ()
 ) -> Figure:
-    """A column a codebook, with full precision and the methods ``everywhere`` in each."""
+    """One column per codebook, each with full precision and the methods ``everywhere``."""
     quality = quality_of(rows)
     means = over_seeds(rows)
     cells = [(network, split) for network in means.network.unique() for split in ("train", "test")]
@@ -113,6 +113,6 @@ def _by_codebook(
 
 
 def _roundings(rows: pd.DataFrame, **changes: Any) -> list[Line2D]:
-    """What the legend shows of the ways to round, where a codebook has several."""
+    """Legend entries of the roundings."""
     ways = {row.rounding: style.look(row) for row in panels.methods(rows) if not style.stands_alone(row)}
     return [Line2D([], [], label=way, **{**look, "color": panels.GREY, **changes}) for way, look in ways.items()]

@@ -1,4 +1,4 @@
-"""A page of panels, a row a network, and what is drawn in one: lines of means over bands of their intervals."""
+"""A page of panels, one row per network, and their content: lines of means with bands of intervals."""
 
 from __future__ import annotations
 
@@ -20,20 +20,25 @@ from edgepress.reporting import style
 from edgepress.reporting.results import Quality, one_code_a_weight
 
 GREY = "#444444"
-_STEPS = ((50, (1,)), (15, (1, 3)), (4, (1, 2, 5)), (0, (1, 1.5, 2, 3, 4, 5, 7)))  # ticks of a decade by its span
+_STEPS = (
+    (50, (1,)),
+    (15, (1, 3)),
+    (4, (1, 2, 5)),
+    (0, (1, 1.5, 2, 3, 4, 5, 7)),
+)  # ticks within a decade, by the span of the axis
 _ROW_HEIGHT = 1.75  # inches
 _COLUMNS = 2
 MEASURED_BITS = "bits per weight (file)"
-_BIT_STEPS = ((1,), (1, 1.5), (1, 1.25, 1.5, 1.75))  # ticks from one power of 2 to the next
+_BIT_STEPS = ((1,), (1, 1.5), (1, 1.25, 1.5, 1.75))  # ticks within an octave
 _LEAST_TICKS = 4
 _BITS_ROOM = 1.08  # beyond the outermost points
-_LABELS_APART = 0.1  # of the axis, from a label over it to the next
-_ENTRY = 0.19  # inches that an entry of the legend takes for each point of the text
+_LABELS_APART = 0.1  # minimum distance of labels above an axis, relative to its length
+_ENTRY = 0.19  # width of a legend entry in inches per pt of font size
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column of panels: its title, the measure on its axis, and the means that belong in it."""
+    """A column of panels: its title, the measure on its axis, and its means."""
 
     title: str
     quality: Quality
@@ -41,12 +46,12 @@ class Column:
 
 
 def page(dataset: str, columns: Sequence[Column]) -> tuple[Figure, list[tuple[Axes, Column, pd.DataFrame]]]:
-    """A figure as wide as a page, a row a network, and its panels, each with its column and the means it shows.
+    """A page-wide figure with one row per network. Returns its panels with their column and means.
 
-    Panels of a row that show the same measure share its axis. A panel without means, of a split that was not measured
-    say, is left blank.
+    Panels in a row with the same measure share its axis. A panel without means (a split that was not measured) is
+    blank.
     """
-    # From the last column on, that of test: a network may lack train.
+    # Starts from the last column, test, because a network may lack train.
     networks = list(dict.fromkeys(network for column in columns[::-1] for network in column.means.network))
     if not networks:
         return note(dataset, "not measured"), []
@@ -77,7 +82,9 @@ def page(dataset: str, columns: Sequence[Column]) -> tuple[Figure, list[tuple[Ax
 def grid(
     dataset: str, rows: pd.DataFrame, row_height: float, legend_height: float
 ) -> tuple[Figure, list[tuple[Axes, pd.DataFrame]]]:
-    """A figure of two columns of panels, one a network, and each panel with the rows of its network; inches."""
+    """A figure with two columns of panels, one panel per network, each with the rows of its network. Sizes in
+    inches.
+    """
     networks = list(rows.groupby("network", sort=False))
     columns = min(_COLUMNS, len(networks))
     lines = -(-len(networks) // columns)
@@ -93,7 +100,7 @@ def grid(
 
 
 def note(dataset: str, text: str) -> Figure:
-    """A panel that says why it shows nothing."""
+    """A panel that states why it is empty."""
     figure, axes = plt.subplots(figsize=style.inches(*style.PANEL), layout="constrained")
     axes.set_title(style.label(dataset))
     axes.set_axis_off()
@@ -102,13 +109,13 @@ def note(dataset: str, text: str) -> Figure:
 
 
 def blank(axes: Axes, text: str) -> None:
-    """Leave a panel of a page without points, and say why."""
+    """Leave a panel of a page empty, with a reason."""
     axes.set_xticks([])
     axes.text(0.5, 0.5, text, ha="center", color="#777777", transform=axes.transAxes, fontsize="small")
 
 
 def _share_measures(row: Sequence[Axes], network: str, columns: Sequence[Column]) -> None:
-    """One scale for all panels of a row that show the same measure, told at the first of them."""
+    """Share one axis among all panels of a row with the same measure, and label the first."""
     for quality in dict.fromkeys(column.quality for column in columns):
         means = pd.concat(
             column.means.quality[column.means.network == network] for column in columns if column.quality is quality
@@ -123,8 +130,8 @@ def _share_measures(row: Sequence[Axes], network: str, columns: Sequence[Column]
 def fill_with_means(
     axes: Axes, quality: Quality, means: pd.Series, possible: tuple[float, float] | None = None
 ) -> None:
-    """Let the means, not the widest interval, decide what an axis shows; those of a network that broke do not. Where
-    there is no value but between two ``possible`` ones, it ends there.
+    """Set the axis range by the means, not the widest interval, ignoring infinite ones. Limit it to the ``possible``
+    values.
     """
     means = means[np.isfinite(means) & ((means > 0) | (not quality.is_error))]
     if means.empty:
@@ -142,7 +149,7 @@ def fill_with_means(
 
 
 def _log_ticks(axes: Axes) -> None:
-    """Powers of ten where there are several, plain numbers between them where there is hardly one."""
+    """Ticks at powers of ten if the axis spans several, else at plain numbers between them."""
     low, high = axes.get_ylim()
     axes.yaxis.set_minor_locator(NullLocator())
     if high / low > 100:
@@ -155,8 +162,8 @@ def _log_ticks(axes: Axes) -> None:
 
 
 def line(axes: Axes, x: pd.Series, means: pd.DataFrame, column: str, scale: float = 1.0, **look: Any) -> None:
-    """Means joined by a line in the order of their nominal bits, or of ``x`` where they have none, over the band of
-    their intervals.
+    """A line through the means in order of nominal bits (of ``x`` if they have none), with a band of their
+    intervals.
     """
     order = (means.bits if means.bits.notna().all() else x).argsort()
     x, means = x.iloc[order], means.iloc[order]
@@ -166,13 +173,13 @@ def line(axes: Axes, x: pd.Series, means: pd.DataFrame, column: str, scale: floa
 
 
 def full_precision(axes: Axes, quality: Quality, means: pd.DataFrame) -> None:
-    """The quality at full precision, across the panel."""
+    """A horizontal line at the quality of full precision."""
     for value in means[means.method == "fp32"].quality:
         axes.axhline(quality.scale * value, zorder=1, **style.FULL_PRECISION)
 
 
 def bit_places(axes: Axes, all_bits: Iterable[float]) -> dict[float, int]:
-    """Bits as evenly spaced places on the x axis, so that the last bits, which matter, are not crowded."""
+    """Evenly spaced x positions of bits, so that low bits, which matter most, are not crowded."""
     bits = sorted(set(all_bits))
     axes.set_xticks(range(len(bits)), [f"{bit:g}" for bit in bits], fontsize="small")
     axes.set_xlim(-0.4, len(bits) - 0.6)
@@ -181,7 +188,7 @@ def bit_places(axes: Axes, all_bits: Iterable[float]) -> dict[float, int]:
 
 
 def measured_bits(axes: Axes, means: pd.DataFrame) -> None:
-    """Let the x axis be logarithmic in the bits per weight that the files of ``means`` take."""
+    """Make the x axis logarithmic in the bits per weight of the files of ``means``."""
     axes.set_xlabel(MEASURED_BITS, fontsize="small")
     if means.empty:
         return
@@ -198,7 +205,7 @@ def measured_bits(axes: Axes, means: pd.DataFrame) -> None:
 
 
 def nominal_bits_above(axes: Axes, means: pd.DataFrame) -> None:
-    """Name, over an axis of ``measured_bits``, the levels at which methods with one code a weight are there."""
+    """Label the levels of methods with one code per weight above an axis of ``measured_bits``."""
     places = means[one_code_a_weight(means)].groupby("bits").bits_per_weight.median()
     kept: dict[float, float] = {}
     low, high = axes.get_xlim()
@@ -213,21 +220,21 @@ def nominal_bits_above(axes: Axes, means: pd.DataFrame) -> None:
 
 
 def methods(rows: pd.DataFrame) -> list[Any]:
-    """A row of each method but full precision, in the order of ``rows``."""
+    """One row per method except full precision, in the order of ``rows``."""
     return list(rows[rows.method != "fp32"].drop_duplicates("method").itertuples(index=False))
 
 
 def handles(rows: pd.DataFrame, **changes: Any) -> list[Line2D]:
-    """What the legend shows of the methods of ``rows``."""
+    """Legend entries of the methods of ``rows``."""
     return [Line2D([], [], label=style.label(row.method), **{**style.look(row), **changes}) for row in methods(rows)]
 
 
 def full_precision_handle() -> Line2D:
-    """What the legend shows of full precision."""
+    """The legend entry of full precision."""
     return Line2D([], [], label="full precision", **style.FULL_PRECISION)
 
 
 def finish(figure: Figure, entries: Sequence[Artist]) -> None:
-    """Put the legend under the panels of a figure of constrained layout, where it hides nothing and is not clipped."""
+    """Put the legend below the panels of a figure with constrained layout."""
     columns = min(len(entries), max(2, int(figure.get_figwidth() / (_ENTRY * mpl.rcParams["font.size"]))))
     figure.legend(handles=list(entries), loc="outside lower center", ncols=columns)

@@ -1,4 +1,4 @@
-"""How good networks get by each way to train, against what that costs."""
+"""Quality of each training recipe against its cost."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _HEIGHT = 2.0  # inches, of a panel
 
 
 def recipes(rows: pd.DataFrame, dataset: str) -> Figure:
-    """Quality on val against steps, seconds and, where it is known, energy: a row a network, a line a recipe and seed,
-    dotted what is to be reached, the mean over seeds.
+    """Quality on val against steps, seconds and, if known, energy: one row per network, one line per recipe and seed.
+    The dotted line is the target, its mean over seeds.
 
     ``rows`` are those of ``reporting.recipes.load``.
     """
     rows = rows[(rows.dataset == dataset) & (rows.status == "ok")]
     if rows.empty:
-        return panels.note(dataset, "no recipe was followed")
+        return panels.note(dataset, "no recipe was run")
     costs = [cost for cost in _AXES if rows[cost].notna().any()]
     networks = list(rows.groupby("network", sort=False))
     size = style.inches(style.PAGE, _HEIGHT * len(networks) + 0.6)
@@ -49,5 +49,5 @@ def recipes(rows: pd.DataFrame, dataset: str) -> Figure:
             axes.xaxis.set_major_formatter("{x:,g}")
     figure.suptitle(style.label(dataset), fontsize=10, fontweight="bold")
     shown = [Line2D([], [], label=style.label(name), color=colours[name]) for name in rows.recipe.unique()]
-    panels.finish(figure, [*shown, Line2D([], [], label="to be reached", **style.FULL_PRECISION)])
+    panels.finish(figure, [*shown, Line2D([], [], label="target", **style.FULL_PRECISION)])
     return figure

@@ -1,4 +1,4 @@
-"""Quality against a cost: the bytes of the file, above all."""
+"""Quality against a cost, mainly the bytes of the file."""
 
 from __future__ import annotations
 
@@ -20,20 +20,19 @@ from edgepress.reporting.results import Quality, over_seeds, quality_of, retrain
 from edgepress.reporting.selection import pareto_front
 
 _OTHERS: style.Look = {"color": "#C4C4C4", "marker": "o"}
-_FAR_POINTS, _FAR_RATIO = 10, 3  # of accuracy below full precision, times its error
+_FAR_POINTS, _FAR_RATIO = 10, 3  # percentage points below full precision; factor of its error
 _MOST_TICKS = 6
-_LEAST_SPAN = 3  # of an axis, from its one end to the other
+_LEAST_SPAN = 3  # minimum ratio of the ends of an axis
 _BYTE_UNITS = (("MB", 1e6), ("kB", 1e3), ("B", 1))
 _UNITS = (("G", 1e9), ("M", 1e6), ("k", 1e3), ("", 1))
 
 
 def pareto(metrics: pd.DataFrame, dataset: str) -> Figure:
-    """Quality on test against the bytes of the file: a point a method and level, hollow where the network was trained
-    again, and the front of each of the two divisions.
+    """Quality on test against the bytes of the file: one point per method and level, hollow if fine-tuned, and the
+    front of each division.
 
-    A front is the one on val, from the smallest file that works; what is drawn is its quality on test, so it may step
-    down. Networks that have broken are
-    left out, and of many methods those that are on no front are grey.
+    A front is chosen on val, from the smallest file that works, and drawn at its quality on test, so it may step down.
+    Networks far from full precision are beyond the axis. With many methods, those on no front are grey.
     """
     rows = metrics[metrics.dataset == dataset]
     quality = quality_of(rows)
@@ -50,7 +49,7 @@ def pareto(metrics: pd.DataFrame, dataset: str) -> Figure:
 
 
 def standing_out(means: pd.DataFrame, quality: Quality, costs: Sequence[Cost]) -> set[str]:
-    """The methods that a figure names: all of them, or where they are many those on a front of a network and cost."""
+    """The methods that a figure labels: all, or only those on a front if there are many."""
     names = set(means.method)
     if len(names) <= style.MANY:
         return names
@@ -64,15 +63,15 @@ def standing_out(means: pd.DataFrame, quality: Quality, costs: Sequence[Cost]) -
 
 
 def end_where_networks_broke(axes: Axes, means: pd.DataFrame, quality: Quality) -> None:
-    """Leave out what is far from full precision, which would take the room of what is near."""
+    """Limit the y axis to networks near full precision."""
     test = means[means.split == "test"]
     near = quality.scale * test.quality[_near(test.quality, test, quality)]
     panels.fill_with_means(axes, quality, near, quality.possible)
 
 
 def _near(values: pd.Series, means: pd.DataFrame, quality: Quality) -> pd.Series:
-    """Whether each quality is near that of the one network in ``means`` in full precision, on test; where that is not
-    known, it is.
+    """Whether each quality is near that of the network in ``means`` in full precision on test; True if that is
+    unknown.
     """
     whole = float(means.quality[(means.method == "fp32") & (means.split == "test")].mean())
     if np.isnan(whole):
@@ -83,7 +82,7 @@ def _near(values: pd.Series, means: pd.DataFrame, quality: Quality) -> pd.Series
 
 
 def panel(axes: Axes, means: pd.DataFrame, quality: Quality, cost: Cost, named: Set[str]) -> None:
-    """The points of one network, grey where their method is not ``named``, and the fronts of its two divisions."""
+    """The points of one network, grey unless their method is ``named``, and the fronts of both divisions."""
     _points(axes, means[means.split == "test"], quality, cost, named)
     _front(axes, means[~retrained(means)], quality, cost, color="black", linewidth=1)
     if retrained(means).any():
@@ -120,9 +119,9 @@ def _point(method: pd.Series) -> style.Look:
 
 
 def entries(means: pd.DataFrame, named: Set[str]) -> list[Line2D]:
-    """What the legend shows of these rows, of which the methods that are not ``named`` are grey.
+    """Legend entries of these rows; methods that are not ``named`` are grey.
 
-    Colours of codebooks and markers of roundings apart: together they would be as many as there are methods.
+    Colours of codebooks and markers of roundings are separate entries, since there are as many combinations as methods.
     """
     marks: dict[str, style.Look] = {}
     colours: dict[str, style.Look] = {}
@@ -134,7 +133,7 @@ def entries(means: pd.DataFrame, named: Set[str]) -> list[Line2D]:
         elif method.family == registry.PEER:
             marks["another library"] = {"marker": style.PEER_MARKER}
         elif style.per_channel(method):
-            marks["per channel"] = {"marker": style.CHANNEL_MARKER}
+            marks["per-channel"] = {"marker": style.CHANNEL_MARKER}
         elif not style.stands_alone(method):
             marks[f"{method.rounding}"] = {"marker": look["marker"]}
         if style.stands_alone(method):
@@ -142,7 +141,7 @@ def entries(means: pd.DataFrame, named: Set[str]) -> list[Line2D]:
         else:
             colours[style.hue(method)] = {"color": look["color"], "marker": "s", "markersize": 6}
     again = retrained(means).any()
-    marks |= {"trained again": {"marker": "o", "markerfacecolor": "none"}} if again else {}
+    marks |= {"fine-tuned": {"marker": "o", "markerfacecolor": "none"}} if again else {}
     if "fp32" in alone:
         alone = {"full precision": alone.pop("fp32") | {"markersize": 7}, **alone}
     shown = {**alone, **colours, **{name: {"color": panels.GREY, **look} for name, look in marks.items()}}
@@ -151,18 +150,18 @@ def entries(means: pd.DataFrame, named: Set[str]) -> list[Line2D]:
         entries.append(Line2D([], [], ls="none", label="methods on no front", **_OTHERS))
     entries.append(Line2D([], [], color="black", linewidth=1, label="front (chosen on val)"))
     if again:
-        entries.append(Line2D([], [], color=panels.GREY, linewidth=1, ls="--", label="front with trained again"))
+        entries.append(Line2D([], [], color=panels.GREY, linewidth=1, ls="--", label="front with fine-tuned"))
     return entries
 
 
 def short(number: float, units: Sequence[tuple[str, float]] = _UNITS) -> str:
-    """A number with the largest of some units that it reaches."""
+    """A number in the largest unit that it reaches."""
     unit, factor = next((pair for pair in units if number >= pair[1]), units[-1])
     return f"{number / factor:.3g} {unit}".rstrip()
 
 
 def ticks(axes: Axes, cost: Cost, most: int) -> None:
-    """Round numbers on the logarithmic axis of a cost, as dense as ``most`` of them allow."""
+    """At most ``most`` ticks at round numbers on the logarithmic axis of a cost."""
     low, high = axes.get_xlim()
     if high / low < _LEAST_SPAN:
         wider = (_LEAST_SPAN * low / high) ** 0.5

@@ -1,4 +1,4 @@
-"""Quality along a sweep: against the measured bits per weight, and against the share of weights removed."""
+"""Quality along a sweep: against measured bits per weight, and against sparsity."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ from edgepress.reporting.results import (
 from edgepress.spec import BY_CHANCE, Spec
 
 _CHANGE_COLUMNS = 4
-_KINDS = ("deterministic", "stochastic", "per channel", "others")  # of methods, in the order of their panels
-_FEW_SHARES = 5  # each has a tick of its own
-_TITLE = 19  # letters in a line over a small panel
+_KINDS = ("deterministic", "stochastic", "per-channel", "others")  # kinds of methods in the order of their panels
+_FEW_SHARES = 5  # up to this many, each has a tick
+_TITLE = 19  # characters per line of a small panel's title
 _SPLITS = ("train", "test")
 _NETWORK_LINES = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (4, 1, 1, 1)), (0, (6, 1, 1, 1, 1, 1)))
 
 
 def precision(metrics: pd.DataFrame, dataset: str) -> Figure:
-    """Quality on train and test against the measured bits per weight, with the nominal ones above, bands the 95 %
-    interval: a row a network, a line a method.
+    """Quality on train and test against measured bits per weight, with nominal bits above and bands of 95 % intervals:
+    one row per network, one line per method.
 
-    Methods that round at random have panels of their own beside the others', on the same scale; of many methods, so
-    have those with a codebook a channel, and those that are no rounding of one tensor.
+    Stochastic methods have separate panels on the same scale. With many methods, so have per-channel methods, and those
+    that do more than round one tensor.
     """
     rows = of_sweep(metrics, dataset, "bits")
     methods = panels.methods(rows)
@@ -76,13 +76,13 @@ def _by_chance_or_not(method: Any) -> str:
 
 def _by_kind(method: Any) -> str:
     if style.per_channel(method):
-        return "per channel"
+        return "per-channel"
     return _by_chance_or_not(method) if Spec.of(method).rounds else "others"
 
 
 def pruning(metrics: pd.DataFrame, dataset: str) -> Figure:
-    """Quality, and for classes the cross-entropy, on train and test against the share of weights removed: a row a
-    network, a line a method, bands the 95 % interval.
+    """Quality (and cross-entropy for classification) on train and test against sparsity: one row per network, one line
+    per method, with bands of 95 % intervals.
     """
     rows = of_sweep(metrics, dataset, "sparsity_target")
     quality = quality_of(rows)
@@ -98,7 +98,7 @@ def pruning(metrics: pd.DataFrame, dataset: str) -> Figure:
         axes.xaxis.set_major_locator(FixedLocator(shares) if len(shares) <= _FEW_SHARES else MultipleLocator(0.25))
         axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=""))
         axes.tick_params(axis="x", labelsize="small")
-        axes.set_xlabel("weights removed (%)")
+        axes.set_xlabel("sparsity (%)")
         panels.full_precision(axes, column.quality, means)
         for _, line in means[means.method != "fp32"].groupby("method", sort=False):
             panels.line(axes, line.sparsity_target, line, "quality", column.quality.scale, **style.look(line.iloc[0]))
@@ -107,8 +107,8 @@ def pruning(metrics: pd.DataFrame, dataset: str) -> Figure:
 
 
 def change(metrics: pd.DataFrame, dataset: str) -> Figure:
-    """Change in quality, seed by seed against full precision, against the measured bits per weight: a panel a method, a
-    line a network; on test with its band, and on train in grey.
+    """Change of quality from full precision, seed by seed, against measured bits per weight: one panel per method, one
+    line per network; on test with a band, on train in grey.
     """
     rows = of_sweep(metrics, dataset, "bits")
     quality = quality_of(rows)
@@ -143,9 +143,8 @@ def change(metrics: pd.DataFrame, dataset: str) -> Figure:
 
 
 def of_sweep(metrics: pd.DataFrame, dataset: str, sweep: str) -> pd.DataFrame:
-    """The rows of a data set that belong to a sweep, over ``bits`` or over ``sparsity_target``, and those of full
-    precision; without those that quantize activations, too, without methods that train the network again, and without
-    networks that have no such row.
+    """The rows of a data set in a sweep over ``bits`` or ``sparsity_target``, and those of full precision; without rows
+    with quantized activations, methods that fine-tune, and networks without such rows.
     """
     other = {"bits": "sparsity_target", "sparsity_target": "bits"}[sweep]
     rows = weights_alone(with_settings(metrics[metrics.dataset == dataset]))
@@ -154,13 +153,15 @@ def of_sweep(metrics: pd.DataFrame, dataset: str, sweep: str) -> pd.DataFrame:
 
 
 def with_full_precision(rows: pd.DataFrame, chosen: pd.Series) -> pd.DataFrame:
-    """The chosen rows and those of full precision of the same networks and splits, or all of full precision."""
+    """The chosen rows and full precision of the same networks and splits, or all of full precision if there are
+    none.
+    """
     shown = rows[chosen] if chosen.any() else rows
     return rows[chosen | ((rows.method == "fp32") & rows.network.isin(shown.network) & rows.split.isin(shown.split))]
 
 
 def _splits(rows: pd.DataFrame, quality: Quality | None = None) -> Iterator[tuple[str, Column]]:
-    """The means on each split that was measured, train first."""
+    """The means on each measured split, train first."""
     quality = quality or quality_of(rows)
     means = over_seeds(rows, quality)
     for split in _SPLITS:
@@ -175,7 +176,7 @@ def _lines(measured: dict[str, pd.DataFrame], method: str) -> Iterator[tuple[str
 
 
 def _small_panels(count: int) -> tuple[Figure, list[Axes]]:
-    """Panels that share both axes, some in a row; those left over in the last row do not show."""
+    """Panels with shared axes; surplus panels of the last row are hidden."""
     columns = max(1, min(_CHANGE_COLUMNS, count))
     rows = max(1, -(-count // columns))
     size = style.inches(style.PAGE * max(columns, 2) / _CHANGE_COLUMNS, 1.3 * rows + 0.5)

@@ -1,4 +1,4 @@
-"""How trainings went."""
+"""Training curves."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from edgepress.reporting.figures import panels
 
 
 def training_curves(histories: pd.DataFrame, dataset: str) -> Figure:
-    """Loss on train and val against the epoch: a panel a network, a line a seed and split."""
+    """Loss on train and val by epoch: one panel per network, one line per seed and split."""
     looks: dict[str, style.Look] = {"train": {"linestyle": "--", "color": "#E69F00"}, "val": {"color": "#0072B2"}}
     rows = histories[histories.dataset == dataset]
     if rows.empty:

@@ -1,4 +1,4 @@
-"""The pages of a report as templates, and what makes each whole in one file: style, scripts, plotly.js and images."""
+"""Templates of the report's pages, rendered as self-contained files with style, scripts, plotly.js and images."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import jinja2
 from markupsafe import Markup
 from PIL import Image
 
-PLOTLY = "plotly-basic-4.1.1.min.js"  # as npm has it in plotly.js-basic-dist-min; its licence lies beside it
+PLOTLY = "plotly-basic-4.1.1.min.js"  # from plotly.js-basic-dist-min of npm; its licence is in this folder
 _FOLDER = Path(__file__).parent
-_THUMBNAIL = (640, 360)  # pixels at most
+_THUMBNAIL = (640, 360)  # maximum pixels
 
 
 def render(template: str, **values: Any) -> str:
-    """A page from the template of that name, which needs no other file and fetches nothing."""
+    """Render a template as a self-contained page that loads nothing."""
     loader = jinja2.FileSystemLoader(_FOLDER)
     environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.globals |= {"asset": _asset, "embedded": embedded, "plotly": PLOTLY}
@@ -26,17 +26,17 @@ def render(template: str, **values: Any) -> str:
 
 
 def _asset(name: str) -> Markup:
-    """The text of a style sheet or script, to stand within its element."""
+    """The text of a style sheet or script, to embed in its element."""
     return Markup((_FOLDER / name).read_text(encoding="utf-8"))
 
 
 def embedded(data: Any) -> Markup:
-    """Data as JSON to stand within a script element, which no text in it can end."""
+    """Data as JSON to embed in a script element, escaped so that no text can close it."""
     return Markup(json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", r"\u003c"))
 
 
 def thumbnail(path: str | Path) -> str:
-    """An image, made small, as a URL that holds it."""
+    """A small version of an image as a data URL."""
     with Image.open(path) as image:
         small = image.convert("RGB")
     small.thumbnail(_THUMBNAIL)
