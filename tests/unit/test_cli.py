@@ -101,6 +101,7 @@ def test_a_file_alone_is_compressed_inspected_and_unpacked(capsys, folder, model
             (line,) = (line for line in said.splitlines() if line.startswith(name))
             assert error > 0 and line.endswith(f"{error:.2%}")
     code, said, _ = run(capsys, "inspect", packed.name)
+    assert said.splitlines()[-1].startswith("made by ") and " then " not in said.splitlines()[-1]
     assert code == 0 and "head.weight" in said and "codes grid" in said
     code, _, _ = run(capsys, "unpack", packed.name, "--output", "plain.safetensors")
     plain = load_file("plain.safetensors")

@@ -96,7 +96,7 @@ def test_a_config_names_products_families_and_methods():
         ({1: "uniform"}, "no setting of a method '1'"),
         ("nearst_uniform", "no method 'nearst_uniform'; did you mean 'nearest_uniform'?"),
         (["nearest_uniform"], "must be a valid string"),
-        ("huffman", "make it a step of one of the 'chains'"),
+        ("huffman", "put it in one of the 'chains'"),
     ],
 )  # fmt: skip
 def test_a_combination_that_does_not_exist_is_one_sentence(item, said):
