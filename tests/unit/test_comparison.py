@@ -39,7 +39,9 @@ def compared(tmp_path):
 
 def test_a_table_of_something_else_is_told(tmp_path):
     (tmp_path / "other.csv").write_text("dataset,status\ndigits,ok\n", encoding="utf-8")
-    with pytest.raises(ValueError, match=r"other.csv is not a metrics.csv of a run: it lacks the column network, method"):
+    with pytest.raises(
+        ValueError, match=r"is not a metrics.csv of a run: it lacks the column network, method"
+    ):
         comparison.compare(tmp_path / "other.csv", table(tmp_path / "b.csv", rows()), "test")
 
 
