@@ -91,9 +91,9 @@ class Quantize(nn.Module):
 
 
 def with_quantized_activations(network: nn.Module, grids: Mapping[str, ActivationGrid]) -> fx.GraphModule:
-    """A copy of ``network``, in evaluation mode, whose activations at the points named in ``grids`` lie on these.
+    """A copy of ``network`` in evaluation mode that quantizes the activations named in ``grids``.
 
-    Its tensors have the names that they have in ``network``. Raises ValueError where there is no such point.
+    Tensors keep their names. Raises ValueError if there is no such activation.
     """
     traced = trace(network)
     nodes = {node.name: node for node in traced.graph.nodes}
@@ -110,8 +110,8 @@ def with_quantized_activations(network: nn.Module, grids: Mapping[str, Activatio
 
 
 def add_bits(network: nn.Module, grids: Mapping[str, ActivationGrid]) -> int | None:
-    """The fewest bits of an activation that no Linear or Conv layer reads, only a sum or an average, say; None where
-    none is on a grid. The network's input is not among them.
+    """The fewest bits of an activation that no Linear or Conv layer reads (only sums or averages); None if none of
+    these is quantized. Excludes the network's input.
     """
     if not grids:
         return None
@@ -123,8 +123,8 @@ def add_bits(network: nn.Module, grids: Mapping[str, ActivationGrid]) -> int | N
 
 
 def input_bits(network: nn.Module, grids: Mapping[str, ActivationGrid], input_shape: tuple[int, ...]) -> dict[str, int]:
-    """Bits of the activations that each Linear and Conv layer reads, by the name of its weight tensor; a layer that
-    reads float32 is left out, and one that is used at several places has the most of them.
+    """Bits of the input activations of each Linear and Conv layer, by the name of its weight; the maximum if a layer is
+    used several times. Layers with float32 inputs are omitted.
     """
     if not grids:
         return {}

@@ -73,7 +73,7 @@ def test_a_network_is_given_what_it_asks_for(folder):
     config.parse(OWN | {"own_networks": OWN["own_networks"] | {"fixed": {"builder": "nets:fixed"}}})
     assert networks.build("tiny", people()).head.out_features == 2
     assert networks.build("fixed", people()).head.out_features == 1
-    with pytest.raises(ValueError, match=r"'dnn_simple' fits itself to data \(input_shape, outputs, task\)"):
+    with pytest.raises(ValueError, match=r"'dnn_simple' needs data \(input_shape, outputs, task\)"):
         networks.construct(registry.networks()["dnn_simple"])
 
 
