@@ -1,4 +1,4 @@
-"""The first page of the report, as its reader has it: from the file system, offline, with mouse or keyboard."""
+"""The first page of the report as readers use it: from the file system, offline, with mouse or keyboard."""
 
 import time
 

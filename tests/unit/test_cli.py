@@ -1,4 +1,4 @@
-"""The command line: what it prints, writes and refuses."""
+"""The command line: its output, files and errors."""
 
 import subprocess
 import sys

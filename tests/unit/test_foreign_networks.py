@@ -1,4 +1,4 @@
-"""Networks and weights as users bring them: computed weights, buffers of other types, prefixes, unknown layers."""
+"""Networks and weights of users: computed weights, buffers of other types, prefixes, unknown layers."""
 
 import pytest
 import torch
@@ -185,7 +185,7 @@ class Recurrent(nn.Module):
 
 
 class Written(nn.Module):
-    """Layers written out: a product by a parameter of its own."""
+    """A layer written out: a product with a separate parameter."""
 
     def __init__(self):
         super().__init__()

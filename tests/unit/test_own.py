@@ -1,4 +1,4 @@
-"""What a config says of the user's own, and that the registry then knows it like anything else."""
+"""The user's own data, networks and methods in a config, and in the registry."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""What trainings by each recipe cost, and how the recipes are compared."""
+"""The cost of training by each recipe, and the comparison of recipes."""
 
 import sys
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Every number of the first page's sentences and of the tables of choices, against a recomputation by other code."""
+"""Every number in the sentences of the first page and in the tables of choices, against an independent computation."""
 
 import itertools
 import re

@@ -1,4 +1,4 @@
-"""Costs joined to levels, choices within budgets, and figures of gains, from rows whose answer is known."""
+"""Costs of levels, choices within budgets, and figures of gains, from rows with known results."""
 
 import itertools
 import math
