@@ -28,7 +28,7 @@ def pip(folder: Path, *words: str | Path) -> None:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory) -> Path:
-    """Built from a copy, since building leaves files in the source folder; with installed packages, without the index."""
+    """Built from a copy, since building leaves files behind; with installed packages, without the index."""
     folder = tmp_path_factory.mktemp("built")
     for part in BUILT_FROM:
         source = REPOSITORY / part
