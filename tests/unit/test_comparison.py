@@ -188,7 +188,7 @@ def test_twelve_cells_that_collapse_differ(compared):
     tables = [[counted([right] * 3, f"m{number}") for number in range(12)] for right in (110, 0)]
     result = compared(*tables)
     assert set(result.cells.verdict) == {DIFFERS} and result.beyond_noise
-    assert "12 changed by 20 points" in " ".join(comparison.sentences(result))
+    assert "12 changed by at least 20 percentage points" in " ".join(comparison.sentences(result))
 
 
 def test_one_draw_of_one_seed_that_collapses_differs(compared):
@@ -220,7 +220,7 @@ def test_the_largest_change_is_named_whatever_its_verdict(compared):
     after[1] = counted([2], "m2", examples=1000)
     result = compared(before, after)
     assert not result.beyond_noise
-    assert "The largest change in accuracy is -10.00 points, of d n m2 w4: changed, one seed." in (
+    assert "The largest change in accuracy is -10.00 percentage points, of d n m2 w4: changed, one seed." in (
         comparison.sentences(result)
     )
     same = compared(before, before)

@@ -82,7 +82,7 @@ def test_a_recipe_is_settings_of_training():
         ({"recipes": ["adam", "adam"]}, "lists 'adam' more than once"),
         (
             {"networks": {"digits": ["cnn"]}, "recipes": ["adam"], "training": None, "weights": "w.safetensors"},
-            "leave 'recipes' out",
+            "remove 'recipes'",
         ),
     ],
 )
