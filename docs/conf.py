@@ -1,10 +1,10 @@
-"""The site, built by `make docs`: offline, from what the repository holds, warnings being errors."""
+"""Configuration of the site, built offline by `make docs` with warnings as errors."""
 
 import sys
 import tomllib
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))  # the extensions, and what draws the pictures
+sys.path.insert(0, str(Path(__file__).parent))  # extensions and pictures
 
 _about = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 project, version = _about["name"], _about["version"]
@@ -12,14 +12,14 @@ project, version = _about["name"], _about["version"]
 extensions = ["myst_parser", "sphinx.ext.autodoc", "extensions.mathml", "extensions.generated"]
 myst_enable_extensions = ["dollarmath", "colon_fence"]
 myst_heading_anchors = 3
-suppress_warnings = ["myst.header"]  # notebooks' outputs, and documents that begin at another level
+suppress_warnings = ["myst.header"]  # outputs of notebooks, and documents that start with another heading level
 exclude_patterns = ["pictures", "extensions"]
-default_role = "code"  # docstrings write `names` so
+default_role = "code"  # `names` in docstrings
 
 autodoc_member_order = "bysource"
-toc_object_entries = False  # hundreds of names beside each page
+toc_object_entries = False  # avoids hundreds of names next to each page
 maximum_signature_line_length = 90
-autodoc_inherit_docstrings = False  # those of torch refer to pages of its own
+autodoc_inherit_docstrings = False  # torch's docstrings refer to its pages
 
 html_theme = "furo"
 html_title = f"{project} {version}"

@@ -1,4 +1,4 @@
-"""What holds for every test, and for the jobs that tests start: torch has one thread.
+"""Settings of all tests and of the jobs that they start: torch has one thread.
 
 On small tensors, and beside the other processes of pytest-xdist, more would only wait for each other.
 """

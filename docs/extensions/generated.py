@@ -1,7 +1,7 @@
 """Generate the pages and pictures in docs/generated before Sphinx reads.
 
-Documents at the top level become pages; the tutorial one with what it shows when it is run; every module one with its
-docstrings. Links between documents are those of the repository, and become links between pages.
+Top-level documents, the executed tutorial, and the docstrings of every module become pages. Links between files of the
+repository become links between pages.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from sphinx.application import Sphinx
 DOCS = Path(__file__).parents[1]
 REPOSITORY = DOCS.parent
 GENERATED = DOCS / "generated"
-# Documents outside of docs/, and the page that each becomes; README.md is what the first page says, too.
+# Documents outside of docs/ and their pages; README.md corresponds to the first page.
 DOCUMENTS = {
     "README.md": "index.md",
     "ARCHITECTURE.md": "generated/architecture.md",
@@ -33,7 +33,7 @@ _LINK = re.compile(r"\[([^\]]*)\]\((?!\w+:|#)([^)#]+)(#[^)]*)?\)")
 
 
 def with_links_to_pages(text: str, folder: Path) -> str:
-    """Markdown of a document in ``folder`` whose links lead to pages, or name the file where that is no page."""
+    """Markdown of a document in ``folder`` with links to pages, or with the file name if the target is not a page."""
 
     def replaced(match: re.Match[str]) -> str:
         words, target, place = match.group(1), match.group(2), match.group(3) or ""
@@ -56,7 +56,7 @@ def _write_documents() -> None:
 
 
 def _write_modules() -> None:
-    """A page for each module and each package of the library, with the modules in it, and one that lists them."""
+    """Write one page per module or package of the library, and a page that lists them."""
     library = REPOSITORY / "src" / "edgepress"
     pages: dict[str, list[str]] = {}
     for path in sorted(library.rglob("*.py")):
@@ -71,27 +71,27 @@ def _write_modules() -> None:
 
 
 def _documented(module: str, underline: str) -> str:
-    """A section with the docstrings of a module, but not of what it takes from others."""
+    """A section with the docstrings of a module, without imported names."""
     title = f"{module}\n{underline * len(module)}"
     return f"{title}\n\n.. automodule:: {module}\n   :members:\n   :ignore-module-all:\n"
 
 
 def _write(path: Path, text: str) -> None:
-    """Write a page, unless it is there already: Sphinx reads again what is newer."""
+    """Write a page if its content changed, since Sphinx rebuilds newer files."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists() or path.read_text(encoding="utf-8") != text:
         path.write_text(text, encoding="utf-8")
 
 
 def _start_tutorial() -> subprocess.Popen:
-    """Run the tutorial into a page; it takes a core half a minute, so other things are made meanwhile."""
+    """Start to execute the tutorial as a page. It takes half a minute, so other pages are made meanwhile."""
     line = [sys.executable, "-m", "nbconvert", "--execute", "--to", "markdown", "--log-level", "ERROR"]
     line += ["--output-dir", str(GENERATED), str(REPOSITORY / "notebooks" / "tutorial.ipynb")]
     return subprocess.Popen(line, env=os.environ | {"JUPYTER_PREFER_ENV_PATH": "1"}, cwd=REPOSITORY / "notebooks")
 
 
 def make_all(app: Sphinx) -> None:
-    """Make everything in docs/generated anew. Raises RuntimeError where a cell of the tutorial fails."""
+    """Generate everything in docs/generated. Raises RuntimeError if a cell of the tutorial fails."""
     tutorial = _start_tutorial()
     try:
         _write_documents()
@@ -100,7 +100,7 @@ def make_all(app: Sphinx) -> None:
     finally:
         failed = tutorial.wait()
     if failed:
-        raise RuntimeError("the tutorial failed; what it said is above")
+        raise RuntimeError("the tutorial failed; see its output above")
 
 
 def _on_read(app: Sphinx, page: str, content: list[str]) -> None:
@@ -109,7 +109,7 @@ def _on_read(app: Sphinx, page: str, content: list[str]) -> None:
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Make everything before pages are read."""
+    """Register the generator, which runs before pages are read."""
     app.connect("builder-inited", make_all)
     app.connect("source-read", _on_read)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,4 +1,4 @@
-"""Formulas as MathML, which browsers draw by themselves: no script, no fonts, nothing from a network."""
+"""Renders formulas as MathML, which browsers support natively: no scripts, fonts or downloads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Activations in few bits: the grid of each value that a device holds between layers, and networks that keep to it."""
+"""Quantized activations: their grids, and networks that apply them."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ MAX_BITS = 16
 
 @dataclass(frozen=True)
 class ActivationGrid:
-    """Values (code − zero_point)·step for codes from 0 to 2^bits − 1; 0 is one of them.
+    """Values (code − zero_point)·step for codes from 0 to 2^bits − 1, which include 0; ``step`` is the scale.
 
-    Unsigned after a ReLU, where ``zero_point`` is 0; affine where values are negative, too. ``step`` is a float32
-    number, as its shortest decimal. Values whose magnitude is ``masked_from`` or more are masks, such as the −inf or
-    −1e9 that attention adds where it must not look: they pass unchanged, because on the grid they would be its lowest
-    level, which masks nothing. Raises ValueError where bits, step, zero point or ``masked_from`` are out of range.
+    Unsigned (``zero_point`` 0) after a ReLU, else affine. ``step`` is the shortest decimal of a float32 number. Values
+    of magnitude ``masked_from`` or more are masks, such as the −inf or −1e9 that attention adds to exclude positions.
+    They pass unchanged, because on the grid they would become its lowest value, which masks nothing. Raises ValueError
+    if bits, step, zero point or ``masked_from`` are out of range.
     """
 
     bits: int
@@ -39,18 +39,18 @@ class ActivationGrid:
 
     @classmethod
     def between(cls, low: float, high: float, bits: int) -> ActivationGrid:
-        """The grid whose codes reach from ``low`` to ``high``, or to 0 where that lies outside."""
+        """The grid that covers ``low`` to ``high`` and 0."""
         low, high = min(low, 0.0), max(high, 0.0)
         highest = (1 << bits) - 1
         step = max(np.float32((high - low) / highest), np.finfo(np.float32).tiny)
         return cls(bits, _shortest(step), round(-low / float(step)))
 
     def with_step(self, step: float | Tensor) -> ActivationGrid:
-        """The same codes, with their values that far apart."""
+        """The grid with another scale."""
         return replace(self, step=_shortest(step))
 
     def is_mask(self, values: Tensor) -> Tensor | None:
-        """Which of ``values``, of any shape, are masks; None where the grid has none."""
+        """Which of ``values``, of any shape, are masks; None if the grid has none."""
         return None if self.masked_from is None else values.abs() >= self.masked_from
 
     @property
@@ -59,9 +59,9 @@ class ActivationGrid:
         return (1 << self.bits) - 1
 
     def quantize(self, values: Tensor) -> Tensor:
-        """``values``, float32 of any shape, on the nearest level; beyond the ends, on the last one. Masks stay.
+        """Round ``values``, float32 of any shape, to the grid and clip them. Masks stay unchanged.
 
-        Bit for bit what torch.fake_quantize_per_tensor_affine gives, whose CPU kernel takes 40 times as long.
+        Equals torch.fake_quantize_per_tensor_affine bit for bit, whose CPU kernel takes 40 times as long.
         """
         codes = (values * float(1 / np.float32(self.step))).round_()
         quantized = codes.clamp_(-self.zero_point, self.highest - self.zero_point).mul_(self.step)
@@ -70,12 +70,12 @@ class ActivationGrid:
 
 
 def _shortest(step: float | np.float32 | Tensor) -> float:
-    """A float32 number as its shortest decimal."""
+    """The shortest decimal of a float32 number."""
     return float(str(np.float32(float(step))))
 
 
 class Quantize(nn.Module):
-    """Puts values on a grid, at a place in a network."""
+    """A layer that quantizes activations to a grid."""
 
     def __init__(self, grid: ActivationGrid) -> None:
         super().__init__()
@@ -86,14 +86,14 @@ class Quantize(nn.Module):
         return self.grid.quantize(values)
 
     def extra_repr(self) -> str:
-        """What is shown of it when the network is printed."""
+        """The text shown when the network is printed."""
         return f"{self.grid}"
 
 
 def with_quantized_activations(network: nn.Module, grids: Mapping[str, ActivationGrid]) -> fx.GraphModule:
-    """A copy of ``network``, in evaluation mode, whose activations at the points named in ``grids`` lie on these.
+    """A copy of ``network`` in evaluation mode that quantizes the activations named in ``grids``.
 
-    Its tensors have the names that they have in ``network``. Raises ValueError where there is no such point.
+    Tensors keep their names. Raises ValueError if there is no such activation.
     """
     traced = trace(network)
     nodes = {node.name: node for node in traced.graph.nodes}
@@ -110,8 +110,8 @@ def with_quantized_activations(network: nn.Module, grids: Mapping[str, Activatio
 
 
 def add_bits(network: nn.Module, grids: Mapping[str, ActivationGrid]) -> int | None:
-    """The fewest bits of an activation that no Linear or Conv layer reads, only a sum or an average, say; None where
-    none is on a grid. The network's input is not among them.
+    """The fewest bits of an activation that no Linear or Conv layer reads (only sums or averages); None if none of
+    these is quantized. Excludes the network's input.
     """
     if not grids:
         return None
@@ -123,8 +123,8 @@ def add_bits(network: nn.Module, grids: Mapping[str, ActivationGrid]) -> int | N
 
 
 def input_bits(network: nn.Module, grids: Mapping[str, ActivationGrid], input_shape: tuple[int, ...]) -> dict[str, int]:
-    """Bits of the activations that each Linear and Conv layer reads, by the name of its weight tensor; a layer that
-    reads float32 is left out, and one that is used at several places has the most of them.
+    """Bits of the input activations of each Linear and Conv layer, by the name of its weight; the maximum if a layer is
+    used several times. Layers with float32 inputs are omitted.
     """
     if not grids:
         return {}

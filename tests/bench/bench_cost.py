@@ -1,4 +1,4 @@
-"""What two checkouts cost: the CPU seconds of a run, of a run with nothing to do, of a large plan, and of the tests.
+"""Compares the CPU seconds of two checkouts: a run, a run with nothing to do, a large plan, and the tests.
 
 python tests/bench/bench_cost.py BEFORE AFTER [--config config/tiny.yaml] [--tests]
 

@@ -1,4 +1,4 @@
-"""CPU seconds of ``gptq`` and ``adaround`` on one layer, beside direct implementations of their definitions.
+"""CPU seconds of ``gptq`` and ``adaround`` on one layer, and of direct implementations of their definitions.
 
 python tests/bench/bench_reconstruction.py [--inputs 2048] [--channels 64] [--examples 512]
 

@@ -1,4 +1,4 @@
-"""What a step of quantization-aware training costs beside a plain one: resnet9, one thread, steps interleaved.
+"""The cost of a step of quantization-aware training relative to a plain one: resnet9, one thread, steps interleaved.
 
 python tests/bench/bench_training.py
 """

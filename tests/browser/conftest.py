@@ -1,4 +1,4 @@
-"""Pages in a real browser, without a network: Debian's chromium, driven by selenium."""
+"""Pages in a real browser, offline: Debian's chromium, driven by selenium."""
 
 import shutil
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""A run that was never computed: its files have the form of a real one's, and values whose answer is known."""
+"""A synthetic run: files in the format of a real one, with values whose results are known."""
 
 import itertools
 import json

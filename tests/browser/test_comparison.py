@@ -1,4 +1,4 @@
-"""The page of ``edgepress compare``: two runs beside each other, in a browser."""
+"""The page of ``edgepress compare`` in a browser."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""The first page of the report, as its reader has it: from the file system, offline, with mouse or keyboard."""
+"""The first page of the report as readers use it: from the file system, offline, with mouse or keyboard."""
 
 import time
 
@@ -40,7 +40,7 @@ def test_what_the_page_would_fetch_is_refused(browser, report):
 @pytest.mark.parametrize(
     ("control", "text"),
     [("dataset", "amounts"), ("network", "small"), ("network", "all of them"), ("x", "bit operations"),
-     ("x", "energy of an inference"), ("x", "time of a batch of 128"), ("y", "cross-entropy"), ("y", "change"),
+     ("x", "energy per inference"), ("x", "time of a batch of 128"), ("y", "cross-entropy"), ("y", "change"),
      ("split", "val")],
 )  # fmt: skip
 def test_what_is_picked_changes_the_plot(explorer, control, text):
@@ -52,9 +52,9 @@ def test_what_is_picked_changes_the_plot(explorer, control, text):
 
 
 def test_an_axis_is_offered_only_where_the_run_has_something_on_it(explorer):
-    costs = {"energy of an inference, modelled (µJ)", "time of a batch of 1, measured (ms)"}
+    costs = {"energy per inference, modelled (µJ)", "time of a batch of 1, measured (ms)"}
     assert costs <= set(explorer.texts("#x option"))
-    explorer.select("x", "energy of an inference")
+    explorer.select("x", "energy per inference")
     explorer.select("dataset", "amounts")
     assert not costs & set(explorer.texts("#x option"))
     assert explorer.js(TITLES) == ["size of the file (B)", "test MSE (geometric mean)"]
@@ -62,10 +62,10 @@ def test_an_axis_is_offered_only_where_the_run_has_something_on_it(explorer):
 
 def test_a_point_without_a_value_on_the_axis_is_left_out_and_counted(explorer):
     explorer.click("#pick-all")
-    explorer.select("x", "energy of an inference")
+    explorer.select("x", "energy per inference")
     levels = explorer.js("[...document.querySelectorAll('#points tbody tr')].map((row) => row.cells[1].textContent)")
     assert sorted(levels) == ["s50", "s50", "s90", "s90", "w32", "w8a8"]
-    assert "8 have nothing on this axis" in explorer.texts("#status")[0]
+    assert "8 have no value on this axis" in explorer.texts("#status")[0]
 
 
 @pytest.mark.parametrize("network", ["net", "small"])

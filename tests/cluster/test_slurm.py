@@ -1,4 +1,4 @@
-"""The workflow through SLURM. That jobs ran there is told by SLURM's own records, not by snakemake."""
+"""The workflow through SLURM. SLURM's records, not snakemake's, show that jobs ran there."""
 
 import re
 import shutil

@@ -1,4 +1,4 @@
-"""The table of conformance: what each method makes of committed networks.
+"""The conformance table: results of each method on committed networks.
 
 ``python -m tests.conformance.table`` measures it anew and writes ``reference.yaml``. What cannot be measured here, a
 network whose data are in no mirror or a peer that is not installed, keeps its rows.

@@ -1,4 +1,4 @@
-"""The methods still make of committed networks what ``reference.yaml`` says.
+"""The methods still give the results of ``reference.yaml`` on committed networks.
 
 A change that is meant changes the table, too: ``python -m tests.conformance.table``. The networks whose data are
 fetched are for `make test-conformance`; the others are part of the ordinary tests.

@@ -1,4 +1,4 @@
-"""What every registered data set promises."""
+"""The contract of every registered data set."""
 
 import os
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What every registered method promises, on a network of Linear layers and one of convolutions.
+"""The contract of every registered method, on a network of Linear layers and one of convolutions.
 
 None of it depends on sizes: networks are narrow, and searches are cut short.
 """
@@ -241,7 +241,7 @@ def assert_pruned(case, values, sparsity):
 
 
 def bits_an_entry(level) -> float:
-    """Those of the codes that are kept, and where codes are pruned the one of the mask."""
+    """The bits of kept codes, and of the mask if codes are pruned."""
     codes = (level.bits or 32) * (1 - (level.sparsity or 0))
     return codes + 1 if level.bits and level.sparsity else codes
 

@@ -1,4 +1,4 @@
-"""What every registered network promises, on each kind of input it takes and for each task."""
+"""The contract of every registered network, for each kind of input and task."""
 
 import copy
 

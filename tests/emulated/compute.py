@@ -1,4 +1,4 @@
-"""Run the ONNX files of a folder in each mode, on the CPU that this process sees, and write down what it computed.
+"""Run the ONNX files of a folder in each mode on the visible CPU, and record the outputs.
 
 Beside <name>.onnx lies <name>.safetensors with its ``inputs``. What comes is cpu.json, and <name>.<mode>.safetensors
 with the codes at each activation, in order, and the ``outputs``. Times under emulation mean nothing, so none is taken.

@@ -1,4 +1,4 @@
-"""Small networks as a device with 8-bit integers gets them, for the tests of integer inference and of deployment."""
+"""Small networks quantized for 8-bit integer devices, for tests of integer inference and deployment."""
 
 from functools import cache
 

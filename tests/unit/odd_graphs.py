@@ -1,4 +1,4 @@
-"""Networks as people write them, for the tests of integer inference and of deployment."""
+"""Realistic network code, for tests of integer inference and deployment."""
 
 import torch
 from torch import nn
@@ -91,7 +91,7 @@ def own_trained(network):
 
 
 def own(network):
-    """``network`` as it is shipped, its w8a8 form, and inputs to run it on."""
+    """The folded ``network``, its w8a8 form, and inputs."""
     given = own_trained(network)
     shipped = fold_batch_norm(given.network, SHAPE)
     return shipped, latency.compressed(given, shipped, Level(bits=8, act_bits=8)), given.data.inputs["test"]

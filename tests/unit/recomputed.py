@@ -1,4 +1,4 @@
-"""The report's numbers, recomputed from a metrics.csv by pandas and scipy alone: nothing of edgepress is used."""
+"""The report's numbers, recomputed from a metrics.csv with pandas and scipy only, independent of edgepress."""
 
 import math
 from fractions import Fraction
@@ -57,7 +57,7 @@ class Recomputed:
         return np.log(first) - np.log(second) if self.error else first - second
 
     def half(self, values: pd.Series, split: str, sampling: bool = True) -> float:
-        """Half of the interval of a difference; NaN where nothing is known of it."""
+        """Half the width of the interval of a difference; NaN if unknown."""
         known = [stats.t.ppf(0.975, len(values) - 1) * stats.sem(values)] if len(values) > 1 else []
         n, d = self.examples[split], abs(values.mean())
         if sampling and not self.error:
@@ -65,7 +65,7 @@ class Recomputed:
         return math.hypot(*known) if known else math.nan
 
     def change(self, point: tuple, split: str = "test", sampling: bool = True) -> tuple[float, float, float]:
-        """Points, or a ratio, with the interval cut off where no accuracy can be."""
+        """Percentage points, or a ratio, with the interval clipped to possible accuracies."""
         values = self.differences(point, self.full(point), split)
         mean, half = values.mean(), self.half(values, split, sampling)
         if self.error:
@@ -108,7 +108,7 @@ class Recomputed:
         return -self.mean(point, "val") if self.error else self.mean(point, "val")
 
     def tied(self, chosen: tuple, pool: list[tuple]) -> int:
-        """How many other methods of the pool are not told apart from the chosen one; the same results count once."""
+        """The number of other methods in the pool that do not differ significantly; identical results count once."""
 
         def results(point: tuple) -> tuple:
             values = [
@@ -128,7 +128,7 @@ class Recomputed:
         return len(methods)
 
     def smallest(self, network: str) -> tuple[tuple, bool, int]:
-        """The point, whether test shows it, and how many others of its size are not told apart."""
+        """The point, whether test confirms it, and how many others of its size do not differ significantly."""
         good = [point for point in self.of(network) if self.closed(point)]
         good = [p for p in good if p[1] == "fp32" or self.within(self._worst_over_seeds(p))]
         chosen = min(good, key=lambda point: (self.points[point]["bytes"], -self.gain(point), point))
@@ -161,7 +161,7 @@ class Recomputed:
         return self.best([point for point in self.of(network) if fits(point)], "bytes")
 
     def in_budget(self, network: str, division: str, cost: str, budget: str) -> tuple[tuple, bool, int] | None:
-        """The best within a share of what full precision costs; None where nothing is."""
+        """The best within a fraction of full precision's cost; None if nothing is."""
         points = self.of(network)
         limit = float(Fraction(budget)) * self.points[self.full(points[0])][cost]
         pool = [p for p in points if self.points[p][cost] <= limit and self.closed(p) == (division == "closed")]

@@ -1,4 +1,4 @@
-"""Small files of a user's own data, and what is prepared from them."""
+"""Small files of user data, and the prepared data sets."""
 
 import io
 import zipfile

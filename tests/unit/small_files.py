@@ -1,4 +1,4 @@
-"""Small files of the formats that data sets come in."""
+"""Small files in the formats of data sets."""
 
 import io
 import struct

@@ -1,4 +1,4 @@
-"""Small things of a user's own: a module with a network, and a plugin."""
+"""Small examples of user code: a module with a network, and a plugin."""
 
 from pathlib import Path
 

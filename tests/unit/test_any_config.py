@@ -1,4 +1,4 @@
-"""Configs that nobody would write: each is sound, or told in one sentence."""
+"""Random configs: each is valid, or gives one sentence."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The study's own definitions: by hand, and against what it published, from its own weights and data."""
+"""The study's definitions, checked by hand and against its published results, weights and data."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Bad configs, each as a user would write it, and what the one sentence about it must say: the place and the cure."""
+"""Bad configs that users might write: each gives one sentence with the place and what to do."""
 
 from pathlib import Path
 

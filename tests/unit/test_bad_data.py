@@ -1,4 +1,4 @@
-"""Bad files of data sets, and what the one sentence about each must say: the file, the place and the cure."""
+"""Bad files of data sets: each gives one sentence with the file, the place and what to do."""
 
 import gzip
 import io
@@ -30,7 +30,7 @@ CALIFORNIA = "".join(f"@attribute {name} real\n" for name in [*PLACES, "MedianIn
 
 
 def refused(read, path: Path) -> str:
-    """The message of the error: one line that begins with the path, or with the data set where rows have left it."""
+    """The message of the error: one line that starts with the path, or with the name of the data set."""
     with pytest.raises(FileError) as caught:
         read()
     message = str(caught.value)
@@ -251,7 +251,7 @@ SOUND = {"train.inputs": torch.zeros(4, 3), "train.targets": torch.tensor([0, 1,
 
 
 def prepared(about=(), **changes) -> bytes:
-    """A file whose checksum fits, with some tensors other than they should be, or left out."""
+    """A file with a valid checksum, with some tensors wrong or missing."""
     tensors = {**SOUND, **{name.replace("_", "."): tensor for name, tensor in changes.items()}}
     whole = {name: tensor for name, tensor in tensors.items() if tensor is not None}
     return tensor_files.to_bytes(whole, {**ABOUT, **dict(about)})

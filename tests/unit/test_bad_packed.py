@@ -1,4 +1,4 @@
-"""Bad packed files, and what the one sentence about each must say: what is wrong, where, and the cure."""
+"""Bad packed files: each gives one sentence that says what is wrong, where, and what to do."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""A training that ends at any epoch, and is begun again, must give what an unbroken one gives, bit for bit."""
+"""A training that is killed at any epoch and resumed gives the same result as an uninterrupted one, bit for bit."""
 
 import copy
 import os
@@ -51,7 +51,7 @@ def growing(data):
 
 
 def until(epoch):
-    """What kills a training once ``epoch`` is told, before its checkpoint is written."""
+    """Kills a training when ``epoch`` is reported, before its checkpoint is written."""
 
     def on_epoch(row):
         if row["epoch"] == epoch:
@@ -237,7 +237,7 @@ def test_they_are_removed_with_the_folders_left_empty(classes, tmp_path):
 
 
 def test_a_process_killed_at_60_percent_resumes_bit_for_bit(tmp_path):
-    """As it happens: SIGKILL, and a process of its own that goes on."""
+    """A realistic kill: SIGKILL, then a separate process that resumes."""
     program = tmp_path / "job.py"
     program.write_text(
         textwrap.dedent("""

@@ -1,4 +1,4 @@
-"""What claims count: methods by their steps, cases that depend on each other, and how sure their intervals are."""
+"""What claims count: methods by their components, correlated cases, and the reliability of intervals."""
 
 import numpy as np
 import pandas as pd
@@ -120,7 +120,7 @@ def test_an_interval_is_never_narrower_than_the_sampling_error_of_the_test_set(t
 
 
 def of_seeds(values, bits=None):
-    """What the cases of each run say whose differences these are, of shape (runs, cases, seeds)."""
+    """The verdicts of the cases of each run with these differences, of shape (runs, cases, seeds)."""
     runs, _, seeds = values.shape
     places = np.indices(values.shape)
     table = pd.DataFrame({"dataset": "d", "run": places[0].ravel(), "case": places[1].ravel()})

@@ -1,4 +1,4 @@
-"""The command line: what it prints, writes and refuses."""
+"""The command line: its output, files and errors."""
 
 import subprocess
 import sys
@@ -282,7 +282,7 @@ WRONG = [
     ([*COMPRESS, "--method", "multipoint_fixed", "--bits", "1"], "w1 does not apply to this network"),
     ([*COMPRESS, "--method", "midrise", "--bits", "4", "--output", "nets.py"], "nets.py exists already"),
     ([*COMPRESS, "--method", "midrise", "--bits", "4", "--network", "nets"], "there is no network 'nets'"),
-    ([*COMPRESS, "--method", "midrise", "--bits", "4", "--network", "cnn"], "'cnn' fits itself to data"),
+    ([*COMPRESS, "--method", "midrise", "--bits", "4", "--network", "cnn"], "'cnn' needs data"),
     ([*COMPRESS, "--method", "midrise", "--bits", "4", "--network", "nets:Tiny"], "missing 1 required"),
     ([*COMPRESS, "--method", "midrise", "--bits", "4", "--network", "no:Tiny"], "No module named 'no'"),
     ([*COMPRESS, "--method", "midrise", "--bits", "4", "--network", "nets:Tiny", "--args", "{"], "--args is not JSON"),
@@ -297,7 +297,7 @@ WRONG = [
     (["compress", "clash.st", "--method", "midrise", "--bits", "4"], "no tensor 'a.weight': 'a' cannot be the name"),
     (["inspect", "model.safetensors"], "is not a packed network"),
     (["inspect", "none.st"], "none.st cannot be read"),
-    (["compress", "packed.st", "--method", "midrise", "--bits", "4"], "packed.st is packed, and plain tensors are"),
+    (["compress", "packed.st", "--method", "midrise", "--bits", "4"], "packed.st is packed, but plain tensors are"),
     (["unpack", "nets.py"], "is not a packed network"),
     (["compare", "here", "there"], "name a folder results/<run>"),
     (["compare", "nets.py", "people.csv"], ""),

@@ -31,7 +31,7 @@ def noise(value, count):
 
 
 def slack(codebook, weights):
-    """Two float32 ulps of the largest magnitude: so much beside itself may a weight be taken to lie."""
+    """Two float32 ulps of the largest magnitude: the tolerated error of a weight's position."""
     return 2 * 2**-23 * max(float(weights.abs().max()), float(codebook.levels.abs().max()))
 
 

@@ -1,4 +1,4 @@
-"""Two runs beside each other."""
+"""Comparison of two runs."""
 
 import itertools
 from html.parser import HTMLParser
@@ -13,7 +13,7 @@ from edgepress.reporting.comparison import DIFFERS, GAINED, IDENTICAL, LOST, ONL
 
 
 def rows(seeds=5, method="midrise", level="w4", noise=0.002, seed=0, regression=False, **changed):
-    """The rows of a cell on val and test, with noise of its own."""
+    """The rows of a cell on val and test, with independent noise."""
     drawn = np.random.default_rng(seed)
     for number in range(seeds):
         for split in ("val", "test"):
@@ -39,9 +39,7 @@ def compared(tmp_path):
 
 def test_a_table_of_something_else_is_told(tmp_path):
     (tmp_path / "other.csv").write_text("dataset,status\ndigits,ok\n", encoding="utf-8")
-    with pytest.raises(
-        ValueError, match=r"other.csv is not a metrics.csv of a run: it lacks the column network, method"
-    ):
+    with pytest.raises(ValueError, match=r"is not a metrics.csv of a run: it lacks the column network, method"):
         comparison.compare(tmp_path / "other.csv", table(tmp_path / "b.csv", rows()), "test")
 
 
@@ -106,7 +104,7 @@ def test_results_lost_gained_and_missing_are_told(compared):
 
 
 def test_many_cells_of_noise_are_no_alarm(compared):
-    """Of 200 cells about ten miss 0 by chance: they are told, and judged as what they are."""
+    """Of 200 cells about ten exclude 0 by chance: they are reported, but not counted as real."""
     runs = [[rows(method=f"m{n}", seed=n + 1000 * run) for n in range(200)] for run in (1, 2)]
     result = compared(*runs)
     assert 1 <= result.count(DIFFERS) <= 25 and not result.beyond_noise
@@ -175,7 +173,7 @@ def test_older_tables_tell_the_step_of_an_accuracy_by_their_values(compared):
 @pytest.mark.parametrize("seeds", [1, 3])
 @pytest.mark.parametrize("examples", [5, 114, 10_000])
 def test_no_change_of_twenty_points_passes(compared, seeds, examples):
-    """Whatever the number of examples and seeds, with cells of noise beside it, and whether tables tell examples."""
+    """For any number of examples and seeds, with cells of noise, and with or without numbers of examples."""
     for told, lost in itertools.product((True, False), (0.2, 1.0)):
         tables = list(noise(4, seeds))
         for cells, right in zip(tables, (examples, examples - np.ceil(lost * examples)), strict=True):
@@ -190,7 +188,7 @@ def test_twelve_cells_that_collapse_differ(compared):
     tables = [[counted([right] * 3, f"m{number}") for number in range(12)] for right in (110, 0)]
     result = compared(*tables)
     assert set(result.cells.verdict) == {DIFFERS} and result.beyond_noise
-    assert "12 changed by 20 points" in " ".join(comparison.sentences(result))
+    assert "12 changed by at least 20 percentage points" in " ".join(comparison.sentences(result))
 
 
 def test_one_draw_of_one_seed_that_collapses_differs(compared):
@@ -222,7 +220,7 @@ def test_the_largest_change_is_named_whatever_its_verdict(compared):
     after[1] = counted([2], "m2", examples=1000)
     result = compared(before, after)
     assert not result.beyond_noise
-    assert "The largest change in accuracy is -10.00 points, of d n m2 w4: changed, one seed." in (
+    assert "The largest change in accuracy is -10.00 percentage points, of d n m2 w4: changed, one seed." in (
         comparison.sentences(result)
     )
     same = compared(before, before)
@@ -253,7 +251,7 @@ def test_a_column_that_one_table_lacks_is_no_difference(compared, tmp_path):
 
 @pytest.mark.parametrize("spread", [0.4, 3.0])
 def test_equal_runs_differ_in_one_of_twenty_at_most(compared, spread):
-    """Cells by their intervals, runs by the exit code; with ties where the noise is small, and without."""
+    """Cells by their intervals, runs by the exit code; with and without ties."""
     many = compared(*noise(200, spread=spread, seed=1))
     assert many.count(DIFFERS) <= stats.binom.ppf(0.99, 200, 0.05) and not many.beyond_noise
     alarms = sum(compared(*noise(3, spread=spread, seed=seed)).beyond_noise for seed in range(20))

@@ -1,4 +1,4 @@
-"""How energy figures are named; what codecarbon itself says is codecarbon's to test."""
+"""Labels of energy figures. The values are codecarbon's responsibility."""
 
 import sys
 from types import SimpleNamespace
@@ -14,7 +14,7 @@ GERMANY = {"country": "DEU"}
 
 
 def reading(**changes) -> SimpleNamespace:
-    """What codecarbon says after a training: 3 kWh in all, where there is no GPU."""
+    """codecarbon's result after a training: 3 kWh in total, without a GPU."""
     usual = {"duration": 60.0, "cpu_energy": 2.0, "gpu_energy": 0.0, "ram_energy": 1.0, "emissions": 1.5}
     return SimpleNamespace(**{**usual, "gpu_count": 0, "cpu_model": "a CPU", "gpu_model": "", **changes})
 

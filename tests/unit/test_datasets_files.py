@@ -1,4 +1,4 @@
-"""Data sets made of files: the real ones where they are at hand, and small ones of the same format."""
+"""Data sets from files: real ones if available, and small ones in the same format."""
 
 import gzip
 import os
@@ -21,7 +21,7 @@ FILES = {name: MIRROR / next(iter(CATALOGUE[name].values())).mirror for name in 
 
 
 def real(name: str, tmp_path: Path, seed: int = 0) -> Prepared:
-    """The data set from the mirror; the test is skipped where the mirror has it not."""
+    """The data set from the mirror; the test is skipped if the mirror lacks it."""
     for file, source in CATALOGUE[name].items():
         if not (MIRROR / source.mirror).is_file():
             pytest.skip(f"no {source.mirror}; EDGEPRESS_MIRROR names the folder it is in")

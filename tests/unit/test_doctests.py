@@ -1,4 +1,4 @@
-"""The examples in docstrings and on pages give what they say."""
+"""Examples in docstrings and documentation give the stated output."""
 
 import doctest
 import importlib

@@ -1,4 +1,4 @@
-"""What the documents at the top level say holds."""
+"""Statements of the top-level documents hold."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""What the explorer of the first page shows, from a generated run whose values are known."""
+"""Data of the explorer on the first page, from a synthetic run with known values."""
 
 import json
 import re

@@ -85,7 +85,7 @@ def test_what_a_living_writer_holds_stays(tmp_path):
 
 
 def test_two_writers_leave_one_whole_file(tmp_path):
-    """As when a job goes on although its run was killed, and the next run has begun the same job."""
+    """A job continues although its run was killed, while the next run starts the same job."""
     path = tmp_path / "metrics.csv"
     texts = ["a" * 3_000_000, "b" * 2_000_000]
     write = "import sys; from edgepress import files\nfor _ in range(20): files.write_atomically(*sys.argv[1:])"

@@ -1,4 +1,4 @@
-"""Networks and weights as users bring them: computed weights, buffers of other types, prefixes, unknown layers."""
+"""Networks and weights of users: computed weights, buffers of other types, prefixes, unknown layers."""
 
 import pytest
 import torch
@@ -172,7 +172,7 @@ def test_a_prefix_of_all_names_is_left_out_and_said(tmp_path, capsys, prefix):
         fresh = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3))
         load(fresh, tmp_path / "w.safetensors")
         assert torch.equal(fresh[0].weight, network[0].weight)
-        assert f"all names begin with '{prefix}'" in capsys.readouterr().err
+        assert f"removed the prefix '{prefix}'" in capsys.readouterr().err
 
 
 class Recurrent(nn.Module):
@@ -185,7 +185,7 @@ class Recurrent(nn.Module):
 
 
 class Written(nn.Module):
-    """Layers written out: a product by a parameter of its own."""
+    """A layer written out: a product with a separate parameter."""
 
     def __init__(self):
         super().__init__()

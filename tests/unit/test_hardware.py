@@ -1,4 +1,4 @@
-"""The simulator against what can be counted by hand, on layers small enough to take no time."""
+"""The simulator against counts by hand, on tiny layers."""
 
 import math
 import sys

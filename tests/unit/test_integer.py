@@ -17,7 +17,7 @@ from .eight_bit import NAMES, compressed
 
 
 def one_layer(layer, grid, bits=8):
-    """A network of one layer as it is stored, its input on ``grid``."""
+    """A stored network of one layer with its input on ``grid``."""
     network = nn.Sequential(layer)
     tensors = {"0.weight": rounded_per_channel(layer.weight.detach(), "symmetric", bits)}
     return network, Compressed(tensors | {"0.bias": Dense(layer.bias)}, {"input_1": grid})

@@ -1,4 +1,4 @@
-"""Masks in attention: values that stand for nothing decide no grid, and stay masks when the rest is quantized."""
+"""Attention masks: they do not affect grids, and stay masks when other values are quantized."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Arrays and classes as people have them: read right, or one sentence about what is wrong and what to do."""
+"""Realistic arrays and classes: read correctly, or one sentence that says what is wrong and what to do."""
 
 import numpy as np
 import pytest

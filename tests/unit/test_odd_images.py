@@ -1,4 +1,4 @@
-"""Folders and zip files of images as people have them: all images are read, and what is left out is said."""
+"""Realistic folders and zip files of images: all images are read, and skipped files are reported."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ WRITERS = ((write_folder, "pets"), (write_zip, "pets.zip"))
 
 
 def written(folder, files) -> list[str]:
-    """The same files as a folder and as a zip file, where there were none before."""
+    """The same files as a new folder and as a new zip file."""
     place = folder / str(len(list(folder.iterdir())))
     place.mkdir()
     for write, name in WRITERS:

@@ -1,4 +1,4 @@
-"""Networks that are legal and unusual, as users bring them: each is measured, and every method applies or says why."""
+"""Valid but unusual networks of users: each is measured, and every method applies or says why not."""
 
 from functools import partial
 

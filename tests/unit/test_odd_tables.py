@@ -1,4 +1,4 @@
-"""CSV files as people have them: read right, or one sentence about what is wrong, where, and what to do."""
+"""Realistic CSV files: read correctly, or one sentence that says what is wrong, where, and what to do."""
 
 import re
 
@@ -45,7 +45,7 @@ def refused(folder, columns: dict[str, list[str]], separator: str = ",", encodin
 
 
 def put(values: list[str], text: str, row: int = 4) -> list[str]:
-    """The column with ``text`` in its fifth row, say."""
+    """The column with ``text`` in its fifth row."""
     return [*values[:row], text, *values[row + 1 :]]
 
 

@@ -1,4 +1,4 @@
-"""Networks as people bring them: what they return, and in which precision."""
+"""Networks of users: return values and precision."""
 
 import copy
 from collections import namedtuple

@@ -1,4 +1,4 @@
-"""What a config says of the user's own, and that the registry then knows it like anything else."""
+"""The user's own data, networks and methods in a config, and in the registry."""
 
 import json
 import sys
@@ -73,7 +73,7 @@ def test_a_network_is_given_what_it_asks_for(folder):
     config.parse(OWN | {"own_networks": OWN["own_networks"] | {"fixed": {"builder": "nets:fixed"}}})
     assert networks.build("tiny", people()).head.out_features == 2
     assert networks.build("fixed", people()).head.out_features == 1
-    with pytest.raises(ValueError, match=r"'dnn_simple' fits itself to data \(input_shape, outputs, task\)"):
+    with pytest.raises(ValueError, match=r"'dnn_simple' needs data \(input_shape, outputs, task\)"):
         networks.construct(registry.networks()["dnn_simple"])
 
 

@@ -1,4 +1,4 @@
-"""The user's own data: what comes of a CSV file, of images and of arrays, and what is said of bad ones."""
+"""The user's own data: CSV files, images and arrays, and messages about bad ones."""
 
 from pathlib import Path
 

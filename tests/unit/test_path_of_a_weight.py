@@ -1,4 +1,4 @@
-"""The path that ARCHITECTURE.md describes, walked with one weight: from training to a point of a figure."""
+"""Follows one weight along the path that ARCHITECTURE.md describes, from training to a point in a figure."""
 
 import struct
 

@@ -1,4 +1,4 @@
-"""The bits of weights and activations of a peer's file, read from its graph: no library is needed here."""
+"""The bits of weights and activations of a peer's file, read from its graph without the library."""
 
 import pytest
 from torch import nn

@@ -1,4 +1,4 @@
-"""Other libraries, measured as our methods are. Those that are not installed are skipped."""
+"""Other libraries, measured like our methods. Libraries that are not installed are skipped."""
 
 import copy
 import math

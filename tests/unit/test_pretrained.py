@@ -1,4 +1,4 @@
-"""Training that begins from weights that the user has, and a backbone that stays as it is."""
+"""Training from the user's weights, and with a frozen backbone."""
 
 import io
 import math

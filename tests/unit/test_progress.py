@@ -1,4 +1,4 @@
-"""What trainings by each recipe cost, and how the recipes are compared."""
+"""The cost of training by each recipe, and the comparison of recipes."""
 
 import sys
 from dataclasses import replace
@@ -81,7 +81,7 @@ def test_a_recipe_is_settings_of_training():
         ({"recipes": ["adam", "adam"]}, "lists 'adam' more than once"),
         (
             {"networks": {"digits": ["cnn"]}, "recipes": ["adam"], "training": None, "weights": "w.safetensors"},
-            "leave 'recipes' out",
+            "remove 'recipes'",
         ),
     ],
 )

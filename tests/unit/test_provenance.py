@@ -18,7 +18,7 @@ MODULES = {
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
-    """A small edgepress of its own; ``digest`` reads it anew each time."""
+    """A small copy of edgepress; ``digest`` reads it again each time."""
     for name, source in MODULES.items():
         path = tmp_path / "edgepress" / name
         path.parent.mkdir(parents=True, exist_ok=True)

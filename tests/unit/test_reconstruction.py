@@ -16,7 +16,7 @@ def random(*shape, seed=0):
 
 
 def correlated(inputs, groups=1, seed=1):
-    """H of inputs that resemble each other, which is where it pays to look at them."""
+    """H of correlated inputs, for which such methods help most."""
     basis = random(groups, inputs, inputs, seed=seed) * torch.logspace(0, -2, inputs)
     return basis @ basis.transpose(1, 2) + 0.01 * torch.eye(inputs)
 

@@ -1,5 +1,5 @@
-"""The numbers of results/reference/README.md, recomputed from the committed CSVs without pandas or the code that wrote
-them."""
+"""The numbers of results/reference/README.md, recomputed from the committed CSVs without pandas and without the code
+that wrote them."""
 
 import csv
 import gzip

@@ -14,7 +14,7 @@ raise RuntimeError("a plugin is read, not run")
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
-    """An empty package in place of edgepress; its registries are read anew."""
+    """An empty package instead of edgepress; its registries are read again."""
     for folder in ("datasets", "networks", "methods"):
         (tmp_path / folder).mkdir()
     monkeypatch.setattr(registry, "PACKAGE", tmp_path)

@@ -1,4 +1,4 @@
-"""What the report recommends, how sure it says it is, and how it writes numbers; from rows whose answer is known."""
+"""Recommendations of the report, their certainty, and number formats, from rows with known results."""
 
 import itertools
 import json
@@ -27,7 +27,7 @@ def closed_figures():
 
 
 def with_accuracies(**accuracies) -> pd.DataFrame:
-    """The classification with other accuracies on all splits, a value or a value a seed for each ``method_level``."""
+    """The classification with other accuracies on all splits, one value, or one per seed, for each ``method_level``."""
     rows = CLASSES.copy()
     for name, values in accuracies.items():
         method, _, level = name.rpartition("_")

@@ -1,4 +1,4 @@
-"""Choices, statistics, findings and figures of the report, from rows whose answer is known."""
+"""Choices, statistics, findings and figures of the report, from rows with known results."""
 
 import itertools
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Costs joined to levels, choices within budgets, and figures of gains, from rows whose answer is known."""
+"""Costs of levels, choices within budgets, and figures of gains, from rows with known results."""
 
 import itertools
 import math
@@ -141,15 +141,15 @@ def test_a_level_costs_what_its_arithmetic_does(joined, method, level, latency, 
     ("method", "level", "cost", "why"),
     [
         ("gptq", "w8", "energy_uj", "`hardware` in the config does not name"),
-        ("mixed", "w4", "energy_uj", "other bits than the level says"),
-        ("channels_l1", "s50", "energy_uj", "without the channels"),
-        ("channels_l1", "s50", "latency_ms", "without the channels"),
+        ("mixed", "w4", "energy_uj", "bits differ from the level"),
+        ("channels_l1", "s50", "energy_uj", "without its pruned channels"),
+        ("channels_l1", "s50", "latency_ms", "without its pruned channels"),
         ("gptq_activations", "w4a8", "latency_ms", NO_KERNEL),
         ("gptq_activations", "w4a8", "energy_uj", "`hardware` in the config does not name"),
-        ("normal_activations", "w8a8", "latency_ms", "multiples of a step"),
-        ("normal_activations", "w8a8", "energy_uj", "multiples of a step"),
+        ("normal_activations", "w8a8", "latency_ms", "multiples of a scale"),
+        ("normal_activations", "w8a8", "energy_uj", "multiples of a scale"),
         ("their_int4", "w4a8", "latency_ms", THEIR_FILE),
-        ("their_int4", "w4a8", "energy_uj", "in more bits than the level says"),
+        ("their_int4", "w4a8", "energy_uj", "in more bits than the level"),
     ],
 )
 def test_what_was_not_taken_is_unavailable_and_says_why(joined, method, level, cost, why):
@@ -287,13 +287,13 @@ def test_the_bill_of_trainings_and_when_they_are_paid_back(nothing_taken):
     bill = tables.trainings(TAKEN).set_index(["method", "level"])
     assert bill.kwh["fp32", "w32"] == pytest.approx(1.2) and bill.source["fp32", "w32"] == "modelled"
     assert bill.inferences["lsq", "w4"] == pytest.approx(0.06 * 3.6e12 / 60)  # 100 µJ become 40
-    assert bill.source["lsq", "w2"] == "unavailable" and "not known" in bill.reason["lsq", "w2"]
+    assert bill.source["lsq", "w2"] == "unavailable" and "unknown" in bill.reason["lsq", "w2"]
     assert math.isnan(bill.inferences["fp32", "w32"])
     told = costs.bill(bill.reset_index())
     assert told == "The energy of 3 trainings: 1.26 kWh and 504 g CO2e, modelled; for 1 more it is unknown."
     alone = CostTables(nothing_taken.latency, nothing_taken.hardware, ENERGY)
     reason = tables.trainings(alone).set_index(["method", "level"]).reason["lsq", "w4"]
-    assert reason == "w32a32 was not simulated; name it in `hardware`"
+    assert reason == "w32a32 was not simulated; add it to `hardware`"
     assert "nan" not in tables.readable(tables.trainings(alone)).to_markdown()
 
 
@@ -315,7 +315,7 @@ def test_latency_is_told_with_what_has_no_kernel():
 
 def test_a_cpu_that_saturates_is_told_once_a_file_with_what_it_costs(joined):
     (told,) = costs.saturation(LATENCY)
-    for words in ("(avx2)", "net at w8a8 has accuracy 0.250 there, and 0.900 in the exact mode", "up to 115 steps"):
+    for words in ("(avx2)", "net at w8a8 has accuracy 0.250 there and 0.900 in the exact mode", "up to 115"):
         assert words in told
     assert told in costs.remarks(joined, TAKEN)
     assert not list(costs.saturation(LATENCY.assign(products="exact")))

@@ -1,4 +1,4 @@
-"""What the replication's report says of published and recomputed cells, from small tables by hand."""
+"""The report of the replication, from small hand-made tables."""
 
 import pandas as pd
 import pytest

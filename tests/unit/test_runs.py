@@ -1,4 +1,4 @@
-"""Runs as processes of their own: what is killed lets go of its file, and takes its jobs along."""
+"""Runs as separate processes: a killed run releases its lock file, and its jobs end."""
 
 import os
 import platform

@@ -1,4 +1,4 @@
-"""No code comes from data: what docs/security.md promises of the source."""
+"""Data never executes: the guarantees of docs/security.md, checked on the source."""
 
 import ast
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Parameters under several names: encoded once, stored once, counted once, and measured as they are stored."""
+"""Parameters with several names: encoded, stored and counted once, and measured as stored."""
 
 import copy
 

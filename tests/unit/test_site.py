@@ -1,4 +1,4 @@
-"""The site's pages: what each must have, and that none is left out. `make docs` builds it, warnings being errors."""
+"""The site: required parts of each page, and completeness. `make docs` builds it, with warnings as errors."""
 
 import re
 from pathlib import Path

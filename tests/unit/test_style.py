@@ -1,4 +1,4 @@
-"""Figures as papers and slides want them: their width, and the fonts in the PDF."""
+"""Figure styles for papers and slides: width, and fonts in the PDF."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What the first page says beside the results."""
+"""Remarks on the first page."""
 
 from edgepress.reporting import summary
 

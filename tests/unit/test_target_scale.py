@@ -1,4 +1,4 @@
-"""A regression is trained in the target's unit, whatever a network makes of its last layer's values."""
+"""A regression trains in the target's unit, whatever follows the last layer of the network."""
 
 import copy
 

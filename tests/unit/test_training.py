@@ -75,7 +75,7 @@ def test_training_on_keeps_the_start_where_nothing_is_better(classes):
 
 
 class Doubled(nn.Module):
-    """Weights seen as they are in training, and doubled when the network is evaluated."""
+    """Weights unchanged in training, and doubled in evaluation."""
 
     def forward(self, weights):
         return weights if self.training else 2 * weights

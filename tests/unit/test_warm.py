@@ -1,4 +1,4 @@
-"""Scripts that are forks of a server behave as if they had run alone."""
+"""Scripts run as forks of a server behave as if run alone."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""The package that is built: what is in it, and that the command works from it alone."""
+"""The built package: its content, and that the command works from it alone."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ BUILT_FROM = ("pyproject.toml", "README.md", "LICENSE", "src")
 
 
 def pip(folder: Path, *words: str | Path) -> None:
-    """Run pip offline, and show what it says where it fails."""
+    """Run pip offline, and show its output on failure."""
     line = [sys.executable, "-m", "pip", "--disable-pip-version-check", *map(str, words), "--no-index", "--no-deps"]
     done = subprocess.run(line, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -28,7 +28,7 @@ def pip(folder: Path, *words: str | Path) -> None:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory) -> Path:
-    """Built of a copy, since building leaves files beside the sources; with what the environment has, not the index."""
+    """Built from a copy, since building leaves files behind; with installed packages, without the index."""
     folder = tmp_path_factory.mktemp("built")
     for part in BUILT_FROM:
         source = REPOSITORY / part

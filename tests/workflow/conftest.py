@@ -1,4 +1,4 @@
-"""The workflow as a user runs it: snakemake as a process of its own, in a temporary folder."""
+"""Runs the workflow as a user does: snakemake as a separate process, in a temporary folder."""
 
 import fcntl
 import os

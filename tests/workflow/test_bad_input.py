@@ -1,4 +1,4 @@
-"""What a user sees at the end of a run that cannot be: one sentence, no traceback, and nothing written."""
+"""The end of an invalid run: one sentence, no traceback, and no files."""
 
 import pytest
 

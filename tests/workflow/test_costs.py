@@ -1,4 +1,4 @@
-"""What a config asks for beside its methods: simulated accelerators, the energy of trainings, other libraries."""
+"""Costs and peers in a config: simulated accelerators, energy of training, other libraries."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What befalls machines: no space, nothing to write to, a process killed for want of memory. The other cells go on.
+"""Faults of machines: full disks, read-only folders, a process out of memory. Other cells continue.
 
 Disks are mounted for one process alone (`unshare`), which Linux lets root do, and most users.
 """
@@ -50,7 +50,7 @@ def config(tmp_path) -> Path:
 
 
 def on_disks(before: str, folder: Path, config: Path, after: str = "false") -> subprocess.CompletedProcess:
-    """Run in ``folder`` where the disks are as the commands ``before`` make them, and once more after ``after``."""
+    """Run in ``folder`` on disks set up by the commands ``before``, and again after ``after``."""
     for cell in (FULL, SEALED):
         (folder / cell).mkdir(parents=True)
     run = f"{AS_A_USER} {shlex.join(command(folder, TARGET, config=config))}"

@@ -1,4 +1,4 @@
-"""Fetching, from a mirror of small files' real data: what a config needs and nothing else."""
+"""Fetching from a mirror of small files: exactly what a config needs."""
 
 import os
 from pathlib import Path

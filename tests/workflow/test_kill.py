@@ -1,4 +1,4 @@
-"""Runs that are killed: the same command finishes them, nothing is lost, nothing that was finished is done again."""
+"""Killed runs: the same command finishes them, nothing is lost, and no finished job is repeated."""
 
 import os
 import random

@@ -1,4 +1,4 @@
-"""A user's own data, networks and methods, tried in a folder outside the repository."""
+"""The user's own data, networks and methods in a folder outside the repository."""
 
 import json
 from pathlib import Path

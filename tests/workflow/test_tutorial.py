@@ -1,4 +1,4 @@
-"""The tutorial runs from its first cell to its last, with the data that it asks for or without."""
+"""The tutorial runs from start to end, with and without its data."""
 
 import os
 from pathlib import Path

@@ -291,8 +291,8 @@ def sentences(comparison: Comparison) -> list[str]:
     if judged:
         said.append(f"By chance alone, one in twenty of {judged:,} intervals would exclude 0: {judged / 20:.0f}.")
     if large := int(comparison.cells.large.sum()):
-        said.append(f"{large:,} changed by at least {LARGE * 100:.0f} percentage points of accuracy, {LARGE:g} of R² or "
-                    f"a factor of {LARGE_RATIO:g} in error on a seed: that is never noise.")  # fmt: skip
+        said.append(f"{large:,} changed by at least {LARGE * 100:.0f} percentage points of accuracy, {LARGE:g} of R² "
+                    f"or a factor of {LARGE_RATIO:g} in error on a seed: that is never noise.")  # fmt: skip
     said += _largest(comparison.cells)
     if comparison.count(UNSURE):
         said.append(f"{comparison.count(UNSURE):,} changed but have one seed, which has no interval to judge by.")

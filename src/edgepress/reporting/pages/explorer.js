@@ -1,12 +1,12 @@
 "use strict";
-// The explorer: from what is picked to a plot, its key, a table, and the point that is looked at. `data` is that of
-// edgepress.reporting.explorer; a point is its place in the columns of a data set.
+// The explorer: draws the plot, key, table and details of the selected point. `data` comes from
+// edgepress.reporting.explorer; a point is its index in the columns of a data set.
 const data = JSON.parse(document.getElementById("data").textContent);
 const ROOT = "../"; // from this page to the folder of the run
 const ALL = "all";
 const $ = (name) => document.getElementById(name);
 const methods = new Map(data.methods.map((method) => [method.name, method]));
-const state = { chosen: null, point: null }; // the names of methods, or null for those on the front; a point
+const state = { chosen: null, point: null }; // names of methods, or null for those on the front; selected point
 const table = sortedTable($("points"), $("points-tools"));
 
 function element(tag, attributes = {}, ...children) {
@@ -25,7 +25,7 @@ function number(value) {
   const digits = size >= 1000 ? { maximumFractionDigits: 0 } : { maximumSignificantDigits: 4 };
   const exponential = size >= 1e9 || (size && size < 1e-3);
   const text = exponential ? size.toExponential(2) : size.toLocaleString("en", digits);
-  return (value < 0 ? "−" : "") + text; // never −0
+  return (value < 0 ? "−" : "") + text; // avoid −0
 }
 
 const withUnit = (value, unit) => number(value) + (unit && value !== null ? ` ${unit}` : "");
@@ -34,7 +34,7 @@ const titled = ({ label, unit, mean }) => {
   return told ? `${label} (${told})` : label;
 };
 
-// ---- what is picked ---------------------------------------------------------------------------------------------
+// ---- selection ----------------------------------------------------------------------------------------------
 
 const dataset = () => data.datasets[$("dataset").value];
 const methodOf = (set, point) => methods.get(set.methods[set.method[point]]);
@@ -74,7 +74,7 @@ function front({ set, axis, measure, cost, val }, points) {
     .filter((point) => gain(point) > best && ((best = gain(point)), true));
 }
 
-// Methods that train the network again have a division of their own: the front without them, and the one with them.
+// Methods that fine-tune are a separate division: the front without them, and the one with them.
 function fronts(now, points) {
   const closed = front(
     now,
@@ -165,7 +165,7 @@ function picker(now, shown) {
   $("chosen").textContent = `Methods: ${shown.size} of ${now.set.methods.length} shown`;
 }
 
-// ---- the table, and the point that is looked at -----------------------------------------------------------------
+// ---- the table, and the selected point --------------------------------------------------------------------------
 
 function rowsOf(now, points, marked) {
   const { set, measure, axis, cost, quality, val } = now;
@@ -204,7 +204,7 @@ function rowsOf(now, points, marked) {
   });
 }
 
-// The point that is looked at: all that is known of it, and its files, from this page's place in the run.
+// Details of the selected point, with links to its files relative to this page.
 function detail(now) {
   const { set } = now;
   const box = $("detail");
@@ -273,12 +273,12 @@ function draw() {
   const left = candidates.length - points.length;
   const said =
     `${points.length} points, ${new Set([...closed, ...open]).size} on the front.` +
-    (left ? ` ${left} have nothing on this axis.` : "");
+    (left ? ` ${left} have no value on this axis.` : "");
   $("status").textContent = said;
-  $("note").textContent = [now.axis.note, now.val ? "" : "There is no val to choose on, so no front."].join(" ");
+  $("note").textContent = [now.axis.note, now.val ? "" : "There is no val split to choose on, so no front."].join(" ");
   $("plot").setAttribute(
     "aria-label",
-    `${titled(now.measure)} on ${now.split} against ${titled(now.axis)}. ${said} The table below has all of them.`,
+    `${titled(now.measure)} on ${now.split} against ${titled(now.axis)}. ${said} The table below lists them.`,
   );
 }
 

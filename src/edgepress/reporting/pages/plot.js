@@ -1,6 +1,6 @@
 "use strict";
-// How points are drawn: their colours and symbols, the lines of the plot and its key. `now` is what explorer.js shows:
-// a data set, an axis and a measure, with their columns; a point is its place in these.
+// Draws points (colours and symbols), lines and the key of the plot. `now` is the selection of explorer.js: a data set, an
+// axis and a measure, with their columns; a point is its index in these.
 const NETWORK_SYMBOLS = ["circle", "square", "triangle-up", "diamond", "cross", "pentagon", "star", "hexagon"];
 const PATHS = {
   circle: "M6 1.5a4.5 4.5 0 1 0 .01 0z",
@@ -46,7 +46,7 @@ function symbolOf(now, point) {
 const interval = (columns, point) =>
   columns[1][point] === null ? "" : ` [${number(columns[1][point])}, ${number(columns[2][point])}]`;
 
-// What a point is worth on an axis, with its unit and interval.
+// The value of a point on an axis, with unit and interval.
 const worth = (measure, columns, point) =>
   number(columns[0][point]) + interval(columns, point) + (measure.unit ? ` ${measure.unit}` : "");
 
@@ -59,7 +59,7 @@ function hover(now, point) {
   );
 }
 
-// A line for each method, and network: its levels, from the cheapest on.
+// One line per method and network through its levels, cheapest first.
 function traces(now, points) {
   const { set, cost, quality } = now;
   const lines = Map.groupBy(points, (point) => `${set.method[point]} ${set.network[point]}`);
@@ -74,7 +74,7 @@ function traces(now, points) {
       customdata: line,
       text: line.map((point) => hover(now, point)),
       hovertemplate: "%{text}<extra></extra>",
-      cliponaxis: false, // at 100 % a marker is whole
+      cliponaxis: false, // do not cut markers at 100 %
       mode: $("lines").checked ? "lines+markers" : "markers",
       line: { color: colour(method), width: 1.2, dash: method.dash },
       marker: {
@@ -115,7 +115,7 @@ function ring(now, point) {
   };
 }
 
-// Near full precision: the reader who looks for what is usable is not helped by a network that broke.
+// Near full precision: hides unusable networks.
 function yRange(now, points) {
   const { set, measure, quality } = now;
   const full = points.filter((point) => methodOf(set, point).name === "fp32").map((point) => quality[0][point]);

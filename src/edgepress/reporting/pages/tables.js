@@ -1,7 +1,7 @@
 "use strict";
-// Tables that are sorted by their heads and show the rows that hold what is typed. A row is {values, text, make}: what
-// it is sorted by, what is searched, and a function that gives its element. All that a table shows is made by `draw`.
-const MOST_ROWS = 200; // until all are asked for: a page of 20,000 rows would take seconds
+// Tables that sort by their headings and filter rows by typed text. A row is {values, text, make}: values to sort by, text
+// to search, and a function that creates its element. `draw` creates everything that a table shows.
+const MOST_ROWS = 200; // until all are requested: rendering 20,000 rows takes seconds
 
 function sortedTable(table, tools) {
   const body = table.tBodies[0];
@@ -46,13 +46,13 @@ function sortedTable(table, tools) {
   };
 }
 
-// Numbers by size, the rest as text; what is missing comes last, whichever way one sorts up.
+// Numbers by size, the rest as text; missing values last in either direction.
 function compared(a, b) {
   if (a === null || b === null) return (a === null) - (b === null);
   return typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b), "en");
 }
 
-// A table that the page came with: cells whose text is no plain number say what they are worth in `data-value`.
+// A table in the page's HTML: cells whose text is not a plain number have their value in `data-value`.
 function valueOf(cell) {
   const text = cell.dataset.value ?? cell.textContent;
   return text === "" ? null : Number.isNaN(Number(text)) ? text : Number(text);
