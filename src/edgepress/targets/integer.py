@@ -249,7 +249,7 @@ class _Interpreter(fx.Interpreter):
 
     def _quantized(self, point: str, grid: ActivationGrid, value: Tensor | _Whole) -> _Whole:
         if isinstance(value, Tensor):  # the network's input
-            codes = ((value / grid.step).round() + grid.zero_point).clamp(0, grid.highest).to(torch.int64)
+            codes = (grid.signed_codes(value) + grid.zero_point).to(torch.int64)
         else:
             codes = value.rescaled(grid)
         self.codes[point] = codes
