@@ -236,6 +236,14 @@ def end(path: str | Path, outcome: str) -> None:
     write_atomically(path, json.dumps(manifest, indent=2) + "\n")
 
 
+def ended(path: str | Path) -> str | None:
+    """How the run of this manifest ended; None where it did not, or has none."""
+    try:
+        return str(json.loads(Path(path).read_text(encoding="utf-8"))["ended"])
+    except (OSError, ValueError, KeyError):
+        return None
+
+
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
