@@ -40,8 +40,8 @@ def quantiles_of(density: Tensor, start: float, end: float, shares: Tensor) -> T
 
 def tukey_fences(weights: Tensor) -> tuple[float, float]:
     """Q1 − 1.5·IQR and Q3 + 1.5·IQR, quartiles as the midpoint of the two order statistics around them."""
-    flat = weights.detach().cpu().reshape(-1)
-    flat = flat.to(torch.promote_types(flat.dtype, torch.float32)).numpy()  # NumPy has no bfloat16
+    wide = torch.promote_types(weights.dtype, torch.float32)  # NumPy has no bfloat16
+    flat = weights.detach().reshape(-1).to("cpu", wide).numpy()
     places = [share * (flat.size - 1) for share in (0.25, 0.75)]
     ranks = [(int(place), math.ceil(place)) for place in places]
     ordered = np.partition(flat, [rank for pair in ranks for rank in pair])
