@@ -33,7 +33,7 @@ include: "rules/report.smk"
 rule all:
     default_target: True
     input:
-        lambda wildcards: [*TARGETS, *lacking_levels(), *REPORT_FILES, REPORT],
+        lambda wildcards: [*TARGETS, *REPORT_FILES, REPORT],
 
 
 onstart:

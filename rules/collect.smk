@@ -5,20 +5,21 @@ OPTIONAL = {
     **({"energy": f"{RESULTS}/energy.csv"} if CONFIG.energy else {}),
     **({"recipes": f"{RESULTS}/recipes.csv"} if FOLLOWED else {}),
 }
+TABLES = list({cell.metrics: 0 for cell in CELLS})  # of each job
 COLLECTED = [
     f"{RESULTS}/metrics.csv",
     f"{RESULTS}/timings.csv",
     *OPTIONAL.values(),
 ]
-# The cells are targets, too: one that is missing is made although a metrics.csv, of a run that failed, is there.
-TARGETS = [*[cell.metrics for cell in CELLS], *COLLECTED]
+# The tables are targets, too: Snakemake does not make what is missing for a file that is there.
+TARGETS = [*TABLES, *COLLECTED]
 REPORT = f"{RESULTS}/report/index.html"
 
 
 # Inputs that are as many as the cells are functions: every job of a cluster reads these files, and would check each.
 rule collect_metrics:
     input:
-        lambda wildcards: [cell.metrics for cell in CELLS],
+        lambda wildcards: TABLES,
     output:
         report(
             f"{RESULTS}/metrics.csv",
@@ -84,7 +85,11 @@ if CONFIG.energy:
                 for training in TRAININGS
                 for table in [
                     "fp32/energy.csv",
-                    *[table for job in JOBS[training["dataset"], training["network"]] for table in job.energy],
+                    *[
+                        f"{job.name}/energy.csv"
+                        for job in JOBS[training["dataset"], training["network"]]
+                        if job.retrains
+                    ],
                 ]
             ],
         output:

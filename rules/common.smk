@@ -1,8 +1,9 @@
 # What the rules share: the checked config, names of files, and constraints on wildcards.
 # Nothing here imports torch or pandas: a dry run takes seconds.
-import itertools
+import functools
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -17,6 +18,8 @@ if not workflow.config_settings.configfiles:
     configfile: "config/config.yaml"
 
 
+# Snakemake would import pandas to compare parameters, which takes half a second; ours are plain data.
+sys.modules.setdefault("pandas", None)
 provenance.remember(".snakemake/edgepress_hashes.json")
 
 CONFIG_FILES = [str(path) for path in workflow.config_settings.configfiles] or ["config/config.yaml"]
@@ -84,16 +87,58 @@ CELLS = [
 ]
 
 
-def lacking_levels():
-    """Of each job whose tables are there but lack levels, since the config had fewer when they were made, one file that
-    is to come: asking for the tables alone, Snakemake would find nothing to do.
-    """
-    for training in TRAININGS:
-        folder = Path(f"{RESULTS}/{TRAINED}".format(**training))
-        for job in JOBS[training["dataset"], training["network"]]:
-            if all((folder / table).exists() for table in job.tables.values()):
-                missing = (folder / file for file in job.packed if not (folder / file).exists())
-                yield from map(str, itertools.islice(missing, 1))
+# The metrics of a run that failed lack cells: they are no result, and the next run makes them again.
+if workflow.is_main_process and not workflow.dryrun and provenance.ended(MANIFEST) == "failed":
+    if any(not Path(cell.metrics).exists() for cell in CELLS):
+        Path(f"{RESULTS}/metrics.csv").unlink(missing_ok=True)
+
+
+def one_of(names):
+    """The expression of a wildcard that is one of ``names``; of none, it matches nothing."""
+    return "|".join(dict.fromkeys(map(re.escape, names))) or "(?!)"
+
+
+def job_of(wildcards):
+    """What a job that compresses is to do; a level that is asked for by its file is a job of its own."""
+    place = wildcards.dataset, wildcards.network
+    if "job" in wildcards.keys():
+        found = [job for job in JOBS[place] if job.name == wildcards.job]
+    else:
+        found = [job.alone(wildcards.method, wildcards.level) for job in JOBS[place]]
+    if not any(found):
+        raise WorkflowError(f"{'/'.join(wildcards)}: the config asks for no such method or level of this network")
+    return next(filter(None, found))
+
+
+@functools.cache
+def settings_of(dataset, network, method):
+    """What decides the results of one method, beside what all methods share."""
+    cell = SETTINGS[dataset, network]
+    entries = [registry.methods()[step] for step in cell.steps(method)]
+    return {
+        "steps": cell.steps(method),
+        "draws": cell.draws if any(entry.stochastic for entry in entries) else 1,
+        "own": registry.own(network, *cell.steps(method)),
+        "code": provenance.code_digest(SCRIPT.format("compress_network"), *[entry.module for entry in entries]),
+    }
+
+
+def own_of(wildcards, methods):
+    """What is the user's own of the network of a job and of its methods."""
+    cell = SETTINGS[wildcards.dataset, wildcards.network]
+    return registry.own(wildcards.network, *[step for method in methods for step in cell.steps(method)])
+
+
+def shared_settings(wildcards, retrains):
+    """What decides the results of all methods of a job."""
+    cell = SETTINGS[wildcards.dataset, wildcards.network]
+    return {
+        "device": CONFIG.device,
+        "threads": CONFIG.threads,
+        "fold_bn": cell.fold_bn,
+        "splits": cell.splits,
+        "retraining": cell.retraining.model_dump() if retrains else None,
+    }
 
 
 WARM = []  # the server that jobs on this machine are forks of, once the run has begun
@@ -138,6 +183,6 @@ os.environ.update({**runs.KEEP_MEMORY, **os.environ})
 
 
 wildcard_constraints:
-    dataset="|".join(CONFIG.datasets),
-    network="|".join({network: 0 for networks in CONFIG.networks.values() for network in networks}),
-    seed="|".join({str(training["seed"]): 0 for training in TRAININGS}) or "0",
+    dataset=one_of(CONFIG.datasets),
+    network=one_of(network for networks in CONFIG.networks.values() for network in networks),
+    seed=one_of(str(training["seed"]) for training in TRAININGS),

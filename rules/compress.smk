@@ -1,61 +1,78 @@
-# A job a family: its methods, levels and draws together cost less than one more import of torch. A job a level, too,
-# where they train the network again. Networks with the same jobs share rules.
-PLACES = {}
-for place, jobs in JOBS.items():
-    for job in jobs:
-        steps = {method: SETTINGS[place].steps(method) for method in job.levels}
-        PLACES.setdefault((job.name, repr((job, steps))), (job, steps, []))[2].append(place)
+# A job compresses a trained network by the methods of a family at all their levels; methods that train it again have a
+# job a level. Its one output is a table. Each level has files of its own (edgepress.level_files), of which the job makes
+# those that are missing. Snakemake does not track them: a plan would take several times as long.
+CHEAP, RETRAINING = (
+    list({job.name: 0 for jobs in JOBS.values() for job in jobs if job.retrains == trains}) for trains in (False, True)
+)
 
 
-for number, (job, steps, places) in enumerate(PLACES.values()):
+# One level alone, asked for by the name of its file.
+rule compress_level:
+    input:
+        data=PREPARED,
+        model=MODEL,
+    output:
+        packed=f"{RESULTS}/{TRAINED}/{{method}}/{{level}}.safetensors",
+        rows=f"{RESULTS}/{TRAINED}/{{method}}/{{level}}.json",
+    log:
+        f"{LOGS}/{TRAINED}/{{method}}_{{level}}.log",
+    benchmark:
+        f"{BENCHMARKS}/{TRAINED}/{{method}}_{{level}}.tsv"
+    wildcard_constraints:
+        method=one_of(method for jobs in JOBS.values() for job in jobs for method in job.levels),
+        level=one_of(
+            level for jobs in JOBS.values() for job in jobs for levels in job.levels.values() for level in levels
+        ),
+    conda:
+        ENVIRONMENT
+    threads: CONFIG.threads
+    resources:
+        **GPU,
+        mem_mb=lambda wildcards, attempt: 2000 * attempt,
+        runtime=240,
+    params:
+        folder=lambda wildcards: f"{RESULTS}/{TRAINED}".format(**wildcards),
+        checkpoints=lambda wildcards: f"{CHECKPOINTS}/{TRAINED}/{job_of(wildcards).name}".format(**wildcards),
+        own=lambda wildcards: own_of(wildcards, job_of(wildcards).levels),
+        levels=lambda wildcards: job_of(wildcards).levels,
+        methods=lambda wildcards: {
+            method: settings_of(wildcards.dataset, wildcards.network, method) for method in job_of(wildcards).levels
+        },
+        shared=lambda wildcards: shared_settings(wildcards, job_of(wildcards).retrains),
+    message:
+        "Compressing {wildcards.network} of {wildcards.dataset}, seed {wildcards.seed}, by {wildcards.method} at {wildcards.level}"
+    script:
+        "../scripts/compress_network.py"
 
-    rule:
-        name:
-            f"compress_{job.name}" + (f"_{number}" if places[0] != next(iter(JOBS)) else "")
-        input:
-            data=PREPARED,
-            model=MODEL,
-        output:
-            metrics=[f"{RESULTS}/{TRAINED}/{table}" for table in job.tables.values()],
-            packed=[f"{RESULTS}/{TRAINED}/{file}" for file in job.packed],
-            energy=[f"{RESULTS}/{TRAINED}/{table}" for table in job.energy] if CONFIG.energy else [],
-        log:
-            f"{LOGS}/{TRAINED}/{job.name}.log",
-        benchmark:
-            f"{BENCHMARKS}/{TRAINED}/{job.name}.tsv"
-        wildcard_constraints:
-            dataset="|".join(f"{dataset}(?=/{network}/)" for dataset, network in places),
-        group:
-            None if job.level else "cells"
-        conda:
-            ENVIRONMENT
-        threads: CONFIG.threads
-        resources:
-            **GPU,
-            mem_mb=lambda wildcards, attempt: 2000 * attempt,
-            runtime=240 if job.level else 60,
-        params:
-            levels=job.levels,
-            steps=steps,
-            draws=lambda wildcards, steps=steps: (
-                SETTINGS[wildcards.dataset, wildcards.network].draws
-                if any(registry.methods()[step].stochastic for chain in steps.values() for step in chain)
-                else 1
-            ),
-            retraining=lambda wildcards, level=job.level: (
-                SETTINGS[wildcards.dataset, wildcards.network].retraining.model_dump() if level else None
-            ),
-            checkpoints=f"{CHECKPOINTS}/{TRAINED}/{job.name}",
-            device=CONFIG.device,
-            threads=CONFIG.threads,
-            fold_bn=lambda wildcards: SETTINGS[wildcards.dataset, wildcards.network].fold_bn,
-            splits=lambda wildcards: SETTINGS[wildcards.dataset, wildcards.network].splits,
-            own=lambda wildcards, steps=steps: registry.own(wildcards.network, *sum(steps.values(), [])),
-            code=provenance.code_digest(
-                SCRIPT.format("compress_network"),
-                *[registry.methods()[step].module for chain in steps.values() for step in chain],
-            ),
-        message:
-            f"Compressing {{wildcards.network}} of {{wildcards.dataset}}, seed {{wildcards.seed}}, by {job.name} methods"
-        script:
-            "../scripts/compress_network.py"
+
+use rule compress_level as compress with:
+    output:
+        metrics=f"{RESULTS}/{TRAINED}/{{job}}/metrics.csv",
+    log:
+        f"{LOGS}/{TRAINED}/{{job}}.log",
+    benchmark:
+        f"{BENCHMARKS}/{TRAINED}/{{job}}.tsv"
+    wildcard_constraints:
+        job=one_of(CHEAP),
+    group:
+        "cells"
+    resources:
+        **GPU,
+        mem_mb=lambda wildcards, attempt: 2000 * attempt,
+        runtime=60,
+    message:
+        "Compressing {wildcards.network} of {wildcards.dataset}, seed {wildcards.seed}, by {wildcards.job} methods"
+
+
+use rule compress_level as retrain with:
+    output:
+        metrics=f"{RESULTS}/{TRAINED}/{{job}}/metrics.csv",
+        energy=f"{RESULTS}/{TRAINED}/{{job}}/energy.csv" if CONFIG.energy else [],
+    log:
+        f"{LOGS}/{TRAINED}/{{job}}.log",
+    benchmark:
+        f"{BENCHMARKS}/{TRAINED}/{{job}}.tsv"
+    wildcard_constraints:
+        job=one_of(RETRAINING),
+    message:
+        "Training {wildcards.network} of {wildcards.dataset}, seed {wildcards.seed}, again by {wildcards.job} methods"

@@ -1,9 +1,4 @@
 # A job a file. What it must hold is pinned by its hash, so where it may be found is no parameter.
-import re
-
-NOTHING = "(?!)"  # what a wildcard is where no data set has files
-
-
 rule fetch:
     input:
         [RAW.format(dataset=dataset, file=file) for dataset, files in SOURCES.items() for file in files],
@@ -17,8 +12,8 @@ rule fetch_file:
     benchmark:
         f"{BENCHMARKS}/{{dataset}}/fetch/{{file}}.tsv"
     wildcard_constraints:
-        dataset="|".join(SOURCES) or NOTHING,
-        file="|".join(re.escape(file) for files in SOURCES.values() for file in files) or NOTHING,
+        dataset=one_of(SOURCES),
+        file=one_of(file for files in SOURCES.values() for file in files),
     localrule: True
     conda:
         ENVIRONMENT

@@ -14,7 +14,7 @@ rule compress_by_peer:
     benchmark:
         f"{BENCHMARKS}/{TRAINED}/{{peer}}.tsv"
     wildcard_constraints:
-        peer="|".join(PEERS) or NOTHING,
+        peer=one_of(PEERS),
     conda:
         "../envs/peers.yaml"
     threads: CONFIG.threads

@@ -18,7 +18,7 @@ rule follow_recipe:
     benchmark:
         f"{BENCHMARKS}/{TRAINED}/recipes/{{recipe}}.tsv"
     wildcard_constraints:
-        recipe="|".join(RECIPES),
+        recipe=one_of(RECIPES),
     conda:
         ENVIRONMENT
     threads: workflow.resource_settings.cores or CONFIG.threads

@@ -2,7 +2,7 @@
 
 from edgepress.warm import hand_over
 
-hand_over("edgepress.datasets")
+hand_over("edgepress.datasets", f"edgepress.datasets.{snakemake.wildcards.dataset}")
 
 from pathlib import Path
 

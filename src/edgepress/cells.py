@@ -185,22 +185,23 @@ class CellConfig(Settings):
     def jobs(self) -> list[Job]:
         """The jobs that compress a trained network.
 
-        The methods of a family share a job, because importing torch costs more than quantizing. Methods that fine-tune
+        The methods of a family share a job, because starting one costs more than quantizing. Methods that fine-tune
         have one job per level.
         """
-        jobs: dict[tuple[str, str], dict[str, list[str]]] = {}
+        jobs: dict[str, Job] = {}
         for method in [*self.methods, *self.chains]:
             family, levels = registry.family(self.steps(method)), self.levels(method)
             if not self.retrains(method):
-                jobs.setdefault((family, ""), {})[method] = levels
+                jobs.setdefault(family, Job(family, {})).levels[method] = levels
                 continue
             for level in levels:
-                jobs.setdefault((family, level), {})[method] = [level]
-        return [Job(family, level, methods) for (family, level), methods in jobs.items()]
+                name = f"{family}_{level}"
+                jobs.setdefault(name, Job(name, {}, retrains=True)).levels[method] = [level]
+        return list(jobs.values())
 
     def peer_jobs(self) -> list[Job]:
         """The jobs in which peers compress a trained network, one per peer."""
-        return [Job(peer, "", {peer: list(registry.peers()[peer].levels)}) for peer in self.peers]
+        return [Job(peer, {peer: list(registry.peers()[peer].levels)}) for peer in self.peers]
 
     @property
     def offers(self) -> set[str]:

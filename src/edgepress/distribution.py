@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
 import torch
 from torch import Tensor
 
-_SAMPLE = 1 << 15
 _BINS = 1 << 12
 
 
@@ -38,33 +40,10 @@ def quantiles_of(density: Tensor, start: float, end: float, shares: Tensor) -> T
 
 def tukey_fences(weights: Tensor) -> tuple[float, float]:
     """Q1 − 1.5·IQR and Q3 + 1.5·IQR, quartiles as the midpoint of the two order statistics around them."""
-    flat = weights.detach().reshape(-1)
-    q1, q3 = (_midpoint_quantile(flat, share) for share in (0.25, 0.75))
+    wide = torch.promote_types(weights.dtype, torch.float32)  # NumPy has no bfloat16
+    flat = weights.detach().reshape(-1).to("cpu", wide).numpy()
+    places = [share * (flat.size - 1) for share in (0.25, 0.75)]
+    ranks = [(int(place), math.ceil(place)) for place in places]
+    ordered = np.partition(flat, [rank for pair in ranks for rank in pair])
+    q1, q3 = (float(ordered[list(pair)].astype(np.float64).mean()) for pair in ranks)
     return q1 - 1.5 * (q3 - q1), q3 + 1.5 * (q3 - q1)
-
-
-def _midpoint_quantile(flat: Tensor, share: float) -> float:
-    place = share * (flat.numel() - 1)
-    rank = int(place)
-    values = _order_statistics(flat, rank, rank if place.is_integer() else rank + 1)
-    return float(values.to(torch.float64).mean())
-
-
-def _order_statistics(flat: Tensor, first: int, last: int) -> Tensor:
-    """The values of rank ``first`` to ``last`` in ascending order, without a full sort.
-
-    A sorted sample brackets them, and only values in the bracket are sorted (Floyd and Rivest 1975); everything is if
-    the sample misleads.
-    """
-    stride = flat.numel() // _SAMPLE
-    if stride > 1:
-        sample = flat[::stride].sort().values
-        centre = first * sample.numel() // flat.numel()
-        margin = 2 * int(sample.numel() ** 0.5)
-        low = sample[max(0, centre - margin)]
-        high = sample[min(sample.numel() - 1, centre + margin)]
-        below = int(torch.count_nonzero(flat < low))
-        bracket = flat[(flat >= low) & (flat <= high)]
-        if below <= first and last < below + bracket.numel():
-            return bracket.sort().values[first - below : last - below + 1]
-    return flat.sort().values[first : last + 1]

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, fx, nn
@@ -23,6 +24,8 @@ _ADAPTIVE_MEANS: dict[object, int] = {  # pools, and over how many dimensions, t
     **{nn.AdaptiveAvgPool1d: 1, nn.AdaptiveAvgPool2d: 2, nn.AdaptiveAvgPool3d: 3},
     **{F.adaptive_avg_pool1d: 1, F.adaptive_avg_pool2d: 2, F.adaptive_avg_pool3d: 3, torch.adaptive_avg_pool1d: 1},
 }
+# What each network calls, with the weights it had then: a method asks again for each draw, and tracing copies it.
+_CALLED: WeakKeyDictionary[nn.Module, tuple[dict[str, str], list[str]]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -110,8 +113,10 @@ def called_weights(network: nn.Module) -> list[str]:
     ``weight_names``. Raises UntraceableError where the network is no fixed graph.
     """
     names = weight_names(network)
-    called = (f"{node.target}.weight" for node in trace(network).graph.nodes if node.op == "call_module")
-    return [names[name] for name in called if name in names]
+    if network not in _CALLED or _CALLED[network][0] != names:
+        called = (f"{node.target}.weight" for node in trace(network).graph.nodes if node.op == "call_module")
+        _CALLED[network] = names, [names[name] for name in called if name in names]
+    return list(_CALLED[network][1])
 
 
 def called(node: fx.Node, network: nn.Module) -> nn.Module:

@@ -7,29 +7,21 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Job:
-    """Methods of one family that compress a trained network in one job, each at its ``levels``, or all at ``level``."""
+    """What one job does to a trained network: by which methods it is compressed, and at which ``levels`` of each.
 
-    family: str
-    level: str
+    Where a method ``retrains``, all have the same one level.
+    """
+
+    name: str
     levels: dict[str, list[str]]
+    retrains: bool = False
 
     @property
-    def name(self) -> str:
-        """Its name in rules and logs."""
-        return f"{self.family}_{self.level}" if self.level else self.family
+    def table(self) -> str:
+        """Its table of metrics, within the folder of the training."""
+        return f"{self.name}/metrics.csv"
 
-    @property
-    def tables(self) -> dict[str, str]:
-        """The table of metrics of each method, within the folder of the training."""
-        name = f"metrics_{self.level}" if self.level else "metrics"
-        return {method: f"{method}/{name}.csv" for method in self.levels}
-
-    @property
-    def energy(self) -> list[str]:
-        """The table of the energy of each method that trains again, within the folder of the training."""
-        return [f"{method}/energy_{self.level}.csv" for method in self.levels] if self.level else []
-
-    @property
-    def packed(self) -> list[str]:
-        """The packed files, within the folder of the training."""
-        return [f"{method}/{level}.safetensors" for method, levels in self.levels.items() for level in levels]
+    def alone(self, method: str, level: str) -> Job | None:
+        """The job of one of its levels alone; None where it has no such level."""
+        has_it = level in self.levels.get(method, ())
+        return Job(f"{method}_{level}", {method: [level]}, self.retrains) if has_it else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-import os
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,7 +100,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Cell:
-    """A data set × network × seed × method of a run, where its metrics belong and where its job logs.
+    """A data set × network × seed × method of a run: its folder, the table of its job's metrics, and that job's log.
 
     Without the file of the last of the steps that ``lead`` to it, its metrics count for nothing.
     """
@@ -109,6 +109,7 @@ class Cell:
     network: str
     seed: int
     method: str
+    folder: str
     metrics: str
     log: str
     lead: tuple[Step, ...] = ()
@@ -135,23 +136,25 @@ def cells(
     ``log_folder`` are its own folders; ``data`` leads to its data set.
     """
     trained = Step(f"{results}/fp32/metrics.csv", f"{log_folder}/train.log", "its training")
-    yield Cell(**training, method="fp32", metrics=trained.path, log=trained.log, lead=(*data, trained))
+    lead = (*data, trained)
+    yield Cell(**training, method="fp32", folder=f"{results}/fp32", metrics=trained.path, log=trained.log, lead=lead)
     for job in jobs:
-        for method, table in job.tables.items():
+        for method, levels in job.levels.items():
             yield Cell(
                 **training,
                 method=method,
-                metrics=f"{results}/{table}",
+                folder=f"{results}/{method}",
+                metrics=f"{results}/{job.table}",
                 log=f"{log_folder}/{job.name}.log",
-                lead=(*data, trained),
-                level=job.level,
+                lead=lead,
+                level=levels[0] if job.retrains else "",
             )
 
 
 def failures(cells: Iterable[Cell]) -> list[str]:
     """A line for each cell without result: which, and why."""
     reasons = ((cell, cell.why_missing()) for cell in cells)
-    return [f"{cell.metrics}: {reason}" for cell, reason in reasons if reason is not None]
+    return [f"{cell.folder}/{cell.level}".rstrip("/") + f": {reason}" for cell, reason in reasons if reason is not None]
 
 
 def failed_levels(path: str | Path) -> list[str]:
@@ -163,20 +166,17 @@ def failed_levels(path: str | Path) -> list[str]:
 
 
 def collect_what_is_there(path: str | Path, cells: Iterable[Cell]) -> None:
-    """Write the metrics of a run that failed: a cell without result becomes a row that says why.
-
-    The file is dated before every cell, so whoever asks for it has it made again.
-    """
+    """Write the metrics of a run that failed: a cell without result becomes a row that says why."""
     rows: list[dict[str, Any]] = []
-    for cell in cells:
-        reason = cell.why_missing()
-        if reason is None:
-            rows += from_csv(cell.metrics)
-        else:
+    for table, of_a_job in itertools.groupby(cells, key=lambda cell: cell.metrics):
+        reasons = [(cell, cell.why_missing()) for cell in of_a_job]
+        if all(reason is None for _, reason in reasons):
+            rows += from_csv(table)
+            continue
+        for cell, reason in reasons:
             identity = {name: getattr(cell, name) for name in ("dataset", "network", "seed", "method", "level")}
             rows.append({**identity, "status": "failed", "reason": reason})
     write_atomically(path, to_csv(rows))
-    os.utime(path, (0, 0))
 
 
 TIMINGS = ("dataset", "network", "seed", "job", "seconds", "cpu_seconds", "max_rss_mb")

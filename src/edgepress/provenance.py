@@ -68,7 +68,7 @@ class _Code:
 
 @cache
 def _code(path: Path) -> _Code:
-    digest, imports = _REMEMBERED.of(path, "code", _read_code)
+    digest, imports = remembered(path, "code", _read_code)
     return _Code(digest, tuple(imports))
 
 
@@ -141,7 +141,7 @@ def content_digest(path: str | Path) -> str:
     """The SHA-256 of what a file holds; of a folder, of the names and contents of all files in it."""
     path = Path(path)
     if not path.is_dir():
-        return str(_REMEMBERED.of(path, "content", _sha256))
+        return str(remembered(path, "content", _sha256))
     files = sorted(file for file in walk(path) if file.is_file())
     lines = [f"{file.relative_to(path)} {content_digest(file)}\n" for file in files]
     return hashlib.sha256("".join(lines).encode("utf-8")).hexdigest()
@@ -182,6 +182,11 @@ class _Remembered:
 
 
 _REMEMBERED = _Remembered()
+
+
+def remembered(path: Path, what: str, compute: Callable[[Path], Any]) -> Any:
+    """``compute(path)``, or what it gave for that file before (``remember``); JSON must be able to hold it."""
+    return _REMEMBERED.of(path, what, compute)
 
 
 def remember(path: str | Path) -> None:
@@ -234,6 +239,14 @@ def end(path: str | Path, outcome: str) -> None:
     manifest = json.loads(Path(path).read_text(encoding="utf-8"))
     manifest |= {"end": _now() if outcome == "complete" else None, "ended": outcome}
     write_atomically(path, json.dumps(manifest, indent=2) + "\n")
+
+
+def ended(path: str | Path) -> str | None:
+    """How the run of this manifest ended; None where it did not, or has none."""
+    try:
+        return str(json.loads(Path(path).read_text(encoding="utf-8"))["ended"])
+    except (OSError, ValueError, KeyError):
+        return None
 
 
 def _now() -> str:

@@ -22,6 +22,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
+from edgepress.provenance import remembered
 from edgepress.spec import AFTER_TRAINING, BY_CHANCE, TRAINED, Spec, in_words, products
 
 PACKAGE = Path(__file__).parent
@@ -163,17 +164,24 @@ class TargetEntry(ExternalEntry):
 
 def _declared(path: Path, variable: str) -> dict[str, dict[str, Any]]:
     """Return the literal assigned to ``variable`` at the top level of a source file, or {}."""
+    try:
+        literal: dict[str, dict[str, Any]] = ast.literal_eval(
+            remembered(path, variable, lambda path: _assigned(path, variable))
+        )
+        return literal
+    except ValueError as error:
+        raise ValueError(f"{path}: {variable} must be a plain literal, it is read, not run") from error
+
+
+def _assigned(path: Path, variable: str) -> str:
+    """The expression assigned to ``variable`` at the top level of a source file, or ``{}``."""
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
         if not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
             continue
         targets = node.targets if isinstance(node, ast.Assign) else [node.target]
         if [getattr(target, "id", None) for target in targets] == [variable]:
-            try:
-                literal: dict[str, dict[str, Any]] = ast.literal_eval(node.value)
-                return literal
-            except ValueError as error:
-                raise ValueError(f"{path}: {variable} must be a plain literal, it is read, not run") from error
-    return {}
+            return ast.unparse(node.value)
+    return "{}"
 
 
 KINDS: dict[str, type[Entry]] = {

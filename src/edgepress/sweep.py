@@ -128,7 +128,7 @@ class Bench:
         for name in levels:
             level = Level.parse(name)
             identity = identify(method, family, level, names)
-            files: list[bytes] = []
+            first = b""
             rows = []
             try:
                 reason = next(filter(None, (step.skip(self.shipped, visible, level) for step in chain)), None)
@@ -139,15 +139,15 @@ class Bench:
                     generator = generator_for(
                         self.trained.data.name, self.trained.network_name, self.trained.seed, method, name, draw
                     )
-                    files.append(self._compressed(chain, as_trained, visible, level, generator).to_bytes(names))
-                    stored, size = Compressed.from_bytes(files[-1]), FileSize.of(files[-1])
-                    rows += self._rows(identity | {"draw": draw}, stored, size)
+                    file = self._compressed(chain, as_trained, visible, level, generator).to_bytes(names)
+                    first = first or file
+                    rows += self._rows(identity | {"draw": draw}, Compressed.from_bytes(file), FileSize.of(file))
             except _NOT_ITS_FAULT:
                 raise
             except Exception as error:  # whatever a method raises on a network that it was not made for
                 yield self._without_network(identity, "failed", _why(error))
                 continue
-            yield Result(name, files[0], rows)
+            yield Result(name, first, rows)
 
     def _compressed(
         self, chain: Sequence[Method], as_trained: bool, data: Prepared, level: Level, generator: torch.Generator

@@ -70,6 +70,18 @@ def load(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return tensors, about
 
 
+def checksum(path: str | Path) -> int:
+    """The checksum that the file carries; ``load`` is what compares it with the tensors.
+
+    Raises FileError where there is none.
+    """
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            return int(json.loads(file.metadata()[_ENTRY])["crc32"])
+    except (safetensors.SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
+        raise FileError(f"{path} has no checksum that can be read ({one_line(error)}); {_AGAIN}") from None
+
+
 def load_foreign(path: str | Path) -> dict[str, Tensor]:
     """Read the tensors of any safetensors file. A file of edgepress is checked as in ``load``.
 

@@ -12,7 +12,7 @@ from edgepress.metrics import from_csv
 from .conftest import TINY, command, run, slurm
 
 CELLS = "results/tiny/breast_cancer/dnn_simple/seed{}/{}/metrics.csv"
-SEEDS = [CELLS.format(seed, "nearest_uniform") for seed in (0, 1)]
+SEEDS = [CELLS.format(seed, "nearest") for seed in (0, 1)]
 
 
 def wait_for(condition, process: subprocess.Popen, seconds: int = 600):

@@ -7,6 +7,7 @@ from edgepress import config, config_text
 from edgepress.config import RunConfig
 from edgepress.config_text import ConfigError
 from edgepress.documents import STARTER, documents
+from edgepress.jobs import Job
 
 ROOT = Path(__file__).parents[2]
 
@@ -61,8 +62,7 @@ def test_the_methods_of_a_family_share_a_job():
         "nearest",
         {m: ["w4", "w2"] for m in ("nearest_normal", "nearest_uniform")},
     )
-    assert nearest.tables["nearest_uniform"] == "nearest_uniform/metrics.csv"
-    assert nearest.packed[:2] == ["nearest_normal/w4.safetensors", "nearest_normal/w2.safetensors"]
+    assert nearest.table == "nearest/metrics.csv" and not nearest.retrains
 
 
 def test_methods_that_train_again_share_a_job_a_level():
@@ -74,8 +74,15 @@ def test_methods_that_train_again_share_a_job_a_level():
         "qat_w2": ["lsq", "qat_midrise"],
         "qat_then_pruning_w4s20": ["lsq_prune20"],
     }
-    assert jobs["qat_w2"].tables["lsq"] == "lsq/metrics_w2.csv"
-    assert jobs["qat_w2"].packed == ["lsq/w2.safetensors", "qat_midrise/w2.safetensors"]
+    assert jobs["qat_w2"].table == "qat_w2/metrics.csv" and jobs["qat_w2"].retrains
+    assert jobs["qat_w2"].levels == {"lsq": ["w2"], "qat_midrise": ["w2"]}
+
+
+def test_a_level_alone_is_a_job_of_its_own():
+    cheap, again = config.parse({"methods": ["nearest_uniform", "lsq"], "bits": [4]}).jobs()
+    assert cheap.alone("nearest_uniform", "w4") == Job("nearest_uniform_w4", {"nearest_uniform": ["w4"]})
+    assert again.alone("lsq", "w4") == Job("lsq_w4", {"lsq": ["w4"]}, retrains=True)
+    assert cheap.alone("nearest_uniform", "w3") is None and cheap.alone("lsq", "w4") is None
 
 
 def test_full_precision_is_simulated_beside_the_precisions_asked_for():
@@ -84,12 +91,6 @@ def test_full_precision_is_simulated_beside_the_precisions_asked_for():
     assert config.parse({"hardware": ["w8a8", "w32a32"]}).simulated == ["w32a32", "w8a8"]
     but_one = config.parse({"hardware": ["w8a8"], "overrides": {"digits/cnn": {"hardware": []}}}).cells()
     assert {place for place, cell in but_one.items() if not cell.simulated} == {("digits", "cnn")}
-
-
-def test_energy_is_that_of_jobs_that_train_again():
-    asked = config.parse({"methods": ["nearest_uniform", "lsq", "qat_midrise"], "bits": [4]})
-    tables = {job.name: job.energy for job in asked.jobs()}
-    assert tables == {"nearest": [], "qat_w4": ["lsq/energy_w4.csv", "qat_midrise/energy_w4.csv"]}
 
 
 def test_methods_that_train_again_can_be_left_out():

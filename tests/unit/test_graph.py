@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 
+from edgepress import graph
 from edgepress.datasets import SPLITS, Prepared
 from edgepress.graph import UntraceableError, activation_points, layer_inputs, trace
 
@@ -40,3 +41,15 @@ def test_points_are_what_a_device_holds_between_layers():
     points = activation_points(traced, torch.zeros(1, 1, 4, 4))
     assert [point.name for point in points] == ["x", "relu", "inner", "add"]
     assert layer_inputs(traced, points) == {"first.weight": ["x"], "inner.weight": ["relu"], "last.weight": ["add"]}
+
+
+def test_what_is_called_is_traced_once_for_a_network_and_again_where_its_layers_change(monkeypatch):
+    traced = []
+    monkeypatch.setattr(graph, "trace", lambda network: traced.append(network) or trace(network))
+    network = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+    for _ in range(2):
+        assert graph.called_weights(network) == ["0.weight", "2.weight"]
+    assert len(traced) == 1
+    network.append(nn.Linear(2, 2))
+    assert graph.called_weights(network) == ["0.weight", "2.weight", "3.weight"]
+    assert len(traced) == 2

@@ -4,6 +4,7 @@ import io
 import pytest
 
 from edgepress import metrics
+from edgepress.jobs import Job
 from edgepress.metrics import Cell, Step
 
 HEADER = (
@@ -56,7 +57,8 @@ def test_join_keeps_the_order_given_and_the_bytes(tmp_path):
 
 
 def cell(tmp_path, method, log=None):
-    cell = Cell("digits", "cnn", 1, method, str(tmp_path / f"{method}.csv"), str(tmp_path / f"{method}.log"))
+    paths = (str(tmp_path / f"{method}{ending}") for ending in ("", ".csv", ".log"))
+    cell = Cell("digits", "cnn", 1, method, *paths)
     if log is not None:
         (tmp_path / f"{method}.log").write_text(log)
     return cell
@@ -69,8 +71,8 @@ def test_a_failed_run_keeps_what_is_there_and_says_what_is_not(tmp_path):
     never = cell(tmp_path, "magnitude")
     metrics.collect_what_is_there(tmp_path / "all.csv", [broken, there, never])
     assert metrics.failures([broken, there, never]) == [
-        f"{tmp_path / 'random.csv'}: ArithmeticError: training diverged",
-        f"{tmp_path / 'magnitude.csv'}: {never.why_missing()}",
+        f"{tmp_path / 'random'}: ArithmeticError: training diverged",
+        f"{tmp_path / 'magnitude'}: {never.why_missing()}",
     ]
     rows = metrics.from_csv(tmp_path / "all.csv")
     assert [(row["method"], row["split"], row["status"]) for row in rows] == [
@@ -91,13 +93,10 @@ def test_progress_is_not_taken_for_the_error_of_a_job_that_was_killed(tmp_path):
 
 
 def test_the_reason_is_the_first_failure_on_the_way(tmp_path):
-    class Jobs:
-        name, level, tables = "pruning", "", {"random": "random/metrics.csv"}
-
     data = [Step(str(tmp_path / "raw"), str(tmp_path / "fetch.log"), "fetching mv.dat"),
             Step(str(tmp_path / "data"), str(tmp_path / "prepare.log"), "preparing its data set")]  # fmt: skip
     training = {"dataset": "mv", "network": "dnn_simple", "seed": 0}
-    cells = list(metrics.cells(training, [Jobs], str(tmp_path), str(tmp_path), data))
+    cells = list(metrics.cells(training, [Job("pruning", {"random": ["s50"]})], str(tmp_path), str(tmp_path), data))
 
     def reasons(**logged):
         for name, text in logged.items():
@@ -115,8 +114,8 @@ def test_the_reason_is_the_first_failure_on_the_way(tmp_path):
     (tmp_path / "fp32").mkdir()
     (tmp_path / "fp32/metrics.csv").touch()
     assert reasons() == [None, "an earlier run"]
-    (tmp_path / "random").mkdir()
-    (tmp_path / "random/metrics.csv").touch()
+    (tmp_path / "pruning").mkdir()
+    (tmp_path / "pruning/metrics.csv").touch()
     (tmp_path / "raw").unlink()
     (tmp_path / "data").unlink()  # no longer needed
     assert reasons() == [None, None]

@@ -119,9 +119,9 @@ def test_a_config_names_peers_or_asks_for_all_of_them():
     assert RunConfig(peers=True).peers == BUILT_IN
     assert RunConfig(peers=False).peers == RunConfig().peers == []
     jobs = RunConfig(peers=["torchao", "brevitas"]).peer_jobs()
-    assert [(job.name, job.tables) for job in jobs] == [
-        ("torchao", {"torchao": "torchao/metrics.csv"}),
-        ("brevitas", {"brevitas": "brevitas/metrics.csv"}),
+    assert [(job.name, job.table) for job in jobs] == [
+        ("torchao", "torchao/metrics.csv"),
+        ("brevitas", "brevitas/metrics.csv"),
     ]
     cells = config.parse({"peers": True, "overrides": {"digits/cnn": {"peers": False}}}).cells()
     assert {place: bool(cell.peers) for place, cell in cells.items()} == {place: place[1] != "cnn" for place in cells}

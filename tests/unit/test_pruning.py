@@ -43,6 +43,16 @@ def test_among_equal_scores_the_first_go():
     assert keep_largest(torch.ones(5), 0.4).tolist() == [False, False, True, True, True]
 
 
+def test_keep_largest_is_what_a_stable_sort_keeps():
+    generator = torch.Generator().manual_seed(0)
+    for scores in (torch.randn(500, generator=generator), torch.randint(4, (500,), generator=generator) - 1.0):
+        scores[::7] *= -0.0  # equal to 0.0
+        for sparsity in (0.0, 0.001, 0.3, 0.5, 0.999, 1.0):
+            expected = torch.ones(500, dtype=torch.bool)
+            expected[scores.argsort(stable=True)[: round(sparsity * 500)]] = False
+            assert torch.equal(keep_largest(scores, sparsity), expected)
+
+
 @given(st.lists(st.integers(-3, 3), max_size=60), st.floats(0, 1))
 def test_keep_largest_removes_the_exact_count_and_only_the_smallest(values, sparsity):
     scores = torch.tensor(values, dtype=torch.float32)

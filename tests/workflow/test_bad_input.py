@@ -78,7 +78,7 @@ def test_a_flipped_bit_in_what_is_kept_ends_in_one_sentence(tiny_copy, damaged, 
     content = bytearray((folder / damaged).read_bytes())
     content[-1] ^= 1
     (folder / damaged).write_bytes(content)
-    target = f"{TRAINED}/metrics.csv" if job == "train" else f"{TRAINED}/../nearest_uniform/metrics.csv"
+    target = f"{TRAINED}/metrics.csv" if job == "train" else f"{TRAINED}/../nearest/metrics.csv"
     (folder / target).unlink()
     ended = snakemake(folder, str((folder / target).resolve().relative_to(folder)), "--rerun-triggers", "input")
     assert ended.returncode != 0

@@ -86,7 +86,7 @@ def test_cells_that_cannot_be_written_fail_alone(config, tmp_path):
     assert "Permission denied" in lost["magnitude"]
     assert [row["method"] for row in rows if row["status"] == "ok"] == ["fp32"] * 3 + ["multipoint"] * 2
     assert "2 of 4 cells have no result" in done.stdout
-    assert f"{FULL}/metrics.csv: OSError: " in done.stdout and f"{SEALED}/metrics.csv: PermissionError: " in done.stdout
+    assert f"{FULL}: OSError: " in done.stdout and f"{SEALED}: PermissionError: " in done.stdout
     check_that_all_is_well(folder)
     assert {row["status"] for row in from_csv(folder / TARGET)} == {"ok"}
 
@@ -136,7 +136,7 @@ def test_a_job_that_is_killed_for_want_of_memory_fails_alone(config, tmp_path):
     assert lost["method"] == "stochastic_uniform"
     assert lost["reason"].startswith("its process was killed, perhaps out of memory")
     assert [row["method"] for row in rows if row["status"] == "ok"] == ["fp32"] * 3 + ["magnitude"] * 2
-    assert "stochastic_uniform/metrics.csv: its process was killed" in said
+    assert "stochastic_uniform: its process was killed" in said
     again = snakemake(folder, TARGET, config=config)
     assert again.returncode == 0, again.stderr[-3000:]
     assert {row["status"] for row in from_csv(folder / TARGET)} == {"ok"}

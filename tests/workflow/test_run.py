@@ -1,6 +1,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -151,28 +152,58 @@ def test_a_new_method_runs_its_own_job_alone(tiny_copy, tmp_path):
     planned = {
         line.split()[0] for line in plan.stdout.splitlines() if line.startswith(("compress", "train", "prepare"))
     }
-    assert planned == {"compress_multipoint"}
+    assert planned == {"compress"}
 
 
 @pytest.mark.parametrize(
     ("before", "after", "again"),
     [
-        ("bits: [8, 2]", "bits: [8, 4, 2]", {"compress_nearest", "compress_stochastic", "compress_qat_w4"}),
-        ("bits: [8, 2]", "bits: [4]", {"compress_nearest", "compress_stochastic", "compress_qat_w4"}),
-        ("sparsity: [0.0, 0.9]", "sparsity: [0.0, 0.9, 0.5]", {"compress_pruning"}),
+        ("bits: [8, 2]", "bits: [8, 4, 2]", {"compress": 4 * 2, "retrain": 2}),
+        ("bits: [8, 2]", "bits: [4]", {"compress": 4 * 2, "retrain": 2}),
+        ("sparsity: [0.0, 0.9]", "sparsity: [0.0, 0.9, 0.5]", {"compress": 4}),
     ],
     ids=["another", "instead", "a share"],
 )
-def test_levels_that_are_asked_for_later_are_made(tiny_copy, tmp_path, before, after, again):
+def test_levels_that_are_asked_for_later_are_planned(tiny_copy, tmp_path, before, after, again):
     config = tmp_path / "more.yaml"
-    text = (REPOSITORY / "config/tiny.yaml").read_text()
-    config.write_text(text.replace(before, after))
+    config.write_text(TINY.read_text().replace(before, after))
     plan = snakemake(tiny_copy, "--dry-run", config=config)
     assert plan.returncode == 0, plan.stderr
-    planned = {
-        line.split()[0] for line in plan.stdout.splitlines() if line.startswith(("compress", "train", "collect"))
+    planned = re.findall(r"^((?:compress|retrain|train|collect)\w*) +(\d+)$", plan.stdout, re.MULTILINE)
+    assert {name: int(count) for name, count in planned} == {**again, "collect_metrics": 1, "collect_timings": 1}
+
+
+def test_what_a_config_gains_is_made_and_nothing_else(tiny_copy, tmp_path):
+    def levels():
+        return {path: path.stat().st_mtime_ns for path in (tiny_copy / RUN).glob("*/*/*/*/*.safetensors")}
+
+    config = tmp_path / "more.yaml"
+    text = (
+        TINY.read_text()
+        .replace("bits: [8, 2]", "bits: [8, 4, 2]")
+        .replace("[nearest_uniform,", "[nearest_uniform, nearest_normal,")
+    )
+    config.write_text(text.partition("overrides:")[0].replace("seeds: [0, 1]", "seeds: [0]"))
+    before = levels()
+    done = snakemake(tiny_copy, f"{RUN}/metrics.csv", config=config)
+    assert done.returncode == 0, done.stderr[-3000:]
+    after = levels()
+    assert before.items() <= after.items()
+    made = {(path.parent.name, path.stem) for path in after.keys() - before.keys()}
+    assert made == {
+        *[("nearest_normal", level) for level in ("w8", "w4", "w2")],
+        ("nearest_uniform", "w4"),
+        ("stochastic_normal", "w4"),
     }
-    assert planned == {*again, "collect_metrics", "collect_timings"}
+    rows = from_csv(tiny_copy / RUN / "metrics.csv")
+    assert [row["level"] for row in rows if row["method"] == "nearest_uniform"] == 2 * [
+        "w8",
+        "w8",
+        "w4",
+        "w4",
+        "w2",
+        "w2",
+    ]
 
 
 def test_a_level_can_be_asked_for_by_name(tmp_path):
@@ -204,7 +235,7 @@ def test_a_failed_cell_is_a_row_and_the_rest_goes_on(tiny_run, tiny_copy):
     folder = tiny_copy
     model = folder / RUN / "mv_synthetic/dnn_complex/seed0/fp32/model.safetensors"
     healthy = model.read_bytes()
-    for packed in (folder / RUN / "mv_synthetic/dnn_complex/seed0").glob("nearest_uniform/*"):
+    for packed in (folder / RUN / "mv_synthetic/dnn_complex/seed0").glob("nearest*/*"):
         packed.unlink()
     model.write_bytes(b"not a model")
     failed = snakemake(folder, "--rerun-triggers", "input")

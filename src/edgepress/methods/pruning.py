@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -40,9 +41,14 @@ def keep_largest(scores: Tensor, sparsity: float) -> Tensor:
     >>> keep_largest(torch.tensor([0.3, 0.1, 0.2, 0.5]), sparsity=0.5)
     tensor([ True, False, False,  True])
     """
-    mask = torch.ones(scores.numel(), dtype=torch.bool)
-    removed = round(sparsity * scores.numel())
-    mask[scores.reshape(-1).argsort(stable=True)[:removed]] = False
+    flat = scores.reshape(-1)
+    removed = round(sparsity * flat.numel())
+    if not removed:
+        return torch.ones_like(scores, dtype=torch.bool)
+    largest = float(np.partition(flat.detach().cpu().numpy(), removed - 1)[removed - 1])  # of those that go
+    mask = ~(flat < largest)
+    equal = (flat == largest).nonzero().reshape(-1)
+    mask[equal[: removed - (flat.numel() - int(mask.count_nonzero()))]] = False
     return mask.reshape(scores.shape)
 
 
