@@ -201,7 +201,7 @@ def test_whole_numbers_that_float32_merges_are_kept_apart_or_said(folder, capsys
         texts = [str(first + row) for row in range(3000)]
         split = columns_of(folder, texts)
         assert len(np.unique(np.concatenate(list(split.values())))) == 3000
-        assert "keep apart" not in capsys.readouterr().out
+        assert "distinguish" not in capsys.readouterr().out
         split = columns_of(folder, texts, scaling="none")
         kept = len(np.unique(np.concatenate(list(split.values()))))
         said = capsys.readouterr().out

@@ -185,7 +185,7 @@ def test_where_no_layer_answers_in_the_targets_unit_nothing_changes_and_it_is_sa
         before = copy.deepcopy(network.state_dict())
         train(network, prices, UNTRAINED, seed=0)
         assert all(torch.allclose(before[name], tensor) for name, tensor in network.state_dict().items())
-        assert "no layer of the network could be brought to its unit" in capsys.readouterr().out
+        assert "no layer of the network could be adapted to its unit" in capsys.readouterr().out
 
 
 def test_to_look_for_the_head_leaves_the_network_as_it_is(prices):

@@ -15,7 +15,7 @@ BAD = {
     "bits a number": ("bits: 4", "'bits' is 4 but must be a valid list, as [4]"),
     "a setting twice": ("seeds: [0]\nseeds: [1]", "line 2 names 'seeds' a second time; name it once"),
     "a network that does not fit": ("networks: {breast_cancer: [cnn]}", "a table data set; give it another network"),
-    "weights that are not there": ("weights: no.safetensors", "no such file is there; name a safetensors file"),
+    "weights that are not there": ("weights: no.safetensors", "that file does not exist; name a safetensors file"),
     "a number in base 8": ("seeds: [010]", "has 010, which YAML reads as 8; write the number you mean"),
 }
 COMMAND_LINE = {
