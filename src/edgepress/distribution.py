@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
 import torch
 from torch import Tensor
 
-_SAMPLE = 1 << 15
 _BINS = 1 << 12
 
 
@@ -45,26 +47,6 @@ def tukey_fences(weights: Tensor) -> tuple[float, float]:
 
 def _midpoint_quantile(flat: Tensor, share: float) -> float:
     place = share * (flat.numel() - 1)
-    rank = int(place)
-    values = _order_statistics(flat, rank, rank if place.is_integer() else rank + 1)
-    return float(values.to(torch.float64).mean())
-
-
-def _order_statistics(flat: Tensor, first: int, last: int) -> Tensor:
-    """The values of rank ``first`` to ``last`` in ascending order, without sorting them all.
-
-    A sorted sample brackets them; only what lies in the bracket is sorted (Floyd and Rivest 1975). Where the
-    sample misleads, everything is.
-    """
-    stride = flat.numel() // _SAMPLE
-    if stride > 1:
-        sample = flat[::stride].sort().values
-        centre = first * sample.numel() // flat.numel()
-        margin = 2 * int(sample.numel() ** 0.5)
-        low = sample[max(0, centre - margin)]
-        high = sample[min(sample.numel() - 1, centre + margin)]
-        below = int(torch.count_nonzero(flat < low))
-        bracket = flat[(flat >= low) & (flat <= high)]
-        if below <= first and last < below + bracket.numel():
-            return bracket.sort().values[first - below : last - below + 1]
-    return flat.sort().values[first : last + 1]
+    ranks = [math.floor(place), math.ceil(place)]
+    values = np.partition(flat.to("cpu", torch.promote_types(flat.dtype, torch.float32)).numpy(), ranks)[ranks]
+    return float(values.astype(np.float64).mean())

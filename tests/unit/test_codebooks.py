@@ -333,20 +333,19 @@ def test_a_large_tensor_is_coded_like_its_parts(fit, bits, drawn):
 
 
 def adversaries():
-    count = 4 * distribution._SAMPLE + 3  # sampled with a stride of 4
+    count = 131_075
     random = random_weights(count, 9)
     spiked = random.clone()
-    spiked[::4] = 100.0  # a sample that is all the same and far off
-    stepped = (torch.arange(count) % 4).float()
+    spiked[::4] = 100.0
     lopsided = torch.cat([torch.zeros(count - 5), random[:5]])
     return {
         "random": random,
         "sorted": random.sort().values,
         "reversed": random.sort(descending=True).values,
         "equal": torch.full((count,), 0.25),
-        "sample misleads upwards": spiked,
-        "sample misleads downwards": -spiked,
-        "period of the stride": stepped,
+        "spikes above": spiked,
+        "spikes below": -spiked,
+        "periodic": (torch.arange(count) % 4).float(),
         "nearly all zero": lopsided,
         "a few values": random.mul(2).round(),
         "one outlier": torch.cat([random, torch.tensor([1e30])]),
@@ -358,15 +357,6 @@ def test_fences_of_large_tensors_are_those_of_a_full_sort(name):
     weights = adversaries()[name]
     q1, q3 = np.percentile(weights.double().numpy(), [25, 75], method="midpoint")
     assert distribution.tukey_fences(weights) == (q1 - 1.5 * (q3 - q1), q3 + 1.5 * (q3 - q1))
-
-
-@pytest.mark.parametrize("name", adversaries())
-@pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.999, 1.0])
-def test_order_statistics_are_those_of_a_full_sort(name, share):
-    weights = adversaries()[name]
-    first = int(share * (weights.numel() - 2))
-    expected = weights.sort().values[first : first + 2]
-    assert torch.equal(distribution._order_statistics(weights, first, first + 1), expected)
 
 
 @each_fit
