@@ -36,7 +36,7 @@ _SILENT = {"CI": "true", "NNCF_CI": "1"}  # or both libraries report over the ne
 class OpenVino(Peer):
     """``nncf.quantize`` on the network in OpenVINO's form, with all its defaults; saved by ``openvino.save_model``.
 
-    One default is stated outright: weights of the first convolution keep half of the codes of 8 bits, which ``precision``
+    One default is stated outright: the first convolution keeps half of the codes of 8 bits, which ``precision``
     counts as 7 bits. On CPUs without VNNI, pairs of products of 8 bits are added in 16 bits, which saturate.
     """
 
