@@ -216,6 +216,28 @@ def test_onnx_runtime_computes_its_own_file_in_integers(compressed):
     assert [runtime.layers(model, mode) for mode in runtime.MODES] == [(10, 0)] * 2
 
 
+@pytest.mark.skipif(bool(registry.peers()["openvino"].missing), reason=registry.peers()["openvino"].why_missing)
+@pytest.mark.parametrize("network, bits", [("ds_cnn", 7), ("dnn_complex", 8)])
+def test_openvino_s_halved_weights_of_the_first_convolution_count_as_seven_bits(tmp_path, network, bits):
+    bench, level = Bench(trained(network), ["test"], CPU), Level(bits=8, act_bits=8)
+    peer = made("openvino")
+    peer.compress(copy.deepcopy(bench.shipped), bench.trained.data.inputs["train"], level, tmp_path)
+    first, *others = peer.precision(tmp_path, bench.shipped, level).weights.values()
+    assert first == bits and set(others) == {8}
+
+
+@pytest.mark.skipif(bool(registry.peers()["torchao"].missing), reason=registry.peers()["torchao"].why_missing)
+def test_torchao_clips_no_weight(tmp_path):
+    for bits in (4, 8):
+        network = nn.Sequential(nn.Linear(2, 1, bias=False))
+        network[0].weight.data = torch.tensor([[0.7, -0.2]])
+        folder = tmp_path / str(bits)
+        folder.mkdir()
+        made("torchao").compress(copy.deepcopy(network), torch.zeros(1, 2), Level(bits=bits), folder)
+        loaded = made("torchao").load(folder, network)
+        assert loaded(torch.tensor([[1.0, 0.0]])).item() == pytest.approx(0.7, rel=1e-6)
+
+
 def test_torchao_leaves_convolutions_of_one_channel_as_they_are(tmp_path):
     network = fold_batch_norm(trained("ds_cnn").network)
     bits = made("torchao").precision(tmp_path, network, Level(bits=4)).weights
@@ -234,7 +256,8 @@ def test_bits_of_layers_input_and_adds_are_those_in_the_file(compressed):
         asked = Level.parse(level)
         found = made(name).precision(folder / level, bench.shipped, asked)
         first, *others = weights
-        assert found.weights == dict.fromkeys(weights, asked.bits)
+        halved = name == "openvino" and bench.shipped.get_parameter(first).dim() > 2  # the first convolution
+        assert found.weights == dict.fromkeys(weights, asked.bits) | {first: asked.bits - halved}
         assert found.inputs == {first: 8, **dict.fromkeys(others, asked.act_bits)}
         assert row["add_bits"] == found.adds == (asked.act_bits if name == "brevitas" else 8)
 
