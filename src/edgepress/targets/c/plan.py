@@ -179,12 +179,14 @@ class _Walk:
             end = self._written(end)
         if end.channels > 1 and end.height * end.width > 1:
             raise NotServedError("the network's output is an image; C gives a row of numbers")
+        if end == entry or any(end in step.reads for step in self.steps):
+            raise NotServedError("the network's output is also read within it, or is its input, which C does not have")
         return Plan(tuple(_fused(self.steps, end)), entry, end, self.integers)
 
     def _computed(self, node: fx.Node) -> Value | Step:
         module, kind = self._module(node), operation(node, self.graph) if node.op.startswith("call") else None
         before = [self.values[each] for each in node.all_input_nodes if each in self.values]
-        if node.op == "get_attr" or not before or len(before) < len(node.all_input_nodes) and kind in _SUMS:
+        if node.op == "get_attr" or not before or len(before) < len(node.all_input_nodes):
             raise NotServedError(f"'{node.name}' reads a tensor of the network itself, which C does not have")
         value = before[0]
         if isinstance(module, Quantize):
@@ -246,7 +248,9 @@ class _Walk:
         value = self._value(node)
         if isinstance(layer, nn.Linear):
             if layer.in_features != read.count or value.count != layer.out_features:
-                raise NotServedError(f"'{node.target}' is used at each place of its input; C has that as a 1×1 convolution")
+                raise NotServedError(
+                    f"'{node.target}' is used at each place of its input; C has that as a 1×1 convolution"
+                )
             window = Window((read.height, read.width))
         else:
             if layer.padding_mode != "zeros":

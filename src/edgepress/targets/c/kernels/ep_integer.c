@@ -1,0 +1,216 @@
+#include "ep_inner.h"
+
+uint8_t ep_summed(const ep_rescaling *sum, int32_t number, int32_t other)
+{
+    const int64_t total = ep_half(sum->shift) + (int64_t)number * sum->multiplier + (int64_t)other * sum->other;
+    return (uint8_t)ep_bounded(ep_shifted(total, sum->shift) + sum->zero, sum->low, sum->high);
+}
+
+void ep_fill(const ep_conv *layer, const ep_band *band, const uint8_t *in, uint32_t group, uint32_t first, int16_t *to)
+{
+    const ep_window *const w = &layer->window;
+    const int32_t zero = layer->in_zero, channels = (int32_t)band->channels;
+    const int32_t before = w->left, inside = (int32_t)ep_least(w->width, band->columns > w->left ? band->columns - w->left : 0);
+    const uint32_t skip = (uint32_t)w->channels - band->channels;
+    for (uint32_t y = 0; y < band->rows; y++) {
+        const int32_t row = (int32_t)(first * w->stride_height + y) - w->top;
+        int16_t *const end = to + band->row;
+        if (row >= 0 && row < w->height) {
+            const uint8_t *from = in + (uint32_t)row * w->width * w->channels + group * band->channels;
+            for (int32_t i = ep_bounded(before * channels, 0, (int32_t)band->row); i > 0; i--) {
+                *to++ = 0;
+            }
+            if (!skip) {
+                int32_t i = inside * channels;
+                for (; i >= 4; i -= 4, from += 4, to += 4) {
+                    to[0] = (int16_t)(from[0] - zero);
+                    to[1] = (int16_t)(from[1] - zero);
+                    to[2] = (int16_t)(from[2] - zero);
+                    to[3] = (int16_t)(from[3] - zero);
+                }
+                for (; i > 0; i--) {
+                    *to++ = (int16_t)(*from++ - zero);
+                }
+            } else {
+                for (int32_t x = inside; x > 0; x--, from += skip) {
+                    for (int32_t c = channels; c > 0; c--) {
+                        *to++ = (int16_t)(*from++ - zero);
+                    }
+                }
+            }
+        }
+        while (to < end) {
+            *to++ = 0;
+        }
+    }
+}
+
+/* Two channels at two places, or at one; n numbers in a row. */
+static inline const int16_t *two_by_two(const int16_t *v, uint32_t length, const int16_t *x, const int16_t *y,
+                                        uint32_t n, int32_t *sums)
+{
+    const int16_t *w = v + length;
+    int32_t a = sums[0], b = sums[1], c = sums[2], d = sums[3];
+#define PAIR(i)                                                      \
+    {                                                                \
+        const ep_pair p = ep_load(v + (i)), q = ep_load(w + (i));    \
+        const ep_pair s = ep_load(x + (i)), t = ep_load(y + (i));    \
+        a = ep_mac(a, p, s);                                         \
+        b = ep_mac(b, p, t);                                         \
+        c = ep_mac(c, q, s);                                         \
+        d = ep_mac(d, q, t);                                         \
+    }
+    for (; n >= 16; n -= 16, v += 16, w += 16, x += 16, y += 16) {
+        PAIR(0) PAIR(2) PAIR(4) PAIR(6) PAIR(8) PAIR(10) PAIR(12) PAIR(14)
+    }
+    for (; n >= 2; n -= 2, v += 2, w += 2, x += 2, y += 2) {
+        PAIR(0)
+    }
+#undef PAIR
+    if (n) {
+        a += *v * *x;
+        b += *v * *y;
+        c += *w * *x;
+        d += *w * *y;
+        v++;
+    }
+    sums[0] = a;
+    sums[1] = b;
+    sums[2] = c;
+    sums[3] = d;
+    return v;
+}
+
+static inline const int16_t *two_by_one(const int16_t *v, uint32_t length, const int16_t *x, uint32_t n, int32_t *sums)
+{
+    const int16_t *w = v + length;
+    int32_t a = sums[0], c = sums[2];
+    for (; n >= 4; n -= 4, v += 4, w += 4, x += 4) {
+        const ep_pair s = ep_load(x), t = ep_load(x + 2);
+        a = ep_mac(ep_mac(a, ep_load(v), s), ep_load(v + 2), t);
+        c = ep_mac(ep_mac(c, ep_load(w), s), ep_load(w + 2), t);
+    }
+    for (; n; n--, v++, w++, x++) {
+        a += *v * *x;
+        c += *w * *x;
+    }
+    sums[0] = a;
+    sums[2] = c;
+    return v;
+}
+
+/* The output rows from `first` on of one channel, or of two. */
+static void rows_of(const ep_conv *layer, const ep_band *band, const int16_t *from, const int16_t *weights,
+                    uint32_t channel, uint32_t two, uint32_t first, uint32_t last, const uint8_t *added, void *out)
+{
+    const ep_window *const w = &layer->window;
+    const uint32_t length = two ? layer->weights->length : 0u, right = w->stride_width * band->channels;
+    const uint32_t parts = w->dilation_width > 1 ? w->kernel_width : 1u;
+    const uint32_t n = w->kernel_width / parts * band->channels, next = w->dilation_width * band->channels;
+    const int32_t bias = layer->bias[channel], other = layer->bias[channel + two];
+    const ep_scale scale = ep_scale_of(layer, channel), other_scale = ep_scale_of(layer, channel + two);
+    for (uint32_t y = first; y < last; y++) {
+        const int16_t *x = from + (y - first) * w->stride_height * band->row;
+        uint32_t place = y * w->out_width * layer->out_channels + channel;
+        for (uint32_t column = 0; column < w->out_width; column += 2, x += 2 * right) {
+            const uint32_t pair = column + 1u < w->out_width;
+            int32_t sums[4] = {bias, bias, other, other};
+            const int16_t *v = weights, *row = x;
+            for (uint32_t ky = 0; ky < w->kernel_height; ky++, row += w->dilation_height * band->row) {
+                const int16_t *s = row;
+                for (uint32_t part = 0; part < parts; part++, s += next) {
+                    v = pair ? two_by_two(v, length, s, s + right, n, sums) : two_by_one(v, length, s, n, sums);
+                }
+            }
+            ep_store(layer, &scale, sums[0], added, out, place);
+            if (two) {
+                ep_store(layer, &other_scale, sums[2], added, out, place + 1);
+            }
+            if (pair) {
+                place += layer->out_channels;
+                ep_store(layer, &scale, sums[1], added, out, place);
+                if (two) {
+                    ep_store(layer, &other_scale, sums[3], added, out, place + 1);
+                }
+            }
+            place += layer->out_channels;
+        }
+    }
+}
+
+void ep_conv_dense(const ep_conv *layer, const uint8_t *in, const uint8_t *added, void *out, void *scratch)
+{
+    const ep_band band = ep_band_of(layer);
+    const uint32_t each = (uint32_t)layer->out_channels / layer->groups;
+    int16_t *const weights = (int16_t *)((uint8_t *)scratch + layer->row_at);
+    void *const temp = (uint8_t *)scratch + layer->temp_at;
+    ep_reader reader;
+    for (uint32_t group = 0; group < layer->groups; group++) {
+        for (uint32_t first = 0; first < layer->window.out_height; first += layer->rows) {
+            const uint32_t last = ep_least(first + layer->rows, layer->window.out_height);
+            if (group == 0) {
+                ep_open(&reader, layer->weights, temp);
+            }
+            ep_fill(layer, &band, in, group, first, scratch);
+            for (uint32_t channel = 0; channel < each; channel += 2) {
+                const uint32_t two = channel + 1u < each;
+                EP_DECODE(ep_row(&reader, weights, temp));
+                if (two) {
+                    EP_DECODE(ep_row(&reader, weights + layer->weights->length, temp));
+                }
+                rows_of(layer, &band, scratch, weights, group * each + channel, two, first, last, added, out);
+            }
+        }
+    }
+}
+
+void ep_add(const ep_rescaling *sum, const uint8_t *a, const uint8_t *b, uint8_t *out, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        out[i] = ep_summed(sum, a[i] - sum->one_zero, b ? b[i] - sum->other_zero : 0);
+    }
+}
+
+void ep_max_pool(const ep_window *w, const uint8_t *in, uint8_t *out)
+{
+    for (int32_t y = 0; y < w->out_height; y++) {
+        for (int32_t x = 0; x < w->out_width; x++) {
+            const int32_t up = y * w->stride_height - w->top, left = x * w->stride_width - w->left;
+            for (uint32_t c = 0; c < w->channels; c++) {
+                uint8_t most = 0;
+                for (int32_t i = up < 0 ? 0 : up; i < up + w->kernel_height && i < w->height; i++) {
+                    for (int32_t j = left < 0 ? 0 : left; j < left + w->kernel_width && j < w->width; j++) {
+                        const uint8_t code = in[((uint32_t)i * w->width + (uint32_t)j) * w->channels + c];
+                        most = code > most ? code : most;
+                    }
+                }
+                *out++ = most;
+            }
+        }
+    }
+}
+
+void ep_average(const ep_window *w, int16_t in_zero, const ep_rescaling *sum, const uint8_t *in, void *out)
+{
+    const int32_t zeros = in_zero * w->kernel_height * w->kernel_width;
+    uint32_t place = 0;
+    for (uint32_t y = 0; y < w->out_height; y++) {
+        for (uint32_t x = 0; x < w->out_width; x++) {
+            for (uint32_t c = 0; c < w->channels; c++, place++) {
+                int32_t total = -zeros;
+                for (uint32_t i = 0; i < w->kernel_height; i++) {
+                    const uint32_t row = (y * w->kernel_height + i) * w->width + x * w->kernel_width;
+                    const uint8_t *from = in + row * w->channels + c;
+                    for (uint32_t j = 0; j < w->kernel_width; j++, from += w->channels) {
+                        total += *from;
+                    }
+                }
+                if (sum) {
+                    ((uint8_t *)out)[place] = ep_summed(sum, total, 0);
+                } else {
+                    ((int32_t *)out)[place] = total;
+                }
+            }
+        }
+    }
+}
