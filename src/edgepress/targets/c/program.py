@@ -136,6 +136,9 @@ def _rescaling(
     steps = [torch.tensor(each, dtype=torch.float64) for each in (step, *[other.step for other in others])]
     multipliers, shift = rescaling(steps, onto.step)
     zeros = (grid.zero_point, *[other.zero_point for other in others])
+    largest = round(grid.highest * grid.step / step)  # of the numbers, which the device shifts left by what 32 lacks
+    if largest << max(0, 32 - int(shift)) > _LARGEST_SUM:
+        raise NotServedError(f"a step of {step:g} is too large for codes of a step of {onto.step:g}")
     return Rescaling(tuple(map(int, multipliers)), int(shift), onto, code_bounds(onto, ceiling), zeros)
 
 

@@ -219,7 +219,8 @@ def _window(window: Window, read: Value, written: Value) -> str:
 
 def _rescaling(own: Rescaling) -> str:
     facts = {"multiplier": own.multipliers[0], "other": (*own.multipliers, 0)[1]}
-    facts |= {"one_zero": own.zeros[0], "other_zero": (*own.zeros, 0)[1], "shift": own.shift}
+    facts |= {"one_zero": own.zeros[0], "other_zero": (*own.zeros, 0)[1]}
+    facts |= {"left": max(0, 32 - own.shift), "right": max(0, own.shift - 32)}
     return _struct(facts | {"zero": own.grid.zero_point, "low": own.bounds[0], "high": own.bounds[1]})
 
 

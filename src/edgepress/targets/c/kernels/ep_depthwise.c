@@ -27,7 +27,7 @@ void ep_conv_depthwise(const ep_conv *layer, const uint8_t *in, const uint8_t *a
                 sum = ep_mac(sum, b, ep_load(middle));
                 sum = ep_mac(sum, c, ep_load(below));
                 sum += d * x[2] + e * middle[2] + f * below[2];
-                ep_store(layer, &scale, sum, added, out, place);
+                ep_store(&scale, sum, NULL, added, out, place);
                 x += w->stride_width;
                 middle += w->stride_width;
                 below += w->stride_width;

@@ -29,6 +29,12 @@ static inline int32_t ep_mac(int32_t sum, ep_pair a, ep_pair b)
 }
 #endif
 
+#ifdef __GNUC__
+#define EP_APART __attribute__((noinline)) /* with all registers for itself */
+#else
+#define EP_APART
+#endif
+
 #ifdef EP_CLOCK /* to measure what decoding takes of a run; the clock counts down */
 uint32_t ep_clock(void);
 extern uint32_t ep_decoding;
@@ -47,54 +53,32 @@ static inline int32_t ep_bounded(int32_t code, int32_t low, int32_t high)
     return code < low ? low : code > high ? high : code;
 }
 
-/* total >> shift, rounded half up; total holds half of a step already. The result is far within 32 bits where shift is
-   32 or more; below, it may leave them, and is cut to what no code reaches. */
-static inline int32_t ep_shifted(int64_t total, uint32_t shift)
-{
-    if (shift >= 32) {
-        return (int32_t)(total >> 32) >> (shift - 32);
-    }
-    const int64_t value = total >> shift;
-    return value > 0xffff ? 0xffff : value < -0xffff ? -0xffff : (int32_t)value;
-}
-
+/* Half of a step of what is shifted right by `shift`. */
 static inline int64_t ep_half(uint32_t shift)
 {
     return (int64_t)1 << (shift - 1);
 }
 
 /* The code of one number and another, each in its own steps. */
-uint8_t ep_summed(const ep_rescaling *sum, int32_t number, int32_t other);
+static inline uint8_t ep_summed(const ep_rescaling *sum, int32_t number, int32_t other)
+{
+    const int64_t total = ep_half(32u + sum->right) + (int64_t)(number * (1 << sum->left)) * sum->multiplier
+                          + (int64_t)(other * (1 << sum->left)) * sum->other;
+    return (uint8_t)ep_bounded(((int32_t)(total >> 32) >> sum->right) + sum->zero, sum->low, sum->high);
+}
 
-typedef struct {               /* of one output channel */
-    int32_t multiplier;
-    uint32_t shift;
+typedef struct {               /* how the sums of one output channel become codes */
     int64_t half;
+    int32_t multiplier;        /* 0: they are the output */
+    uint32_t shift;
+    int32_t zero, low, high;
+    const ep_rescaling *sum;
+    uint32_t next;             /* from a place of the output to the next */
 } ep_scale;
 
-static inline ep_scale ep_scale_of(const ep_conv *layer, uint32_t channel)
-{
-    ep_scale scale = {0, 0, 0};
-    if (layer->multiplier) {
-        scale.multiplier = layer->multiplier[channel];
-        scale.shift = layer->shift[channel];
-        scale.half = ep_half(scale.shift);
-    }
-    return scale;
-}
-
-static inline void ep_store(const ep_conv *layer, const ep_scale *scale, int32_t sum, const uint8_t *added, void *out,
-                            uint32_t place)
-{
-    if (!layer->multiplier) {
-        ((int32_t *)out)[place] = sum;
-        return;
-    }
-    const int64_t total = scale->half + (int64_t)sum * scale->multiplier;
-    const int32_t code = ep_bounded(ep_shifted(total, scale->shift) + layer->zero, layer->low, layer->high);
-    ((uint8_t *)out)[place] =
-        added ? ep_summed(layer->sum, code - layer->zero, added[place] - layer->sum->other_zero) : (uint8_t)code;
-}
+ep_scale ep_scale_of(const ep_conv *layer, uint32_t channel);
+/* One output, or two, `scale->next` apart. */
+void ep_store(const ep_scale *scale, int32_t first, const int32_t *second, const uint8_t *added, void *out, uint32_t place);
 
 /* The sides of a band, in numbers of 16 bits. */
 typedef struct {

@@ -1,9 +1,56 @@
 #include "ep_inner.h"
 
-uint8_t ep_summed(const ep_rescaling *sum, int32_t number, int32_t other)
+ep_scale ep_scale_of(const ep_conv *layer, uint32_t channel)
 {
-    const int64_t total = ep_half(sum->shift) + (int64_t)number * sum->multiplier + (int64_t)other * sum->other;
-    return (uint8_t)ep_bounded(ep_shifted(total, sum->shift) + sum->zero, sum->low, sum->high);
+    ep_scale scale = {0, 0, 0, layer->zero, layer->low, layer->high, layer->sum, layer->out_channels};
+    if (layer->multiplier) {
+        scale.multiplier = layer->multiplier[channel];
+        scale.shift = layer->shift[channel];
+        scale.half = ep_half(scale.shift);
+    }
+    return scale;
+}
+
+static inline int32_t code_of(const ep_scale *scale, int32_t sum)
+{
+    const int64_t total = scale->half + (int64_t)sum * scale->multiplier;
+    int32_t code;
+    if (scale->shift >= 32) {
+        code = (int32_t)(total >> 32) >> (scale->shift - 32);
+    } else { /* it may leave 32 bits */
+        const int64_t wide = total >> scale->shift;
+        code = wide > 0xffff ? 0xffff : wide < -0xffff ? -0xffff : (int32_t)wide;
+    }
+    return ep_bounded(code + scale->zero, scale->low, scale->high);
+}
+
+EP_APART void ep_store(const ep_scale *scale, int32_t first, const int32_t *second, const uint8_t *added, void *out,
+                       uint32_t place)
+{
+    const uint32_t other = place + scale->next;
+    if (!scale->shift) {
+        ((int32_t *)out)[place] = first;
+        if (second) {
+            ((int32_t *)out)[other] = *second;
+        }
+        return;
+    }
+    const ep_scale own = *scale;
+    uint8_t *const codes = out;
+    int32_t code = code_of(&own, first);
+    if (!added) {
+        codes[place] = (uint8_t)code;
+        if (second) {
+            codes[other] = (uint8_t)code_of(&own, *second);
+        }
+        return;
+    }
+    const ep_rescaling sum = *own.sum;
+    codes[place] = ep_summed(&sum, code - own.zero, added[place] - sum.other_zero);
+    if (second) {
+        code = code_of(&own, *second);
+        codes[other] = ep_summed(&sum, code - own.zero, added[other] - sum.other_zero);
+    }
 }
 
 void ep_fill(const ep_conv *layer, const ep_band *band, const uint8_t *in, uint32_t group, uint32_t first, int16_t *to)
@@ -45,11 +92,17 @@ void ep_fill(const ep_conv *layer, const ep_band *band, const uint8_t *in, uint3
     }
 }
 
-/* Two channels at two places, or at one; n numbers in a row. */
-static inline const int16_t *two_by_two(const int16_t *v, uint32_t length, const int16_t *x, const int16_t *y,
-                                        uint32_t n, int32_t *sums)
+/* What one place of the output reads of the band: `parts` times `numbers` in a row, in each of `rows` rows. */
+typedef struct {
+    uint32_t rows, parts, numbers;
+    uint32_t part, row;            /* from the end of a part, or of a row, to the beginning of the next */
+    uint32_t plain;                /* one part a row, of a multiple of 16 numbers */
+} reach;
+
+/* Two channels at two places: v and w are their weights, x and y what lies there. */
+EP_APART static void two_by_two(const reach *r, const int16_t *v, const int16_t *w, const int16_t *x, const int16_t *y,
+                       int32_t *sums)
 {
-    const int16_t *w = v + length;
     int32_t a = sums[0], b = sums[1], c = sums[2], d = sums[3];
 #define PAIR(i)                                                      \
     {                                                                \
@@ -60,80 +113,106 @@ static inline const int16_t *two_by_two(const int16_t *v, uint32_t length, const
         c = ep_mac(c, q, s);                                         \
         d = ep_mac(d, q, t);                                         \
     }
-    for (; n >= 16; n -= 16, v += 16, w += 16, x += 16, y += 16) {
-        PAIR(0) PAIR(2) PAIR(4) PAIR(6) PAIR(8) PAIR(10) PAIR(12) PAIR(14)
+#define SIXTEEN PAIR(0) PAIR(2) PAIR(4) PAIR(6) PAIR(8) PAIR(10) PAIR(12) PAIR(14)
+    if (r->plain) {
+        for (uint32_t row = r->rows; row; row--, x += r->row, y += r->row) {
+            const int16_t *const end = v + r->numbers;
+            do {
+                SIXTEEN
+                v += 16, w += 16, x += 16, y += 16;
+            } while (v < end);
+        }
+    } else {
+        for (uint32_t row = r->rows; row; row--, x += r->row, y += r->row) {
+            for (uint32_t part = r->parts; part; part--, x += r->part, y += r->part) {
+                const int16_t *end = v + (r->numbers & ~15u);
+                for (; v < end; v += 16, w += 16, x += 16, y += 16) {
+                    SIXTEEN
+                }
+                for (end = v + (r->numbers & 14u); v < end; v += 2, w += 2, x += 2, y += 2) {
+                    PAIR(0)
+                }
+                if (r->numbers & 1u) {
+                    const int32_t p = *v++, q = *w++, s = *x++, t = *y++;
+                    a += p * s;
+                    b += p * t;
+                    c += q * s;
+                    d += q * t;
+                }
+            }
+        }
     }
-    for (; n >= 2; n -= 2, v += 2, w += 2, x += 2, y += 2) {
-        PAIR(0)
-    }
+#undef SIXTEEN
 #undef PAIR
-    if (n) {
-        a += *v * *x;
-        b += *v * *y;
-        c += *w * *x;
-        d += *w * *y;
-        v++;
-    }
     sums[0] = a;
     sums[1] = b;
     sums[2] = c;
     sums[3] = d;
-    return v;
 }
 
-static inline const int16_t *two_by_one(const int16_t *v, uint32_t length, const int16_t *x, uint32_t n, int32_t *sums)
+/* Two channels at one place. */
+EP_APART static void two_by_one(const reach *r, const int16_t *v, const int16_t *w, const int16_t *x, int32_t *sums)
 {
-    const int16_t *w = v + length;
     int32_t a = sums[0], c = sums[2];
-    for (; n >= 4; n -= 4, v += 4, w += 4, x += 4) {
-        const ep_pair s = ep_load(x), t = ep_load(x + 2);
-        a = ep_mac(ep_mac(a, ep_load(v), s), ep_load(v + 2), t);
-        c = ep_mac(ep_mac(c, ep_load(w), s), ep_load(w + 2), t);
-    }
-    for (; n; n--, v++, w++, x++) {
-        a += *v * *x;
-        c += *w * *x;
+    for (uint32_t row = r->rows; row; row--, x += r->row) {
+        for (uint32_t part = r->parts; part; part--, x += r->part) {
+            uint32_t n = r->numbers;
+            for (; n >= 4; n -= 4, v += 4, w += 4, x += 4) {
+                const ep_pair s = ep_load(x), t = ep_load(x + 2);
+                a = ep_mac(ep_mac(a, ep_load(v), s), ep_load(v + 2), t);
+                c = ep_mac(ep_mac(c, ep_load(w), s), ep_load(w + 2), t);
+            }
+            for (; n; n--, v++, w++, x++) {
+                a += *v * *x;
+                c += *w * *x;
+            }
+        }
     }
     sums[0] = a;
     sums[2] = c;
-    return v;
+}
+
+static reach reach_of(const ep_conv *layer, const ep_band *band)
+{
+    const ep_window *const w = &layer->window;
+    reach r;
+    r.rows = w->kernel_height;
+    r.parts = w->dilation_width > 1 ? w->kernel_width : 1u;
+    r.numbers = w->kernel_width / r.parts * band->channels;
+    r.part = r.parts > 1 ? (w->dilation_width - 1u) * band->channels : 0u;
+    r.plain = r.parts == 1 && r.numbers % 16 == 0;
+    r.row = w->dilation_height * band->row - r.parts * (r.numbers + r.part);
+    return r;
 }
 
 /* The output rows from `first` on of one channel, or of two. */
-static void rows_of(const ep_conv *layer, const ep_band *band, const int16_t *from, const int16_t *weights,
+EP_APART static void rows_of(const ep_conv *layer, const ep_band *band, const int16_t *from, const int16_t *weights,
                     uint32_t channel, uint32_t two, uint32_t first, uint32_t last, const uint8_t *added, void *out)
 {
-    const ep_window *const w = &layer->window;
-    const uint32_t length = two ? layer->weights->length : 0u, right = w->stride_width * band->channels;
-    const uint32_t parts = w->dilation_width > 1 ? w->kernel_width : 1u;
-    const uint32_t n = w->kernel_width / parts * band->channels, next = w->dilation_width * band->channels;
+    const ep_window *const window = &layer->window;
+    const uint32_t right = window->stride_width * band->channels;
+    const int16_t *const others = weights + (two ? layer->weights->length : 0u);
     const int32_t bias = layer->bias[channel], other = layer->bias[channel + two];
     const ep_scale scale = ep_scale_of(layer, channel), other_scale = ep_scale_of(layer, channel + two);
+    const reach r = reach_of(layer, band);
     for (uint32_t y = first; y < last; y++) {
-        const int16_t *x = from + (y - first) * w->stride_height * band->row;
-        uint32_t place = y * w->out_width * layer->out_channels + channel;
-        for (uint32_t column = 0; column < w->out_width; column += 2, x += 2 * right) {
-            const uint32_t pair = column + 1u < w->out_width;
+        const int16_t *x = from + (y - first) * window->stride_height * band->row;
+        uint32_t place = y * window->out_width * layer->out_channels + channel;
+        for (uint32_t left = window->out_width; left;) {
             int32_t sums[4] = {bias, bias, other, other};
-            const int16_t *v = weights, *row = x;
-            for (uint32_t ky = 0; ky < w->kernel_height; ky++, row += w->dilation_height * band->row) {
-                const int16_t *s = row;
-                for (uint32_t part = 0; part < parts; part++, s += next) {
-                    v = pair ? two_by_two(v, length, s, s + right, n, sums) : two_by_one(v, length, s, n, sums);
-                }
-            }
-            ep_store(layer, &scale, sums[0], added, out, place);
-            if (two) {
-                ep_store(layer, &other_scale, sums[2], added, out, place + 1);
-            }
+            const uint32_t pair = left > 1;
             if (pair) {
-                place += layer->out_channels;
-                ep_store(layer, &scale, sums[1], added, out, place);
-                if (two) {
-                    ep_store(layer, &other_scale, sums[3], added, out, place + 1);
-                }
+                two_by_two(&r, weights, others, x, x + right, sums);
+            } else {
+                two_by_one(&r, weights, others, x, sums);
             }
-            place += layer->out_channels;
+            ep_store(&scale, sums[0], pair ? sums + 1 : NULL, added, out, place);
+            if (two) {
+                ep_store(&other_scale, sums[2], pair ? sums + 3 : NULL, added, out, place + 1);
+            }
+            x += right + (pair ? right : 0);
+            place += layer->out_channels * (1u + pair);
+            left -= 1u + pair;
         }
     }
 }

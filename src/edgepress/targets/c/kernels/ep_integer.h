@@ -13,11 +13,11 @@ typedef struct {               /* an image and the windows on it */
     uint16_t top, left;        /* padding */
 } ep_window;
 
-typedef struct {               /* numbers to codes: Σ number · multiplier, rounded, >> shift, + zero, bounded */
+typedef struct {               /* numbers to codes: Σ (number << left) · multiplier, rounded, >> 32 + right, + zero, bounded */
     int32_t multiplier, other; /* of the one term, and of what is added */
     int16_t one_zero, other_zero; /* the zero points of both terms, as codes */
     int16_t zero, low, high;
-    uint8_t shift;
+    uint8_t left, right;
 } ep_rescaling;
 
 typedef struct {

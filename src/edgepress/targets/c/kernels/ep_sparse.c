@@ -1,7 +1,7 @@
 #include "ep_inner.h"
 
 /* One channel at four places at a time, its kept weights alone. */
-static void rows_of(const ep_conv *layer, const ep_band *band, const int16_t *from, const uint16_t *offsets,
+EP_APART static void rows_of(const ep_conv *layer, const ep_band *band, const int16_t *from, const uint16_t *offsets,
                     const int16_t *values, uint32_t count, uint32_t channel, uint32_t first, uint32_t last,
                     const uint8_t *added, void *out)
 {
@@ -23,10 +23,8 @@ static void rows_of(const ep_conv *layer, const ep_band *band, const int16_t *fr
                 c += value * x2[offset];
                 d += value * x3[offset];
             }
-            ep_store(layer, &scale, a, added, out, place);
-            ep_store(layer, &scale, b, added, out, place + layer->out_channels);
-            ep_store(layer, &scale, c, added, out, place + 2u * layer->out_channels);
-            ep_store(layer, &scale, d, added, out, place + 3u * layer->out_channels);
+            ep_store(&scale, a, &b, added, out, place);
+            ep_store(&scale, c, &d, added, out, place + 2u * layer->out_channels);
             place += 4u * layer->out_channels;
         }
         for (; column < w->out_width; column++, x += right, place += layer->out_channels) {
@@ -34,7 +32,7 @@ static void rows_of(const ep_conv *layer, const ep_band *band, const int16_t *fr
             for (uint32_t i = 0; i < count; i++) {
                 sum += values[i] * x[offsets[i]];
             }
-            ep_store(layer, &scale, sum, added, out, place);
+            ep_store(&scale, sum, NULL, added, out, place);
         }
     }
 }
