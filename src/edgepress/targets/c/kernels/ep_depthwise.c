@@ -17,7 +17,8 @@ void ep_conv_depthwise(const ep_conv *layer, const uint8_t *in, const uint8_t *a
         EP_DECODE(ep_row(&reader, weights, temp));
         const ep_pair a = ep_load(weights), b = ep_load(weights + 3), c = ep_load(weights + 6);
         const int32_t d = weights[2], e = weights[5], f = weights[8], bias = layer->bias[channel];
-        const ep_scale scale = ep_scale_of(layer, channel);
+        const ep_scale scale = ep_scale_of(layer, channel, added != NULL);
+        const uint32_t right = w->stride_width, next = layer->out_channels;
         uint32_t place = channel;
         for (uint32_t y = 0; y < w->out_height; y++) {
             const int16_t *x = (const int16_t *)scratch + y * w->stride_height * band.row;
@@ -27,11 +28,15 @@ void ep_conv_depthwise(const ep_conv *layer, const uint8_t *in, const uint8_t *a
                 sum = ep_mac(sum, b, ep_load(middle));
                 sum = ep_mac(sum, c, ep_load(below));
                 sum += d * x[2] + e * middle[2] + f * below[2];
-                ep_store(&scale, sum, NULL, added, out, place);
-                x += w->stride_width;
-                middle += w->stride_width;
-                below += w->stride_width;
-                place += layer->out_channels;
+                if (scale.quick) {
+                    ((uint8_t *)out)[place] = ep_quick(&scale, sum);
+                } else {
+                    ep_store(&scale, sum, NULL, added, out, place);
+                }
+                x += right;
+                middle += right;
+                below += right;
+                place += next;
             }
         }
     }

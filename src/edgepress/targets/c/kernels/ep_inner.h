@@ -74,9 +74,18 @@ typedef struct {               /* how the sums of one output channel become code
     int32_t zero, low, high;
     const ep_rescaling *sum;
     uint32_t next;             /* from a place of the output to the next */
+    int32_t high_half;         /* quick: of `half`, the upper 32 bits, which are all of it */
+    uint32_t right;            /* quick: by what the upper 32 bits are shifted */
+    uint32_t quick;            /* sums become codes, nothing is added, and the shift is above 32 */
 } ep_scale;
 
-ep_scale ep_scale_of(const ep_conv *layer, uint32_t channel);
+static inline uint8_t ep_quick(const ep_scale *scale, int32_t sum)
+{
+    const int64_t total = (int64_t)((uint64_t)(uint32_t)scale->high_half << 32) + (int64_t)sum * scale->multiplier;
+    return (uint8_t)ep_bounded(((int32_t)(total >> 32) >> scale->right) + scale->zero, scale->low, scale->high);
+}
+
+ep_scale ep_scale_of(const ep_conv *layer, uint32_t channel, uint32_t adds);
 /* One output, or two, `scale->next` apart. */
 void ep_store(const ep_scale *scale, int32_t first, const int32_t *second, const uint8_t *added, void *out, uint32_t place);
 

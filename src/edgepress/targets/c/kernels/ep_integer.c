@@ -1,12 +1,17 @@
 #include "ep_inner.h"
 
-ep_scale ep_scale_of(const ep_conv *layer, uint32_t channel)
+ep_scale ep_scale_of(const ep_conv *layer, uint32_t channel, uint32_t adds)
 {
-    ep_scale scale = {0, 0, 0, layer->zero, layer->low, layer->high, layer->sum, layer->out_channels};
+    ep_scale scale = {0, 0, 0, layer->zero, layer->low, layer->high, layer->sum, layer->out_channels, 0, 0, 0};
     if (layer->multiplier) {
         scale.multiplier = layer->multiplier[channel];
         scale.shift = layer->shift[channel];
         scale.half = ep_half(scale.shift);
+        if (scale.shift > 32 && !adds) {
+            scale.quick = 1;
+            scale.high_half = (int32_t)(scale.half >> 32);
+            scale.right = scale.shift - 32;
+        }
     }
     return scale;
 }
@@ -77,6 +82,10 @@ void ep_fill(const ep_conv *layer, const ep_band *band, const uint8_t *in, uint3
                 }
                 for (; i > 0; i--) {
                     *to++ = (int16_t)(*from++ - zero);
+                }
+            } else if (channels == 1) {
+                for (int32_t x = inside; x > 0; x--, from += w->channels) {
+                    *to++ = (int16_t)(*from - zero);
                 }
             } else {
                 for (int32_t x = inside; x > 0; x--, from += skip) {
@@ -193,7 +202,9 @@ EP_APART static void rows_of(const ep_conv *layer, const ep_band *band, const in
     const uint32_t right = window->stride_width * band->channels;
     const int16_t *const others = weights + (two ? layer->weights->length : 0u);
     const int32_t bias = layer->bias[channel], other = layer->bias[channel + two];
-    const ep_scale scale = ep_scale_of(layer, channel), other_scale = ep_scale_of(layer, channel + two);
+    const ep_scale scale = ep_scale_of(layer, channel, added != NULL);
+    const ep_scale other_scale = ep_scale_of(layer, channel + two, added != NULL);
+    const uint32_t next = layer->out_channels;
     const reach r = reach_of(layer, band);
     for (uint32_t y = first; y < last; y++) {
         const int16_t *x = from + (y - first) * window->stride_height * band->row;
@@ -206,12 +217,20 @@ EP_APART static void rows_of(const ep_conv *layer, const ep_band *band, const in
             } else {
                 two_by_one(&r, weights, others, x, sums);
             }
-            ep_store(&scale, sums[0], pair ? sums + 1 : NULL, added, out, place);
-            if (two) {
-                ep_store(&other_scale, sums[2], pair ? sums + 3 : NULL, added, out, place + 1);
+            if (scale.quick && other_scale.quick && two && pair) {
+                uint8_t *const to = (uint8_t *)out + place, *const beside = to + next;
+                to[0] = ep_quick(&scale, sums[0]);
+                beside[0] = ep_quick(&scale, sums[1]);
+                to[1] = ep_quick(&other_scale, sums[2]);
+                beside[1] = ep_quick(&other_scale, sums[3]);
+            } else {
+                ep_store(&scale, sums[0], pair ? sums + 1 : NULL, added, out, place);
+                if (two) {
+                    ep_store(&other_scale, sums[2], pair ? sums + 3 : NULL, added, out, place + 1);
+                }
             }
             x += right + (pair ? right : 0);
-            place += layer->out_channels * (1u + pair);
+            place += pair ? 2 * next : next;
             left -= 1u + pair;
         }
     }

@@ -8,7 +8,7 @@ EP_APART static void rows_of(const ep_conv *layer, const ep_band *band, const in
     const ep_window *const w = &layer->window;
     const uint32_t right = w->stride_width * band->channels;
     const int32_t bias = layer->bias[channel];
-    const ep_scale scale = ep_scale_of(layer, channel);
+    const ep_scale scale = ep_scale_of(layer, channel, added != NULL);
     for (uint32_t y = first; y < last; y++) {
         const int16_t *x = from + (y - first) * w->stride_height * band->row;
         uint32_t place = y * w->out_width * layer->out_channels + channel, column = 0;
