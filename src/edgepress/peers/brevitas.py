@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from edgepress.costs import export
 from edgepress.levels import Level, asked
-from edgepress.peers.onnx_files import FILE, OnnxPeer
+from edgepress.peers.onnx_files import OnnxPeer
+from edgepress.targets.onnx import FILE, INPUT, OUTPUT
 
 PEERS = {
     "brevitas": {
@@ -74,9 +74,9 @@ class Brevitas(OnnxPeer):
                 quantized,
                 args=inputs[:1],
                 export_path=str(folder / FILE),
-                input_names=[export.INPUT],
-                output_names=[export.OUTPUT],
-                dynamic_axes={export.INPUT: {0: "rows"}, export.OUTPUT: {0: "rows"}},
+                input_names=[INPUT],
+                output_names=[OUTPUT],
+                dynamic_axes={INPUT: {0: "rows"}, OUTPUT: {0: "rows"}},
                 dynamo=False,
             )
 

@@ -25,6 +25,7 @@ from edgepress.codebooks import Codebook, Symmetric
 from edgepress.encodings import Encoding, PerChannel, Quantized, Scaled, Sparse
 from edgepress.graph import LAYERS, Layer, called, layer_inputs, mean, operation, selects, trace
 from edgepress.packing import Compressed
+from edgepress.targets import NotServedError
 
 RECTIFIERS: dict[object, float] = {  # and the value at which each ends
     **dict.fromkeys((nn.ReLU, F.relu, torch.relu, "relu"), math.inf),
@@ -39,7 +40,7 @@ _FRACTION_BITS = 31  # of a multiplier
 _LARGEST_RATIO = float(1 << 29)  # of two steps; from 2^16 on, one of the smaller is beyond all codes of the other
 
 
-class NoIntegerFormError(ValueError):
+class NoIntegerFormError(NotServedError):
     """A network that integers alone do not compute; the message says which part of it."""
 
 
