@@ -1,8 +1,8 @@
 """Networks as C for microcontrollers: C99 that allocates nothing, weights in the codes of the packed file.
 
-Where a network's activations are on grids, it is computed in integers alone, as ``edgepress.integer`` defines them;
-otherwise in float32, with weights decoded from their codes. Kernels are in ``kernels/``: portable ones, and the same
-with the DSP instructions of a Cortex-M4, which compute the same codes.
+Where a network's activations are on grids, it is computed in integers alone, as ``edgepress.targets.integer`` defines
+them; otherwise in float32, with weights decoded from their codes. Kernels are in ``kernels/``: portable ones, and the
+same with the DSP instructions of a Cortex-M4, which compute the same codes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from edgepress.graph import LAYERS
-from edgepress.integer import NoIntegerFormError
 from edgepress.packing import Compressed
 from edgepress.provenance import version
 from edgepress.targets import Files, NotServedError, Target
@@ -55,22 +54,34 @@ class CSource(Target):
         return host.Host(files)
 
     def reference(self, network: nn.Module, stored: Compressed) -> nn.Module:
-        return Reference(*made(network, stored, _input_shape(with_state(network, stored.state_dict()))))
+        if (reason := self.computes(network, stored)) is not None:
+            raise NotServedError(reason)
+        return _ReferenceOfAnyShape(network, stored)
 
     def size(self, files: Files) -> FileSize:
-        """All constants; code is not counted, since its size depends on the compiler: a build for a board measures it."""
+        """All constants. Code is not counted: its size depends on the compiler, and a build for a board measures it."""
         arrays = _CONSTANT.findall(files["network.c"].decode())
         constants = sum(_BYTES[kind] * int(count) for kind, count in arrays)
         return FileSize(constants, constants)
 
 
+class _ReferenceOfAnyShape(nn.Module):
+    """A ``Reference`` made for the shape of the inputs that it gets."""
+
+    def __init__(self, network: nn.Module, stored: Compressed) -> None:
+        super().__init__()
+        self.network, self.stored = network, stored
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Float32 inputs (rows, …) to float32 outputs (rows, outputs)."""
+        outputs: Tensor = Reference(*made(self.network, self.stored, tuple(inputs.shape[1:])))(inputs)
+        return outputs
+
+
 def made(network: nn.Module, stored: Compressed, input_shape: tuple[int, ...]) -> tuple[Prepared, Program]:
     """A network as C holds it, and its program. Raises NotServedError where C does not have a part of it."""
     given = prepared(network, stored, input_shape)
-    try:
-        return given, program(given)
-    except NoIntegerFormError as error:
-        raise NotServedError(str(error)) from error
+    return given, program(given)
 
 
 def exported(given: Prepared, own: Program, inputs: Tensor) -> Files:
@@ -79,7 +90,7 @@ def exported(given: Prepared, own: Program, inputs: Tensor) -> Files:
     rows = inputs[:_ROWS]
     try:
         expected = Reference(given, own).raw(rows)
-    except (NoIntegerFormError, OverflowError) as error:
+    except OverflowError as error:
         raise NotServedError(str(error)) from error
     vectors = [
         array("network_input_type", "inputs", raw_inputs(own, rows)),
@@ -102,7 +113,9 @@ def _input_shape(network: nn.Module) -> tuple[int, ...]:
     first = next((layer for layer in network.modules() if isinstance(layer, LAYERS)), None)
     if isinstance(first, nn.Linear):
         return (first.in_features,)
-    for side in _SIDES if first is not None else ():
+    for side in _SIDES:
+        if first is None:
+            break
         shape = (first.in_channels, *[side] * (first.weight.dim() - 2))
         with contextlib.suppress(RuntimeError, ValueError), torch.no_grad():
             network(torch.zeros(1, *shape))

@@ -23,10 +23,11 @@ from edgepress.targets.c.host import CompileError, facts
 from edgepress.targets.c.source import array
 
 INSTALL = "apt-get install gcc-arm-none-eabi qemu-system-arm"
-_COMMON = ("-std=c99", "-mthumb", "-O2", "-ffp-contract=off", "-ffreestanding", "-fbuiltin", "-ffunction-sections",
-           "-fdata-sections", "-fno-tree-loop-distribute-patterns", "-Wall", "-Wextra", "-Wconversion", "-Werror")  # fmt: skip
+_COMMON = (
+    *("-std=c99", "-mthumb", "-O2", "-ffp-contract=off", "-ffreestanding", "-fbuiltin", "-ffunction-sections"),
+    *("-fdata-sections", "-fno-tree-loop-distribute-patterns", "-Wall", "-Wextra", "-Wconversion", "-Werror"),
+)
 _TICKS = 1.6  # of the timer, an instruction
-_TABLES = re.compile(r"(bias|multiplier|shift|table|lowests|points|factors|numbers|weights|floats|sum|window|rescaling)$")
 _SECONDS = 600
 
 
@@ -41,7 +42,15 @@ class Board:
 
 
 BOARDS = {
-    "mps2-an386": Board("mps2-an386", "Cortex-M4F", ("-mcpu=cortex-m4", "-mfpu=fpv4-sp-d16", "-mfloat-abi=hard"), "mps2_an386.ld"),
+    board.name: board
+    for board in (
+        Board(
+            "mps2-an386",
+            "Cortex-M4F",
+            ("-mcpu=cortex-m4", "-mfpu=fpv4-sp-d16", "-mfloat-abi=hard"),
+            "mps2_an386.ld",
+        ),
+    )
 }
 KERNELS = {"dsp": (), "portable": ("-DEP_PORTABLE",)}
 
@@ -97,10 +106,10 @@ def flash(files: Files, board: Board, kernel: str) -> Flash:
         address, *rest = line.split()
         if len(rest) < 3 or int(address, 16) >= 0x20000000:  # no size, or in RAM
             continue
-        size, _, name = int(rest[0], 16), rest[1], rest[2]
+        size, name = int(rest[0], 16), rest[2]
         if re.search(r"_(codes|mask|raw)$", name):
             weights += size
-        elif re.match(r"(layer|step|network_output)", name) and (_TABLES.search(name) or not name.startswith("network_run")):
+        elif rest[1] in "rRdD":
             tables += size
         elif not re.match(r"board_|vectors$|semihosting$|stack_pointer$", name):
             text += size
@@ -110,8 +119,7 @@ def flash(files: Files, board: Board, kernel: str) -> Flash:
 def run(files: Files, raw: np.ndarray, board: Board, kernel: str) -> Run:
     """Run it on raw inputs, shape (rows, numbers). Raises CompileError where it does not build or run."""
     outputs, plain, stack = _run(files, raw, board, kernel, ())
-    marked, timed, _ = _run(files, raw[:1], board, kernel, ("-DEP_CLOCK",))
-    del marked
+    _, timed, _ = _run(files, raw[:1], board, kernel, ("-DEP_CLOCK",))
     return Run(outputs, round(plain[0] / _TICKS), timed[1] / timed[0], stack)
 
 
@@ -139,9 +147,7 @@ def _run(
     return outputs, [found["ticks"][0], *found["decoding"][:1]], max(found["stack"])
 
 
-def _build(
-    files: Files, board: Board, kernel: str, folder: str, main: str, options: Sequence[str] = ()
-) -> None:
+def _build(files: Files, board: Board, kernel: str, folder: str, main: str, options: Sequence[str] = ()) -> None:
     for name, data in files.items():
         (Path(folder) / name).write_bytes(data)
     for name in ("board.c", "board.h", main, board.script):

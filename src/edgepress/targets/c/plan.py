@@ -17,9 +17,9 @@ from torch import Tensor, fx, nn
 
 from edgepress.activations import ActivationGrid, Quantize, with_quantized_activations
 from edgepress.graph import Mean, called, mean, operation, recorded
-from edgepress.integer import RECTIFIERS
 from edgepress.packing import Compressed
 from edgepress.targets import NotServedError
+from edgepress.targets.integer import RECTIFIERS
 
 _SUMS = (operator.add, operator.iadd, torch.add, "add")
 _PASSED = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, "float", "contiguous")
@@ -321,7 +321,7 @@ class _Walk:
 
 def _pair(sides: object, rank: int, default: int = 1) -> Pair:
     """(height, width) of a setting of a layer over ``rank`` sides; where that is 1, the height is ``default``."""
-    each = sides if isinstance(sides, tuple) else (sides,) * rank
+    each: tuple[int, ...] = sides if isinstance(sides, tuple) else (sides,) * rank  # type: ignore[assignment]
     return (each[0], each[1]) if len(each) == 2 else (default, each[0])
 
 

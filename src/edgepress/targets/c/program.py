@@ -11,12 +11,12 @@ from torch import nn
 
 from edgepress.activations import ActivationGrid
 from edgepress.graph import UntraceableError
-from edgepress.integer import NoIntegerFormError, code_bounds, integer_layers, rescaling
 from edgepress.packing import Compressed
 from edgepress.targets import NotServedError
 from edgepress.targets.c.memory import Arena, Scratch, aligned, arena
 from edgepress.targets.c.plan import Average, Convolution, Plan, Sum, plan
 from edgepress.targets.c.weights import Levels, Rows, float_rows, in_int8, integer_rows
+from edgepress.targets.integer import code_bounds, integer_layers, rescaling
 from edgepress.widths import with_state
 
 INFLATER = 944  # bytes of its state, as ep_weights.h has it
@@ -143,11 +143,7 @@ def _rescaling(
 
 
 def _integer_layers(given: Prepared) -> dict[str, Layer]:
-    try:
-        integers = integer_layers(given.network, given.as_computed)
-    except NoIntegerFormError as error:
-        raise NotServedError(str(error)) from error
-    layers = {}
+    integers, layers = integer_layers(given.network, given.as_computed), dict[str, Layer]()
     for step in given.plan.convolutions:
         layer, name = integers[step.layer], f"{step.layer}.weight".lstrip(".")
         if layer.reach > _LARGEST_SUM:
@@ -195,7 +191,7 @@ def band_sides(step: Convolution) -> tuple[int, int]:
 def _kernel(step: Convolution, rows: Rows) -> str:
     columns, channels = band_sides(step)
     reach = ((step.window.kernel[0] - 1) * step.window.dilation[0] + 1) * columns * channels
-    if rows.kept is not None and rows.density < SPARSE_BELOW and reach < _OFFSETS:
+    if rows.mask is not None and rows.density < SPARSE_BELOW and reach < _OFFSETS:
         return "sparse"
     alone = channels == 1 and step.window.kernel == (3, 3) and step.window.dilation == (1, 1)
     return "depthwise" if alone else "dense"
@@ -223,7 +219,7 @@ def scratch_parts(layer: Layer, integers: bool) -> tuple[int, int, int]:
         weights = 0  # they are read where they lie
     else:
         temp += INFLATER * rows.inflates
-        temp += 4 * length * (rows.kept is not None)
+        temp += 4 * length * (rows.mask is not None)
         temp += 6 * rows.most * (rows.factors is not None)
         if not integers and rows.bits:
             table = 4 << rows.bits if rows.points is None else 0

@@ -1,4 +1,4 @@
-"""What C must compute, in torch: whole numbers as ``integer.py`` defines them, or floats in the order of the kernels."""
+"""What C must compute: whole numbers as ``integer.py`` defines them, or floats in the order of the kernels."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from edgepress.integer import IntegerNetwork
 from edgepress.targets.c.plan import Average, Convolution, Maximum, Step, Window
 from edgepress.targets.c.program import Layer, Prepared, Program
+from edgepress.targets.integer import IntegerNetwork
 
 
 def raw_inputs(program: Program, inputs: Tensor) -> np.ndarray:
-    """Float32 inputs, shape (rows, …), as the device gets them: codes or floats, channels innermost, (rows, numbers)."""
+    """Float32 inputs, shape (rows, …), as the device gets them: rows of codes or floats, channels innermost."""
     entry = program.plan.entry
     images = inputs.reshape(len(inputs), entry.channels, entry.height, entry.width).permute(0, 2, 3, 1)
     flat = images.reshape(len(inputs), -1).to(torch.float32)
@@ -44,7 +44,8 @@ class Reference(nn.Module):
         """int32 accumulators, or float32 outputs, shape (rows, outputs)."""
         if self.integers is not None:
             values = self.integers(inputs).reshape(len(inputs), -1).numpy()
-            return np.rint(values / self.program.scales).astype(np.int32)
+            sums: np.ndarray = np.rint(values / self.program.scales).astype(np.int32)
+            return sums
         with np.errstate(over="ignore", invalid="ignore"):
             return self._floats(inputs)
 
@@ -64,7 +65,8 @@ class Reference(nn.Module):
         if isinstance(step, Maximum | Average):
             taps = _taps(step.window, read[0], step, -np.inf)
             if isinstance(step, Maximum):
-                return np.maximum.reduce(taps)
+                most: np.ndarray = np.maximum.reduce(taps)
+                return most
             total = np.zeros_like(taps[0])
             for tap in taps:
                 total = total + tap

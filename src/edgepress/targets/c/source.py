@@ -14,6 +14,10 @@ from edgepress.targets.c.weights import Rows
 
 _PAST_END = 3  # bytes after codes, which are read a word at a time
 _WIDTH = 116
+_SCALES = """
+/* An output is this scale times what network_run gives. */
+extern const float network_output_scale[NETWORK_OUTPUTS];
+"""
 
 
 def kernel_file(name: str) -> str:
@@ -56,14 +60,11 @@ def header(program: Program) -> str:
             f"#define NETWORK_INPUT_ZERO_POINT {entry.grid.zero_point}",
             f"#define NETWORK_INPUT_HIGHEST {entry.grid.highest}",
         ]
-        scales = "\n/* An output is this scale times what network_run gives. */\nextern const float network_output_scale[NETWORK_OUTPUTS];\n"
+        scales = _SCALES
     text = kernel_file("network.h.in").replace("@FACTS@", "\n".join(lines)).replace("@SCALES@", scales)
     inputs = "uint8_t" if program.integers else "float"
-    about = (
-        "codes: round(value / scale) + zero point, bounded by 0 and NETWORK_INPUT_HIGHEST"
-        if program.integers
-        else "float32"
-    )
+    about = "codes: round(value / scale) + zero point, from 0 to NETWORK_INPUT_HIGHEST"
+    about = about if program.integers else "float32"
     place = program.arena.values[entry.name]
     return _filled(text, {"TYPE": kind, "INPUT": inputs, "ABOUT": about, "PLACE": str(place)})
 
@@ -175,11 +176,11 @@ def _weights(rows: Rows, name: str) -> list[str]:
     if rows.bits:
         add("uint8_t", "codes", rows.codes)
         facts["unpack"] = "ep_huffman" if rows.inflates else f"ep_fixed_{rows.bits}"
-    if rows.mask_kind:
-        add("uint8_t", "mask", rows.mask)
-        facts |= {"positions": f"ep_{rows.mask_kind}", "mask_width": rows.mask_width}
-        if rows.mask_kind == "gaps":
-            facts |= {"kept": int(rows.kept.sum()), "first": rows.first}  # type: ignore[union-attr] # a mask has them
+    if rows.mask is not None:
+        add("uint8_t", "mask", rows.mask.data)
+        facts |= {"positions": f"ep_{rows.mask.kind}", "mask_width": rows.mask.width}
+        if rows.mask.kind == "gaps":
+            facts |= {"kept": int(rows.mask.kept.sum()), "first": rows.mask.first}
     if rows.table is not None:
         add("int8_t", "table", rows.table.reshape(-1))
         facts["table_step"] = rows.table.shape[1] if len(rows.table) > 1 else 0

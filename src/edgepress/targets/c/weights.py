@@ -58,6 +58,19 @@ def parts_of(name: str, encoding: Encoding) -> Parts:
 
 
 @dataclass(frozen=True)
+class Mask:
+    """Which weights are kept: bool of the shape of the rows, and their bytes in the form ``kind``. ``width`` is the
+    bits of a gap, or the N of N in 4; ``first`` the position of the first, from which gaps go on.
+    """
+
+    kept: np.ndarray
+    kind: str
+    data: bytes
+    width: int
+    first: int
+
+
+@dataclass(frozen=True)
 class Rows:
     """Stored weights, a row an output channel: what ``ep_weights`` of the C code is told of them.
 
@@ -69,11 +82,7 @@ class Rows:
     bits: int
     codes: bytes
     inflates: bool = False
-    mask_kind: str = ""
-    mask: bytes = b""
-    mask_width: int = 0
-    first: int = 0
-    kept: np.ndarray | None = None
+    mask: Mask | None = None
     table: np.ndarray | None = None
     lowest: int = 0
     lowests: np.ndarray | None = None
@@ -88,12 +97,12 @@ class Rows:
     @property
     def most(self) -> int:
         """The most weights that a channel keeps."""
-        return self.length if self.kept is None else int(self.kept.sum(axis=1).max(initial=0))
+        return self.length if self.mask is None else int(self.mask.kept.sum(axis=1).max(initial=0))
 
     @property
     def density(self) -> float:
         """The share of weights that are kept."""
-        return 1.0 if self.kept is None else float(self.kept.mean())
+        return 1.0 if self.mask is None else float(self.mask.kept.mean())
 
 
 @dataclass(frozen=True)
@@ -138,13 +147,14 @@ def float_rows(name: str, encoding: Encoding, shape: Sequence[int]) -> tuple[Row
         floats = in_kernel_order(encoding.decode(), shape)
         raw = floats if kept is None else floats[kept]
         values = np.zeros(floats.shape, np.int16)
-        rows = None if kept is None else Rows(values, 0, b"", kept=kept, **_masked(kept))
+        rows = None if kept is None else Rows(values, 0, b"", mask=_masked(kept))
         return rows, Levels("raw", raw.reshape(1, -1).astype(np.float32)), floats.astype(np.float32)
     if isinstance(core, MultiPoint):
         steps = _steps_by_channel(core)
         levels = Levels("points", np.concatenate([np.zeros(0, np.float32), *steps]).reshape(1, -1), factors)
         rows = _point_rows(parts, encoding.shape, shape, np.zeros((encoding.shape[0], 0)), kept, None)
         return rows, levels, in_kernel_order(encoding.decode(), shape)
+    assert isinstance(core, Quantized | PerChannel)
     codes = in_kernel_order(_full(core.codes, parts.mask, encoding.shape), shape).astype(np.int16)
     levels = _levels(core, factors)
     rows = _rows(codes, kept, int(core.bits), parts.inflates, lowest=0)
@@ -198,7 +208,8 @@ def _unit_of_rows(encoding: Encoding) -> np.ndarray:
 
 def _steps_by_channel(core: MultiPoint) -> list[np.ndarray]:
     """The steps of the points of each channel, float32."""
-    counts, steps, found = core.counts, core.steps.numpy(), [[] for _ in core.counts]  # type: list
+    counts, steps = core.counts, core.steps.numpy()
+    found: list[list[float]] = [[] for _ in counts]
     place = 0
     for point in range(int(counts.max()) if counts.numel() else 0):
         for channel in (counts > point).nonzero().flatten().tolist():
@@ -249,7 +260,7 @@ def _point_rows(
     length = int(np.prod(shape))
     return Rows(
         values if values.size else np.zeros((len(each), length), np.int16), core.code_bits,
-        _written(rows, core.code_bits, parts.inflates), parts.inflates, kept=kept, **_masked(kept),
+        _written(rows, core.code_bits, parts.inflates), parts.inflates, mask=_masked(kept),
         lowest=1 - (1 << core.code_bits - 1), points=core.counts.numpy().astype(np.uint8),
         factors=None if factors is None else np.concatenate([np.zeros(0, np.int64), *factors]),
     )  # fmt: skip
@@ -278,21 +289,23 @@ def _rows(values: np.ndarray, kept: np.ndarray | None, bits: int, inflates: bool
     least = np.array([row.min(initial=0 if not row.size else row[0]) for row in each])
     most = np.array([row.max(initial=0 if not row.size else row[0]) for row in each])
     half = 1 << bits - 1
-    how = {"kept": kept, **_masked(kept), "inflates": inflates}
+    mask = _masked(kept)
     if lowest is None:
         lowest = -half if least.min() >= -half and most.max() < half else int(least.min())
     if most.max() - lowest < 1 << bits:
-        return Rows(values, bits, _written([row - lowest for row in each], bits, inflates), lowest=lowest, **how)
+        return Rows(
+            values, bits, _written([row - lowest for row in each], bits, inflates), inflates, mask, lowest=lowest
+        )
     if (most - least).max() < 1 << bits:
         codes = [row - low for row, low in zip(each, least, strict=True)]
-        return Rows(values, bits, _written(codes, bits, inflates), lowests=least.astype(np.int8), **how)
+        return Rows(values, bits, _written(codes, bits, inflates), inflates, mask, lowests=least.astype(np.int8))
     for tables in ([np.unique(np.concatenate(each))], [np.unique(row) for row in each]):
         if max(map(len, tables)) <= 1 << bits:
             table = np.zeros((len(tables), 1 << bits), np.int8)
             for own, row in zip(tables, table, strict=True):
                 row[: len(own)] = own
             codes = [np.searchsorted(tables[c % len(tables)], row) for c, row in enumerate(each)]
-            return Rows(values, bits, _written(codes, bits, inflates), table=table, **how)
+            return Rows(values, bits, _written(codes, bits, inflates), inflates, mask, table=table)
     return _rows(values, kept, MAX_BITS, inflates)
 
 
@@ -302,10 +315,10 @@ def _written(rows: Sequence[np.ndarray], bits: int, inflates: bool) -> bytes:
     return b"".join(bitstream.pack(row, bits) for row in rows)
 
 
-def _masked(kept: np.ndarray | None) -> dict[str, object]:
+def _masked(kept: np.ndarray | None) -> Mask | None:
     """The smallest form of a mask whose rows begin at a byte, or follow each other where it says so."""
     if kept is None:
-        return {}
+        return None
     forms = [("bitmap", b"".join(bitstream.pack(row.view(np.uint8), 1) for row in kept), 1, 0)]
     positions = np.flatnonzero(kept)
     if positions.size:
@@ -319,7 +332,7 @@ def _masked(kept: np.ndarray | None) -> dict[str, object]:
         numbers = (groups[:, None] == ways).all(axis=2).argmax(axis=1)
         forms.append(("n_of_4", bitstream.pack(numbers, 3 if count == 2 else 2), count, 0))
     kind, data, width, first = min(forms, key=lambda form: len(form[1]))
-    return {"mask_kind": kind, "mask": data, "mask_width": width, "first": first}
+    return Mask(kept, kind, data, width, first)
 
 
 def _levels(core: Encoding, factors: np.ndarray | None) -> Levels:
