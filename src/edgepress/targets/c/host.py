@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import re
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
+from functools import cache
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -41,18 +44,34 @@ def facts(files: Files) -> dict[str, str]:
 
 def run(files: Files, raw: np.ndarray, options: Sequence[str] = ("-O2",)) -> np.ndarray:
     """The device's outputs of raw inputs, shape (rows, numbers): int32 or float32, shape (rows, outputs)."""
+    own = ("network.h", "network.c", "host.c")
     with tempfile.TemporaryDirectory() as folder:
-        for name, data in files.items():
-            (Path(folder) / name).write_bytes(data)
+        kernels = _kernels(tuple(options))
+        for name in own[:2]:
+            (Path(folder) / name).write_bytes(files[name])
         (Path(folder) / "host.c").write_text(kernel_file("host.c"))
-        names = sorted(name for name in [*files, "host.c"] if name.endswith(".c") and name != "selftest.c")
-        _call([compiler(), *FLAGS, *options, *names, "-o", "host"], folder)
+        _call(
+            [compiler(), *FLAGS, *options, f"-I{kernels}", *own[1:], *sorted(kernels.glob("*.o")), "-o", "host"], folder
+        )
         output = _call([str(Path(folder) / "host")], folder, raw.tobytes())
     kind = np.int32 if b"typedef int32_t network_output_type" in files["network.h"] else np.float32
     return np.frombuffer(output, kind).reshape(len(raw), -1)
 
 
-def _call(command: Sequence[str], folder: str, given: bytes = b"") -> bytes:
+@cache
+def _kernels(options: tuple[str, ...]) -> Path:
+    """A folder of all kernels, compiled once for this process, which removes it when it ends."""
+    folder = Path(tempfile.mkdtemp(prefix="edgepress_kernels_"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    names = [file.name for file in (resources.files(__package__) / "kernels").iterdir() if file.name.startswith("ep_")]
+    for name in names:
+        (folder / name).write_text(kernel_file(name))
+    sources = sorted(name for name in names if name.endswith(".c"))
+    _call([compiler(), *FLAGS, *options, "-c", *sources], str(folder))
+    return folder
+
+
+def _call(command: Sequence[str | Path], folder: str, given: bytes = b"") -> bytes:
     done = subprocess.run(command, cwd=folder, input=given, capture_output=True)
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip()

@@ -344,7 +344,7 @@ def _levels(core: Encoding, factors: np.ndarray | None) -> Levels:
     if all(isinstance(each, Grid) for each in codebooks):
         numbers = np.array([[each.parameters[0], each.parameters[-1]] for each in codebooks], np.float32)
         return Levels("grid", numbers, factors)
-    table = np.zeros((len(codebooks), max(len(each.levels) for each in codebooks)), np.float32)
+    table = np.zeros((len(codebooks), 1 << int(core.bits)), np.float32)
     for row, each in zip(table, codebooks, strict=True):
         row[: len(each.levels)] = each.levels.numpy()
     return Levels("table", table, factors)

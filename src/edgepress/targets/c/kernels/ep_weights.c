@@ -143,9 +143,6 @@ void ep_next_channel(ep_reader *reader)
     if (reader->table) {
         reader->table += weights->table_step;
     }
-    if (weights->lowests) {
-        reader->lowest = weights->lowests[reader->channel];
-    }
 }
 
 void ep_open(ep_reader *reader, const ep_weights *weights, void *temp)
@@ -159,7 +156,7 @@ void ep_open(ep_reader *reader, const ep_weights *weights, void *temp)
     reader->next = weights->first;
     reader->left = weights->kept;
     reader->channel = 0;
-    reader->lowest = weights->lowests ? weights->lowests[0] : weights->lowest;
+    reader->lowest = weights->lowest;
     reader->inflater = NULL;
     if (weights->inflates) {
         reader->inflater = temp;
@@ -197,6 +194,9 @@ static void sum_points(ep_reader *reader, int16_t *values, uint32_t count, int32
 
 static void read_values(ep_reader *reader, int16_t *values, uint32_t count, void *temp)
 {
+    if (reader->weights->lowests) {
+        reader->lowest = reader->weights->lowests[reader->channel];
+    }
     if (reader->weights->factors) {
         sum_points(reader, values, count, temp);
     } else {
