@@ -85,7 +85,9 @@ def network(seed: int) -> tuple[nn.Module, Compressed, torch.Tensor]:
     """A network, what is stored of it, and inputs."""
     draw = random.Random(seed)
     torch.manual_seed(seed)
-    shape = (draw.randint(1, 5), draw.randint(3, 9), draw.randint(3, 9)) if draw.random() < 0.85 else (draw.randint(1, 20),)
+    shape = (
+        (draw.randint(1, 5), draw.randint(3, 9), draw.randint(3, 9)) if draw.random() < 0.85 else (draw.randint(1, 20),)
+    )
     if len(shape) == 3:
         net = _image_network(draw, shape)
     else:
@@ -121,5 +123,3 @@ def _chain(draw: random.Random) -> tuple[list[str], Level]:
         if draw.random() < 0.25:
             steps.append("huffman")
     return steps, Level(bits=bits, act_bits=act_bits, sparsity=sparsity)
-
-

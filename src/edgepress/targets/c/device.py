@@ -48,8 +48,9 @@ BOARDS = {
             "mps2-an386",
             "Cortex-M4F",
             ("-mcpu=cortex-m4", "-mfpu=fpv4-sp-d16", "-mfloat-abi=hard"),
-            "mps2_an386.ld",
+            "mps2.ld",
         ),
+        Board("mps2-an385", "Cortex-M3", ("-mcpu=cortex-m3",), "mps2.ld"),
     )
 }
 KERNELS = {"dsp": (), "portable": ("-DEP_PORTABLE",)}

@@ -2,10 +2,13 @@
 #include "board.h"
 #include "network.h"
 
-static network_output_type output[NETWORK_OUTPUTS];
+static union {
+    network_output_type numbers[NETWORK_OUTPUTS];
+    uint32_t bits[NETWORK_OUTPUTS];
+} output;
 
 void board_main(void)
 {
-    network_run(output);
-    board_say("first", *(const volatile uint32_t *)(const void *)output);
+    network_run(output.numbers);
+    board_say("first", output.bits[0]);
 }

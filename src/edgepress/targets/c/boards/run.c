@@ -11,18 +11,20 @@ uint32_t ep_clock(void)
 }
 #endif
 
-static network_output_type output[NETWORK_OUTPUTS];
+static union {
+    network_output_type numbers[NETWORK_OUTPUTS];
+    uint32_t bits[NETWORK_OUTPUTS];
+} output;
 
 void board_main(void)
 {
-    const volatile uint32_t *const bits = (const volatile uint32_t *)(const void *)output;
     for (uint32_t row = 0; row < ROWS; row++) {
         for (uint32_t i = 0; i < NETWORK_INPUTS; i++) {
             network_input[i] = inputs[row * NETWORK_INPUTS + i];
         }
         board_paint();
         const uint32_t start = board_clock();
-        network_run(output);
+        network_run(output.numbers);
         const uint32_t end = board_clock();
         board_say("stack", board_painted_over());
         board_say("ticks", start - end);
@@ -31,7 +33,7 @@ void board_main(void)
         ep_decoding = 0;
 #endif
         for (uint32_t i = 0; i < NETWORK_OUTPUTS; i++) {
-            board_say("output", bits[i]);
+            board_say("output", output.bits[i]);
         }
     }
 }
