@@ -3,7 +3,7 @@
 /* 3×3 kernels of one input channel: the nine weights stay in registers. */
 void ep_conv_depthwise(const ep_conv *layer, const uint8_t *in, const uint8_t *added, void *out, void *scratch)
 {
-    const ep_band band = ep_band_of(layer);
+    const ep_band band = ep_band_of(&layer->window, layer->groups, layer->rows);
     const ep_window *const w = &layer->window;
     const uint32_t each = (uint32_t)layer->out_channels / layer->groups;
     int16_t *const weights = (int16_t *)((uint8_t *)scratch + layer->row_at);

@@ -118,15 +118,6 @@ static const float *read_row(float_reader *reader, float *row, uint32_t length, 
     return row;
 }
 
-static ep_conv sides_of(const ep_float_conv *layer)
-{
-    ep_conv sides = {0};
-    sides.window = layer->window;
-    sides.groups = layer->groups;
-    sides.rows = layer->rows;
-    return sides;
-}
-
 static void fill(const ep_float_conv *layer, const ep_band *band, const float *in, uint32_t group, uint32_t first, float *to)
 {
     const ep_window *const w = &layer->window;
@@ -197,8 +188,7 @@ static void dense_rows(const ep_float_conv *layer, const ep_band *band, const fl
 
 void ep_float_dense(const ep_float_conv *layer, const float *in, const float *added, float *out, void *scratch)
 {
-    const ep_conv sides = sides_of(layer);
-    const ep_band band = ep_band_of(&sides);
+    const ep_band band = ep_band_of(&layer->window, layer->groups, layer->rows);
     const uint32_t each = (uint32_t)layer->out_channels / layer->groups;
     float *const rows = (float *)((uint8_t *)scratch + layer->row_at);
     void *const temp = (uint8_t *)scratch + layer->temp_at;
@@ -225,9 +215,8 @@ void ep_float_dense(const ep_float_conv *layer, const float *in, const float *ad
 
 void ep_float_sparse(const ep_float_conv *layer, const float *in, const float *added, float *out, void *scratch)
 {
-    const ep_conv conv = sides_of(layer);
     const ep_window *const sides = &layer->window;
-    const ep_band band = ep_band_of(&conv);
+    const ep_band band = ep_band_of(sides, layer->groups, layer->rows);
     const uint32_t each = (uint32_t)layer->out_channels / layer->groups;
     float *const values = (float *)((uint8_t *)scratch + layer->row_at);
     uint16_t *const offsets = (uint16_t *)(values + layer->length);
@@ -243,7 +232,7 @@ void ep_float_sparse(const ep_float_conv *layer, const float *in, const float *a
             for (uint32_t channel = group * each; channel < (group + 1) * each; channel++) {
                 uint32_t count;
                 EP_DECODE(count = read_kept(&reader, offsets, values, temp));
-                ep_to_offsets(&conv, &band, offsets, count);
+                ep_to_offsets(sides, &band, offsets, count);
                 for (uint32_t y = first; y < last; y++) {
                     const float *x = (const float *)scratch + (y - first) * sides->stride_height * band.row;
                     for (uint32_t column = 0; column < sides->out_width; column++) {

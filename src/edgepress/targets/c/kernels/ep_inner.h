@@ -95,9 +95,9 @@ typedef struct {
     uint32_t row;                     /* numbers of one row */
 } ep_band;
 
-ep_band ep_band_of(const ep_conv *layer);
+ep_band ep_band_of(const ep_window *window, uint32_t groups, uint32_t rows);
 /* Positions of a channel's weights in its kernel become offsets in the band, from the place of the first weight on. */
-void ep_to_offsets(const ep_conv *layer, const ep_band *band, uint16_t *positions, uint32_t count);
+void ep_to_offsets(const ep_window *window, const ep_band *band, uint16_t *positions, uint32_t count);
 /* Codes less their zero point, padded, for the output rows from `first` on: every number that these read. */
 void ep_fill(const ep_conv *layer, const ep_band *band, const uint8_t *in, uint32_t group, uint32_t first, int16_t *to);
 

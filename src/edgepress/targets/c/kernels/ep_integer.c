@@ -238,7 +238,7 @@ EP_APART static void rows_of(const ep_conv *layer, const ep_band *band, const in
 
 void ep_conv_dense(const ep_conv *layer, const uint8_t *in, const uint8_t *added, void *out, void *scratch)
 {
-    const ep_band band = ep_band_of(layer);
+    const ep_band band = ep_band_of(&layer->window, layer->groups, layer->rows);
     const uint32_t each = (uint32_t)layer->out_channels / layer->groups;
     int16_t *const weights = (int16_t *)((uint8_t *)scratch + layer->row_at);
     void *const temp = (uint8_t *)scratch + layer->temp_at;

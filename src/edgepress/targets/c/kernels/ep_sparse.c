@@ -39,7 +39,7 @@ EP_APART static void rows_of(const ep_conv *layer, const ep_band *band, const in
 
 void ep_conv_sparse(const ep_conv *layer, const uint8_t *in, const uint8_t *added, void *out, void *scratch)
 {
-    const ep_band band = ep_band_of(layer);
+    const ep_band band = ep_band_of(&layer->window, layer->groups, layer->rows);
     const uint32_t each = (uint32_t)layer->out_channels / layer->groups;
     uint16_t *const offsets = (uint16_t *)((uint8_t *)scratch + layer->row_at);
     int16_t *const values = (int16_t *)(offsets + layer->weights->length);
@@ -55,7 +55,7 @@ void ep_conv_sparse(const ep_conv *layer, const uint8_t *in, const uint8_t *adde
             for (uint32_t channel = group * each; channel < (group + 1) * each; channel++) {
                 uint32_t count;
                 EP_DECODE(count = ep_kept(&reader, offsets, values, temp));
-                EP_DECODE(ep_to_offsets(layer, &band, offsets, count));
+                EP_DECODE(ep_to_offsets(&layer->window, &band, offsets, count));
                 rows_of(layer, &band, scratch, offsets, values, count, channel, first, last, added, out);
             }
         }
