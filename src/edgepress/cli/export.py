@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from edgepress import registry
 from edgepress.cli import Commands, UserError, add, plainly, take_plugins
 from edgepress.cli.files import architecture, packed
+from edgepress.logs import one_line
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -105,22 +106,21 @@ def _as_shipped(
     from edgepress.widths import with_state
 
     shape = tuple(inputs.shape[1:])
-    folded = fold_batch_norm(network.eval(), shape)
-    theirs, whole, shipped = set(stored.tensors), set(inference_state(network)), set(inference_state(folded))
-    if theirs not in (whole, shipped):
-        odd = sorted(theirs ^ shipped)[0]
-        has = "has" if odd in theirs else "lacks"
-        raise UserError(f"{asked.file} is of another network than {asked.network}: it {has} '{odd}'")
+    another = f"{asked.file} is of another network than {asked.network}"
     try:
+        with torch.no_grad():
+            network.eval()(inputs[:1])
+        folded = fold_batch_norm(network, shape)
+        theirs, whole, shipped = set(stored.tensors), set(inference_state(network)), set(inference_state(folded))
+        if theirs not in (whole, shipped):
+            odd = sorted(theirs ^ shipped)[0]
+            raise UserError(f"{another}: it {'has' if odd in theirs else 'lacks'} '{odd}'")
         if theirs != shipped:
             stored = fold_stored(stored, network, shape)
         with torch.no_grad():
             with_state(folded, stored.state_dict())(inputs[:1])
     except (RuntimeError, ValueError) as error:
-        said = str(error).splitlines()[0]
-        raise UserError(
-            f"{asked.file} is of another network than {asked.network}, or of other inputs: {said}"
-        ) from None
+        raise UserError(f"{another}, or the inputs do not fit it: {one_line(error)[:200]}") from None
     return folded, stored
 
 

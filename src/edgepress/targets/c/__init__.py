@@ -99,7 +99,7 @@ def exported(given: Prepared, own: Program, inputs: Tensor) -> Files:
     test = kernel_file("selftest.c.in").replace("@ROWS@", str(len(rows)))
     files["selftest.c"] = test.replace("@VECTORS@", "\n".join(vectors))
     arithmetic = "in integers throughout" if own.integers else "in float32, weights in their codes"
-    facts = {"VERSION": version("edgepress"), "ARENA": own.arena.size, "ABOUT": f"it computes {arithmetic}."}
+    facts = {"VERSION": version("edgepress"), "ARENA": own.arena.size, "ABOUT": arithmetic}
     readme = kernel_file("README.md.in")
     facts["WEIGHTS"] = CSource().size({"network.c": files["network.c"].encode()}).whole
     for name, fact in facts.items():

@@ -24,7 +24,16 @@ from edgepress.targets.c.source import array
 
 INSTALL = "apt-get install gcc-arm-none-eabi qemu-system-arm"
 _COMMON = (
-    *("-std=c99", "-mthumb", "-O2", "-ffp-contract=off", "-ffreestanding", "-fbuiltin", "-ffunction-sections"),
+    *(
+        "-std=c99",
+        "-mthumb",
+        "-O2",
+        "-ffp-contract=off",
+        "-fno-strict-aliasing",
+        "-ffreestanding",
+        "-fbuiltin",
+        "-ffunction-sections",
+    ),
     *("-fdata-sections", "-fno-tree-loop-distribute-patterns", "-Wall", "-Wextra", "-Wconversion", "-Werror"),
 )
 _TICKS = 1.6  # of the timer, an instruction
@@ -39,6 +48,11 @@ class Board:
     cpu: str
     flags: tuple[str, ...]
     script: str
+
+    @property
+    def has_fpu(self) -> bool:
+        """Whether its CPU computes with floats."""
+        return "-mfloat-abi=hard" in self.flags
 
 
 BOARDS = {

@@ -20,7 +20,7 @@ from edgepress.activations import ActivationGrid
 from edgepress.targets import Files, Runtime
 from edgepress.targets.c.source import kernel_file
 
-FLAGS = ("-std=c99", "-ffp-contract=off", "-Wall", "-Wextra", "-Wconversion", "-Werror")
+FLAGS = ("-std=c99", "-ffp-contract=off", "-fno-strict-aliasing", "-Wall", "-Wextra", "-Wconversion", "-Werror")
 SANITIZERS = ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 INSTALL = "apt-get install gcc"
 
