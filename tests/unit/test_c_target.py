@@ -1,7 +1,10 @@
 """Networks as C: what a build for this machine computes, against exact arithmetic."""
 
+import ctypes
 import itertools
 import shutil
+import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -182,3 +185,33 @@ def test_export_from_the_command_line(tmp_path, capsys):
             assert sentence in capsys.readouterr().err
         assert {f.name: f.read_bytes() for f in output.iterdir()} == before
         assert sorted(p.name for p in tmp_path.iterdir() if p.name.startswith(".")) == []
+
+
+@needs_gcc
+def test_the_reader_in_the_docs_reads_packed_tensors(tmp_path):
+    text = (Path(__file__).parents[2] / "docs" / "packed.md").read_text()
+    source = text.split("```c\n")[1].split("```")[0]
+    (tmp_path / "reader.c").write_text(source)
+    library = tmp_path / "reader.so"
+    command = [
+        host.compiler(),
+        "-std=c99",
+        "-Wall",
+        "-Wextra",
+        "-Werror",
+        "-shared",
+        "-fPIC",
+        "reader.c",
+        "-o",
+        library,
+    ]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    reader = ctypes.CDLL(str(library))
+    weights = torch.randn(7, 11, generator=torch.Generator().manual_seed(3))
+    for kind, bits in itertools.product(("symmetric", "uniform"), (1, 3, 8, 11)):
+        encoding, parts = rounded(weights, kind, bits), []
+        encoding.write(parts)
+        values = np.empty(77, np.float32)
+        read = reader.read_symmetric if kind == "symmetric" else reader.read_grid
+        read(b"".join(parts), bits, 77, values.ctypes.data_as(ctypes.c_void_p))
+        assert np.array_equal(values, encoding.decode().reshape(-1).numpy())
