@@ -20,8 +20,9 @@ from edgepress.methods import in_full_precision
 from edgepress.methods.rounding import rounded
 from edgepress.networks.cnn import CNN
 from edgepress.packing import Compressed
+from edgepress.sweep import Trained
 from edgepress.targets import NotServedError, c
-from edgepress.targets.c import host, parts
+from edgepress.targets.c import host, measure, parts
 from edgepress.targets.c.measure import agree
 from edgepress.targets.c.memory import arena
 from edgepress.targets.c.reference import Reference, raw_inputs
@@ -215,3 +216,18 @@ def test_the_reader_in_the_docs_reads_packed_tensors(tmp_path):
         read = reader.read_symmetric if kind == "symmetric" else reader.read_grid
         read(b"".join(parts), bits, 77, values.ctypes.data_as(ctypes.c_void_p))
         assert np.array_equal(values, encoding.decode().reshape(-1).numpy())
+
+
+@needs_gcc
+def test_without_the_device_tools_rows_say_how_to_get_them_and_the_host_proves_the_code(tmp_path, monkeypatch):
+    data = small_data("table", "classification")
+    network = nn.Sequential(nn.Linear(7, 8), nn.ReLU(), nn.Linear(8, 3)).eval()
+    file = tmp_path / "w3.safetensors"
+    stored = in_full_precision(network).with_tensors({"0.weight": rounded(network[0].weight.detach(), "uniform", 3)})
+    file.write_bytes(stored.to_bytes())
+    monkeypatch.setattr(measure.device, "missing", lambda: ["qemu-system-arm"])
+    rows = measure.measure(Trained("net", 0, network, data), {("nearest_uniform", "w3"): file})
+    assert rows and all(row.keys() <= measure.COLUMNS.keys() for row in rows)
+    for row in rows:
+        assert (row["status"], row["host_difference"], row["host_rows"]) == ("skipped", 0, len(data.inputs["test"]))
+        assert "qemu-system-arm missing: apt-get install" in row["reason"]

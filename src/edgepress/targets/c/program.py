@@ -219,7 +219,7 @@ def scratch_parts(layer: Layer, integers: bool) -> tuple[int, int, int]:
         weights = 0  # they are read where they lie
     else:
         temp += INFLATER * rows.inflates
-        temp += 4 * length * (rows.mask is not None)
+        temp += 4 * length * (rows.mask is not None and layer.kernel != "sparse")
         temp += 6 * rows.most * (rows.factors is not None)
         if not integers and rows.bits:
             table = 4 << rows.bits if rows.points is None else 0
