@@ -7,6 +7,8 @@
 # make test-cluster: the run through a private SLURM on this host; needs root, and slurm-wlm and munge of Debian.
 # make test-browser: the report's pages in a browser; needs chromium and chromium-driver of Debian.
 # make test-emulated: 8-bit files on a CPU without VNNI; needs qemu-user of Debian; minutes.
+# make test-devices: networks as C on an emulated Cortex-M4, and 500 random ones under sanitizers; needs gcc,
+# gcc-arm-none-eabi and qemu-system-arm of Debian; minutes.
 # make docs: the site, into build/docs.
 # make test-all: make test and make test-cluster side by side.
 # make lint: what CI refuses.    make bench: the speed of what is ours, against copying memory and a matrix product.
@@ -20,7 +22,7 @@ EXTRAS := dev hardware energy deploy
 PYTEST := $(BIN)/pytest --numprocesses logical --dist loadfile --no-loadscope-reorder
 TESTS := tests/workflow tests/contract tests/unit tests/conformance
 
-.PHONY: run study replicate test test-peers test-conformance test-kill test-cluster test-all test-browser test-emulated docs lint bench clean
+.PHONY: run study replicate test test-peers test-conformance test-kill test-cluster test-all test-browser test-emulated test-devices docs lint bench clean
 
 run: .venv/installed
 	$(BIN)/snakemake --cores all --configfile $(CONFIG)
@@ -53,6 +55,10 @@ test-browser: .venv/installed-dev
 
 test-emulated: .venv/installed-dev
 	$(BIN)/pytest -ra -s tests/emulated
+
+test-devices: .venv/installed-dev
+	$(BIN)/pytest -q tests/devices
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.devices.fuzz $(or $(FUZZ),500)
 
 docs: .venv/installed .venv/installed-docs
 	$(BIN)/python -m sphinx --builder html --fail-on-warning --keep-going --quiet --jobs auto docs build/docs

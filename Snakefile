@@ -24,6 +24,7 @@ else:
     include: "rules/peers.smk"
     include: "rules/hardware.smk"
     include: "rules/deploy.smk"
+    include: "rules/devices.smk"
     include: "rules/collect.smk"
 
 

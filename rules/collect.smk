@@ -2,6 +2,7 @@
 OPTIONAL = {
     **({"hardware": f"{RESULTS}/hardware.csv"} if SIMULATIONS else {}),
     **({"latency": f"{RESULTS}/latency.csv"} if TIMED else {}),
+    **({"devices": f"{RESULTS}/devices.csv"} if DEPLOYED else {}),
     **({"energy": f"{RESULTS}/energy.csv"} if CONFIG.energy else {}),
     **({"recipes": f"{RESULTS}/recipes.csv"} if FOLLOWED else {}),
 }

@@ -119,6 +119,12 @@ class CellConfig(Settings):
         [],
         description="levels to time on ONNX Runtime, as in `[w32, w8a8]`, on the first seed; needs the extra `deploy`",
     )
+    devices: Annotated[list[LevelName], AllDistinct] = Field(
+        [],
+        description="levels whose packed files, by every method that has them, are compiled for microcontrollers and "
+        "run in an emulator, `[w8a8, w4]` say, on the first seed; needs Debian's `gcc-arm-none-eabi` and "
+        "`qemu-system-arm`",
+    )
     weights: str | None = Field(
         None,
         description="safetensors file with initial weights, used where its tensors fit; null trains from scratch. "
@@ -182,6 +188,12 @@ class CellConfig(Settings):
             for share in (sparsity if "sparsity" in sweeps else [None])
         ]
 
+    @property
+    def deployed(self) -> list[tuple[str, str]]:
+        """The methods and levels whose packed files go to microcontrollers."""
+        every = [(method, level) for method in [*self.methods, *self.chains] for level in self.levels(method)]
+        return [(method, level) for method, level in every if level in self.devices]
+
     def jobs(self) -> list[Job]:
         """The jobs that compress a trained network.
 
@@ -211,5 +223,5 @@ class CellConfig(Settings):
         names = [name for name in [*self.methods, *self.chains] if self.levels(name)]
         sweeps = ("+".join(sorted(self._sweeps(name))) for name in names if not self.retrains(name))
         families = (registry.family(self.steps(name)) for name in names)
-        costs = (name for name in ("recipes", "hardware", "latency") if getattr(self, name))
+        costs = (name for name in ("recipes", "hardware", "latency", "devices") if getattr(self, name))
         return {*sweeps, *families, *costs}

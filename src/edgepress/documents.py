@@ -25,6 +25,7 @@ from edgepress.own import DATA_KINDS, OwnConfig
 from edgepress.recipes import RECIPES
 from edgepress.reporting.reference import tables as tables_of_reference
 from edgepress.targets import latency
+from edgepress.targets.c import measure
 from edgepress.training import progress
 
 # Settings of the starter run beyond the defaults: methods that use data, where a few seconds show most.
@@ -164,6 +165,7 @@ def documents(root: Path) -> dict[Path, str]:
             {
                 "columns": _columns_table(COLUMNS),
                 "latency": _columns_table(latency.COLUMNS),
+                "devices": _columns_table(measure.COLUMNS),
                 "recipes": _columns_table(progress.COLUMNS),
             },
         ),

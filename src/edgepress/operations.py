@@ -6,6 +6,7 @@ caution everywhere: its values get a grid of their own, its channels keep their 
 
 from __future__ import annotations
 
+import math
 import operator
 from enum import Flag, auto
 
@@ -72,3 +73,8 @@ OPERATIONS: dict[object, Property] = {kind: properties for properties, kinds in 
 def properties(kind: object) -> Property:
     """The properties of a module's type, a function or the name of a method; none where it is not known."""
     return OPERATIONS.get(kind, Property(0))
+
+
+def ceiling_of(kind: object) -> float:
+    """The upper bound of an operation that rectifies; infinity where it has none, as ReLU."""
+    return 6.0 if kind in (nn.ReLU6, F.relu6) else math.inf

@@ -1,3 +1,4 @@
+import math
 from fractions import Fraction
 
 import pytest
@@ -40,7 +41,7 @@ def test_a_sum_is_rounded_once_and_rectified_at_the_zero_point():
     terms = ((torch.tensor([1.0, -9.0, 2000.0]), a), (torch.tensor([2.0, 0.0, 0.0]), b))
     grid = ActivationGrid(8, 0.5, 10)
     assert _Whole(terms).rescaled(grid).tolist() == [11, 6, 255]
-    assert _Whole(terms, rectified=True).rescaled(grid).tolist() == [11, 10, 255]
+    assert _Whole(terms, ceiling=math.inf).rescaled(grid).tolist() == [11, 10, 255]
 
 
 def test_a_layer_by_hand():

@@ -31,6 +31,7 @@ examples:
   edgepress compress model.safetensors --method nearest_uniform --bits 4
   edgepress inspect model.nearest_uniform_w4.safetensors
   edgepress unpack model.nearest_uniform_w4.safetensors
+  edgepress export w4.safetensors --to c -o w4_c --network cnn --data digits.safetensors
   edgepress compare results/before results/after      changes beyond noise
   edgepress check my_method.py                        contract tests
 
@@ -81,13 +82,13 @@ def take_plugins(paths: Sequence[str]) -> None:
 
 def parser() -> argparse.ArgumentParser:
     """The parser of all commands; ``run`` of its result executes the command."""
-    from edgepress.cli import catalogue, comparison, contract, files
+    from edgepress.cli import catalogue, comparison, contract, export, files
 
     top = argparse.ArgumentParser(
         "edgepress", description=_ABOUT, epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (catalogue, files, comparison, contract):
+    for module in (catalogue, files, export, comparison, contract):
         module.add_to(commands)
     return top
 

@@ -177,12 +177,22 @@ def _network(asked: argparse.Namespace) -> tuple[nn.Module, Prepared]:
 
     if asked.network and asked.output_layer:
         raise UserError("--output-layer is for files without --network; remove it")
-    with plainly(ValueError, OSError, KeyError):
-        data = Prepared.load(asked.data, ("train", "val")) if asked.data else None
     nothing = Prepared("", "", 0, _Nothing(), _Nothing())
     if not asked.network:
+        data = _prepared(asked, "train", "val")
         with plainly(ValueError):
             return _bare(asked, tensor_files.load_foreign(asked.model)), data or nothing
+    network, data = architecture(asked, "train", "val")
+    with plainly(ValueError, TypeError):
+        networks.load_all_from(network, asked.model)
+    return network, data or nothing
+
+
+def architecture(asked: argparse.Namespace, *splits: str) -> tuple[nn.Module, Prepared | None]:
+    """The network that ``--network`` names, as its builder makes it, and the data that ``--data`` names."""
+    from edgepress import networks
+
+    data = _prepared(asked, *splits)
     if ":" in asked.network:
         module, _, attribute = asked.network.partition(":")
         entry = registry.NetworkEntry(asked.network, module, attribute, "", inputs=[], args=_arguments(asked.args))
@@ -192,11 +202,16 @@ def _network(asked: argparse.Namespace) -> tuple[nn.Module, Prepared]:
         raise UserError(registry.unknown("network", asked.network, registry.networks()))
     with plainly(ValueError, TypeError, ImportError, AttributeError):
         try:
-            network = networks.construct(entry, data)
+            return networks.construct(entry, data), data
         except ValueError as error:
             raise UserError(f"{error}; name them by --data") if data is None else error from None
-        networks.load_all_from(network, asked.model)
-    return network, data or nothing
+
+
+def _prepared(asked: argparse.Namespace, *splits: str) -> Prepared | None:
+    from edgepress.datasets import Prepared
+
+    with plainly(ValueError, OSError, KeyError):
+        return Prepared.load(asked.data, splits) if asked.data else None
 
 
 def _bare(asked: argparse.Namespace, tensors: Mapping[str, Tensor]) -> nn.Module:
@@ -246,7 +261,7 @@ def _unpack(asked: argparse.Namespace) -> int:
     from safetensors.torch import save
     from torch import contiguous_format
 
-    stored, output = _packed(asked.file), _output(asked, asked.file, "float32")
+    stored, output = packed(asked.file), _output(asked, asked.file, "float32")
     state = stored.state_dict()
     write(output, save({name: tensor.clone(memory_format=contiguous_format) for name, tensor in state.items()}))
     print(f"{output}: {len(state)} tensors, {output.stat().st_size:,} bytes")
@@ -254,7 +269,7 @@ def _unpack(asked: argparse.Namespace) -> int:
 
 
 def _inspect(asked: argparse.Namespace) -> int:
-    stored = _packed(asked.file)
+    stored = packed(asked.file)
     size = Path(asked.file).stat().st_size
     _print_tensors(stored, {})
     numbers = sum(_count(encoding) for encoding in {id(e): e for e in stored.tensors.values()}.values())
@@ -264,7 +279,8 @@ def _inspect(asked: argparse.Namespace) -> int:
     return 0
 
 
-def _packed(path: str) -> Compressed:
+def packed(path: str) -> Compressed:
+    """A packed file. Raises UserError where it is none."""
     from edgepress.packing import Compressed, PackedFileError
 
     with plainly(PackedFileError, OSError):

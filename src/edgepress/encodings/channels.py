@@ -172,7 +172,7 @@ class MultiPoint(Encoding):
     def bits(self) -> float:
         return self.code_bits * self.codes.numel() / max(1, prod(self.shape))
 
-    def _points(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    def points(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """For each vector: the entries that have it (bool, all entries of the tensor), and their scale and code."""
         steps, codes = self.steps, self.codes
         for point in range(int(self.counts.max()) if self.counts.numel() else 0):
@@ -184,7 +184,7 @@ class MultiPoint(Encoding):
 
     def decode(self) -> Tensor:
         values = torch.zeros(prod(self.shape), dtype=torch.float32)
-        for entries, steps, codes in self._points():
+        for entries, steps, codes in self.points():
             values[entries] += (codes.to(torch.float32) - ((1 << self.code_bits - 1) - 1)) * steps
         return values.reshape(self.shape)
 
@@ -192,7 +192,7 @@ class MultiPoint(Encoding):
         flat = mask.reshape(-1)
         rows = torch.arange(len(self.lengths)).repeat_interleave(self.lengths)
         lengths = rows[flat].bincount(minlength=len(self.lengths))
-        codes = [self.codes[:0], *(codes[flat[entries]] for entries, _, codes in self._points())]
+        codes = [self.codes[:0], *(codes[flat[entries]] for entries, _, codes in self.points())]
         return MultiPoint((int(lengths.sum()),), self.code_bits, self.counts, lengths, self.steps, torch.cat(codes))
 
     def write(self, parts: list[bytes]) -> list[Any]:

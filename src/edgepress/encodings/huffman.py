@@ -56,7 +56,7 @@ class Huffman(Encoding):
         before: list[bytes] = []
         layout = self.coded.write(before)
         before.pop()
-        parts += [b"".join(before), _deflated(self._numbers)]
+        parts += [b"".join(before), deflated(self._numbers)]
         return [self.tag, len(parts[-2]), len(parts[-1]), self._width, self._numbers.size, layout]
 
     @classmethod
@@ -97,7 +97,8 @@ def _codes(encoding: Encoding) -> tuple[np.ndarray, int]:
     return encoding.codes.reshape(-1).numpy().astype(np.uint8), width
 
 
-def _deflated(numbers: np.ndarray) -> bytes:
+def deflated(numbers: np.ndarray) -> bytes:
+    """Codes of a byte each, by Huffman's code: a deflate stream of literals alone."""
     deflater = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS, 9, zlib.Z_HUFFMAN_ONLY)
     return deflater.compress(numbers.tobytes()) + deflater.flush()
 

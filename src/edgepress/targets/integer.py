@@ -9,7 +9,7 @@ touch a float.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
@@ -21,7 +21,7 @@ from edgepress.activations import ActivationGrid, Quantize, with_quantized_activ
 from edgepress.codebooks import Codebook, Symmetric
 from edgepress.encodings import Encoding, PerChannel, Quantized, Scaled, Sparse
 from edgepress.graph import LAYERS, Layer, called, layer_inputs, mean, operation, trace
-from edgepress.operations import Property, properties
+from edgepress.operations import Property, ceiling_of, properties
 from edgepress.packing import Compressed
 from edgepress.targets import NotServedError
 
@@ -117,11 +117,11 @@ def _integer_layer(codes: Tensor, steps: Tensor, bias: Tensor, reads: Activation
 @dataclass(frozen=True)
 class _Whole:
     """Σ numbers · step over ``terms``: numbers are whole, in a float type that holds them exactly; a step is float64,
-    one or one a channel. ``rectified``: negative sums are to become 0.
+    one or one a channel. ``ceiling``: sums are to be bounded by 0 and this value, None where they are not rectified.
     """
 
     terms: tuple[tuple[Tensor, Tensor], ...]
-    rectified: bool = False
+    ceiling: float | None = None
 
     @classmethod
     def held(cls, codes: Tensor, grid: ActivationGrid) -> _Whole:
@@ -131,7 +131,7 @@ class _Whole:
     @property
     def is_held(self) -> bool:
         """Whether it is codes on a grid, less their zero point."""
-        return len(self.terms) == 1 and not self.terms[0][1].dim() and not self.rectified
+        return len(self.terms) == 1 and not self.terms[0][1].dim() and self.ceiling is None
 
     def each(self, change: Callable[[Tensor], Tensor]) -> _Whole:
         """The same with the numbers of each term changed."""
@@ -141,18 +141,36 @@ class _Whole:
     def values(self) -> Tensor:
         """The sums as real numbers, float64."""
         total = sum((numbers * step for numbers, step in self.terms), start=torch.zeros((), dtype=torch.float64))
-        return total.clamp(min=0) if self.rectified else total
+        return total if self.ceiling is None else total.clamp(0, self.ceiling)
 
     def rescaled(self, grid: ActivationGrid) -> Tensor:
         """The codes on ``grid``, int64: each term times a multiplier of 31 bits, and one shift that rounds."""
-        ratios = torch.broadcast_tensors(*[(step / grid.step).clamp(max=_LARGEST_RATIO) for _, step in self.terms])
-        shift = (_FRACTION_BITS - torch.stack([torch.frexp(ratio).exponent for ratio in ratios]).amax(0)).clamp(max=62)
+        multipliers, shift = rescaling([step for _, step in self.terms], grid.step)
         total = torch.zeros((), dtype=torch.int64)
-        for (numbers, _), ratio in zip(self.terms, ratios, strict=True):
-            multiplier = torch.ldexp(ratio, shift).round().clamp(max=(1 << _FRACTION_BITS) - 1)
-            total = total + numbers.to(torch.int64) * multiplier.to(torch.int64)
-        codes = (total + (torch.ones_like(shift, dtype=torch.int64) << (shift - 1)) >> shift) + grid.zero_point
-        return codes.clamp(grid.zero_point if self.rectified else 0, grid.highest)
+        for (numbers, _), multiplier in zip(self.terms, multipliers, strict=True):
+            total = total + numbers.to(torch.int64) * multiplier
+        codes = (total + (torch.ones_like(shift) << (shift - 1)) >> shift) + grid.zero_point
+        return codes.clamp(*code_bounds(grid, self.ceiling))
+
+
+def rescaling(steps: Sequence[Tensor], onto: float) -> tuple[list[Tensor], Tensor]:
+    """The multipliers, of 31 bits, that bring numbers of these steps onto the step ``onto``, and the one shift of all.
+
+    Σ numbers · multiplier, shifted right by ``shift`` (1 to 62), is the sum in steps of ``onto``. ``steps`` are
+    float64, of shapes that fit each other; all that is returned is int64, of their common shape.
+    """
+    ratios = torch.broadcast_tensors(*[(step / onto).clamp(max=_LARGEST_RATIO) for step in steps])
+    shift = (_FRACTION_BITS - torch.stack([torch.frexp(ratio).exponent for ratio in ratios]).amax(0)).clamp(max=62)
+    most = (1 << _FRACTION_BITS) - 1
+    multipliers = [torch.ldexp(ratio, shift).round().clamp(max=most).to(torch.int64) for ratio in ratios]
+    return multipliers, shift.to(torch.int64)
+
+
+def code_bounds(grid: ActivationGrid, ceiling: float | None) -> tuple[int, int]:
+    """The lowest and the highest code of values rectified at ``ceiling``, or not at all where it is None."""
+    if ceiling is None:
+        return 0, grid.highest
+    return grid.zero_point, grid.zero_point + round(min(ceiling / grid.step, grid.highest - grid.zero_point))
 
 
 class IntegerNetwork(nn.Module):
@@ -231,9 +249,16 @@ class _Interpreter(fx.Interpreter):
             return value.values
         if kind in _SHAPES:
             return of(value.values)
-        if Property.RECTIFIES | Property.HOMOGENEOUS in known:  # a second bound, as ReLU6 has, is not served
-            return replace(value, rectified=True)
-        if Property.ADDS in known and len(others) == 1 and isinstance(others[0], _Whole) and not options:
+        if Property.RECTIFIES in known:
+            ceiling = ceiling_of(kind)
+            return replace(value, ceiling=ceiling if value.ceiling is None else min(ceiling, value.ceiling))
+        if (
+            Property.ADDS in known
+            and len(others) == 1
+            and isinstance(others[0], _Whole)
+            and not options
+            and value.ceiling is others[0].ceiling is None
+        ):
             return _Whole(value.terms + others[0].terms)
         if Property.SELECTS in known and (value.is_held or Property.PASSES in known):
             return value.each(of)
