@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import pytest
 import torch
 from hypothesis import settings
@@ -45,3 +46,10 @@ def image_data() -> Prepared:
     inputs = {split: torch.randn(30, 1, 16, 16, generator=generator) for split in SPLITS}
     targets = {split: torch.randint(3, (30,), generator=generator) for split in SPLITS}
     return Prepared("toy_images", "classification", 3, inputs, targets)
+
+
+@pytest.fixture
+def closed_figures():
+    """No figure stays open after a test that draws."""
+    yield
+    plt.close("all")

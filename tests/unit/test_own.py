@@ -59,7 +59,7 @@ def test_another_process_knows_it_from_plain_data():
     registry.set_own({})
     registry.set_own(carried)
     assert registry.own() == known
-    assert registry.own("tiny") == {"datasets": {}, "networks": known["networks"], "methods": {}, "peers": {}}
+    assert registry.own("tiny") == {kind: {} for kind in registry.KINDS} | {"networks": known["networks"]}
 
 
 def test_knowing_it_runs_none_of_it(folder):

@@ -4,7 +4,6 @@ import itertools
 import json
 
 import matplotlib as mpl
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,14 +15,9 @@ from tests.browser import generated
 from tests.unit.test_report_sentences import table
 
 mpl.use("Agg")
+pytestmark = pytest.mark.usefixtures("closed_figures")
 CLASSES = table()[lambda rows: rows.dataset == "classes"]
 AMOUNTS = table()[lambda rows: rows.dataset == "amounts"]
-
-
-@pytest.fixture(autouse=True)
-def closed_figures():
-    yield
-    plt.close("all")
 
 
 def with_accuracies(**accuracies) -> pd.DataFrame:

@@ -4,7 +4,7 @@ import pytest
 
 from edgepress.reporting import figures, findings, retraining
 
-from .test_reporting import about, rows
+from .report_rows import about, rows
 
 mpl.use("Agg")
 

@@ -4,7 +4,6 @@ import itertools
 import math
 
 import matplotlib as mpl
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -18,6 +17,7 @@ from edgepress.reporting import costs, figures, packed, results, tables
 from edgepress.reporting.costs import CostTables
 
 mpl.use("Agg")
+pytestmark = pytest.mark.usefixtures("closed_figures")
 MACS = 1000
 EXAMPLES = 10_000
 # method: (family, level, bytes, points lost, bits a weight × bits an activation, MACs)
@@ -101,12 +101,6 @@ ENERGY = pd.DataFrame(
     ]
 )
 TAKEN = CostTables(LATENCY, HARDWARE, ENERGY, STEPPED)
-
-
-@pytest.fixture(autouse=True)
-def closed_figures():
-    yield
-    plt.close("all")
 
 
 @pytest.fixture(scope="module")

@@ -33,6 +33,18 @@ def scaler(
     return fit
 
 
+def first(columns: int, fit: Callable[[np.ndarray], Moments]) -> Callable[[np.ndarray], Moments]:
+    """``fit`` for the first ``columns``; later ones keep their values."""
+
+    def fit_first(train: np.ndarray) -> Moments:
+        shift, width = np.zeros(train.shape[1]), np.ones(train.shape[1])
+        if columns:
+            shift[:columns], width[:columns] = fit(train[:, :columns])
+        return shift, width
+
+    return fit_first
+
+
 def _moments(train: np.ndarray, axis: int | tuple[int, ...]) -> Moments:
     """Mean and standard deviation, computed after subtracting the minimum: exact for a constant, and a large offset
     costs no digits.

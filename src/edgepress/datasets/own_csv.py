@@ -13,7 +13,7 @@ import numpy as np
 
 from edgepress.datasets import MEND, DataError, Prepared, _fields, divide, scale
 from edgepress.datasets._classes import check_splits, divide_by_class, say_numbers
-from edgepress.datasets._scaling import in_float32, say_odd_columns, scaler
+from edgepress.datasets._scaling import first, in_float32, say_odd_columns, scaler
 from edgepress.datasets._tables import Table
 
 SEPARATORS = ",;|\t"
@@ -60,15 +60,8 @@ def prepare(
     inputs += _fields.one_hot(table, [column for column in columns if column not in numbers], parts["train"])
     if not inputs:
         raise DataError(f"{file} has no columns except '{target}' and ignored ones")
-    fit = scaler(scaling, mean, std, axis=0)
-
-    def fit_numbers(train: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        shift, width = np.zeros(train.shape[1]), np.ones(train.shape[1])
-        if numbers:
-            shift[: len(numbers)], width[: len(numbers)] = fit(train[:, : len(numbers)])
-        return shift, width
-
-    data = scale(name, np.concatenate(inputs, axis=1), targets, parts, fit_numbers, cure=MEND)
+    fit = first(len(numbers), scaler(scaling, mean, std, axis=0))
+    data = scale(name, np.concatenate(inputs, axis=1), targets, parts, fit, cure=MEND)
     if numbers:
         _fields.say_long_numbers(table, numbers, inputs[0])
         say_odd_columns(file, numbers, inputs[0], data)

@@ -39,8 +39,7 @@ def prepare(
     """
     arrays = _read(Path(file))
     given = [split for split in SPLITS if f"x_{split}" in arrays] if "x" not in arrays else []
-    inputs = _joined(file, [arrays[f"x_{split}"] for split in given] or [arrays["x"]])
-    targets = _joined(file, [arrays[f"y_{split}"] for split in given] or [arrays["y"]])
+    inputs, targets = (_joined(file, [arrays[f"{xy}_{part}"] for part in given] or [arrays[xy]]) for xy in "xy")
     inputs = _inputs(file, inputs, input, layout, mean is not None)
     targets, names = _targets(file, targets, task, classes)
 
