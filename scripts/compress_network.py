@@ -2,16 +2,16 @@
 
 from edgepress.warm import hand_over
 
-hand_over("edgepress.sweep", "edgepress.costs.consumption")
+hand_over("edgepress.sweep", "edgepress.training.consumption")
 
 import torch
 
 from edgepress import metrics, registry, training
 from edgepress.checkpoints import Checkpoints
-from edgepress.costs.consumption import metered
 from edgepress.files import FileError, write_atomically
 from edgepress.logs import job
 from edgepress.sweep import Bench, Trained
+from edgepress.training.consumption import metered
 
 with job(snakemake.log[0], FileError):
     torch.set_num_threads(snakemake.params.threads)

@@ -3,11 +3,11 @@
 import torch
 
 from edgepress import metrics, registry, training
-from edgepress.costs import progress
 from edgepress.datasets import Prepared
 from edgepress.files import FileError, write_atomically
 from edgepress.logs import job
 from edgepress.outputs import NetworkError
+from edgepress.training import progress
 
 with job(snakemake.log[0], FileError, NetworkError):
     torch.set_num_threads(snakemake.params.threads)

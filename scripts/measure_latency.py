@@ -5,10 +5,10 @@ from pathlib import Path
 import torch
 
 from edgepress import metrics, registry
-from edgepress.costs import latency
 from edgepress.files import FileError, write_atomically
 from edgepress.logs import job
 from edgepress.sweep import Trained
+from edgepress.targets import latency
 
 with job(snakemake.log[0], FileError):
     torch.set_num_threads(1)  # what is compared with the runtime's outputs is computed as elsewhere

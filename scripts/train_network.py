@@ -2,19 +2,19 @@
 
 from edgepress.warm import hand_over
 
-hand_over("edgepress.sweep", "edgepress.costs.consumption", "tqdm")
+hand_over("edgepress.sweep", "edgepress.training.consumption", "tqdm")
 
 import torch
 from tqdm import tqdm
 
 from edgepress import metrics, networks, registry, training
 from edgepress.checkpoints import Checkpoints
-from edgepress.costs.consumption import metered
 from edgepress.datasets import SPLITS, Prepared
 from edgepress.files import FileError, write_atomically
 from edgepress.logs import job
 from edgepress.outputs import NetworkError
 from edgepress.sweep import Bench, Trained
+from edgepress.training.consumption import metered
 
 name, seed = snakemake.wildcards.network, int(snakemake.wildcards.seed)
 settings = snakemake.params.training and training.Training(**snakemake.params.training)

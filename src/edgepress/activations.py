@@ -58,13 +58,17 @@ class ActivationGrid:
         """The largest code."""
         return (1 << self.bits) - 1
 
-    def quantize(self, values: Tensor) -> Tensor:
-        """``values``, float32 of any shape, on the nearest level; beyond the ends, on the last one. Masks stay.
+    def signed_codes(self, values: Tensor) -> Tensor:
+        """The nearest codes of ``values``, float32 of any shape, less the zero point; beyond the ends, the last one.
 
-        Bit for bit what torch.fake_quantize_per_tensor_affine gives, whose CPU kernel takes 40 times as long.
+        Values are divided by the step, as ONNX's QuantizeLinear does; ties go to the even code. torch's fake_quantize
+        multiplies by 1/step, which can give the neighbouring code where a value lies between two.
         """
-        codes = (values * float(1 / np.float32(self.step))).round_()
-        quantized = codes.clamp_(-self.zero_point, self.highest - self.zero_point).mul_(self.step)
+        return (values / self.step).round_().clamp_(-self.zero_point, self.highest - self.zero_point)
+
+    def quantize(self, values: Tensor) -> Tensor:
+        """``values``, float32 of any shape, on the nearest level; beyond the ends, on the last one. Masks stay."""
+        quantized = self.signed_codes(values).mul_(self.step)
         masks = self.is_mask(values)
         return quantized if masks is None else torch.where(masks, values, quantized)
 

@@ -19,12 +19,13 @@ from pydantic.fields import FieldInfo
 from edgepress import registry
 from edgepress.cells import CellConfig
 from edgepress.config import RunConfig
-from edgepress.costs import latency, progress
 from edgepress.files import write_atomically
 from edgepress.metrics import COLUMNS
 from edgepress.own import DATA_KINDS, OwnConfig
 from edgepress.recipes import RECIPES
 from edgepress.reporting.reference import tables as tables_of_reference
+from edgepress.targets import latency
+from edgepress.training import progress
 
 # What the starter run asks for beside the defaults: methods that look at data, where they say most in the seconds that
 # they take.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import operator
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -14,23 +13,12 @@ from torch.fx.proxy import TraceError
 from torch.nn import functional as F
 
 from edgepress.logs import one_line
+from edgepress.operations import Property, properties
 
 Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
 Layer = nn.Linear | Convolution
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-_RECTIFIERS = (nn.ReLU, nn.ReLU6, F.relu, F.relu6, torch.relu, "relu")
-_SELECTIONS = (
-    *(nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.Flatten, nn.Unflatten),
-    *(nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d),
-    *(nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d),
-    *(F.dropout, F.max_pool1d, F.max_pool2d, F.max_pool3d, torch.max_pool1d, torch.max_pool2d, torch.max_pool3d),
-    *(torch.flatten, torch.unflatten, torch.reshape, torch.permute, torch.transpose, torch.squeeze, torch.unsqueeze),
-    *("flatten", "unflatten", "reshape", "view", "contiguous", "permute", "transpose", "squeeze", "unsqueeze"),
-    *("float", "double"),
-    operator.getitem,
-)
-_MEANS = (torch.mean, "mean")
 _ADAPTIVE_MEANS: dict[object, int] = {  # pools, and over how many dimensions, the last ones, they average
     **{nn.AdaptiveAvgPool1d: 1, nn.AdaptiveAvgPool2d: 2, nn.AdaptiveAvgPool3d: 3},
     **{F.adaptive_avg_pool1d: 1, F.adaptive_avg_pool2d: 2, F.adaptive_avg_pool3d: 3, torch.adaptive_avg_pool1d: 1},
@@ -145,7 +133,7 @@ def mean(node: fx.Node, network: nn.Module) -> Mean | None:
         sizes = asked or node.kwargs.get("output_size") or given[0]
         ones = set(sizes) if isinstance(sizes, tuple | list) else {sizes}
         return Mean(tuple(range(-_ADAPTIVE_MEANS[kind], 0)), True) if ones == {1} else None
-    if kind not in _MEANS or "dtype" in node.kwargs or len(given) > 2:
+    if Property.AVERAGES not in properties(kind) or "dtype" in node.kwargs or len(given) > 2:
         return None
     dims, keepdim, *_ = [*given, None, None]
     dims, keepdim = node.kwargs.get("dim", dims), node.kwargs.get("keepdim", keepdim)
@@ -155,7 +143,12 @@ def mean(node: fx.Node, network: nn.Module) -> Mean | None:
 
 def selects(node: fx.Node, network: nn.Module) -> bool:
     """Whether a node hands on values of its input and computes none."""
-    return node.op.startswith("call") and operation(node, network) in _SELECTIONS
+    return does(node, network, Property.SELECTS)
+
+
+def does(node: fx.Node, network: nn.Module, wanted: Property) -> bool:
+    """Whether a node is an operation that has all properties of ``wanted``."""
+    return node.op.startswith("call") and wanted in properties(operation(node, network))
 
 
 def recorded(traced: fx.GraphModule, inputs: Tensor) -> dict[fx.Node, object]:
@@ -184,9 +177,7 @@ def _is_module(node: fx.Node, network: nn.Module, kinds: tuple[type, ...]) -> bo
 def _is_absorbed(node: fx.Node, network: nn.Module) -> bool:
     """Whether a value goes only into a ReLU or BatchNorm, with which a device computes it in one step."""
     users = list(_users(node, network))
-    return len(users) == 1 and users[0].op != "output" and (
-        operation(users[0], network) in (*_RECTIFIERS, *NORMS)
-    )  # fmt: skip
+    return len(users) == 1 and (does(users[0], network, Property.RECTIFIES) or _is_module(users[0], network, NORMS))
 
 
 def _is_output(node: fx.Node, network: nn.Module) -> bool:

@@ -1,9 +1,9 @@
 """The data sets, networks, methods, peers and targets that exist, known without importing torch.
 
 A plugin is one file. It declares what it offers in a literal at its top level — ``DATASETS``, ``NETWORKS``,
-``METHODS``, ``PEERS`` or ``TARGETS``, a dict from name to description — and that literal is read from the source text, never
-executed. So the Snakefile, the config check and the command line know every name in milliseconds; the module itself is
-imported only by the job that uses it.
+``METHODS``, ``PEERS`` or ``TARGETS``, a dict from name to description — and that literal is read from the source text,
+never executed. So the Snakefile, the config check and the command line know every name in milliseconds; the module
+itself is imported only by the job that uses it.
 
 To these come the user's own (``edgepress.own``): the same entries, which name a file or module outside of edgepress.
 """
@@ -98,7 +98,7 @@ class MethodEntry(Entry):
 
 @dataclass(frozen=True)
 class ExternalEntry(Entry):
-    """What needs ``packages``, by the names under which they are imported; ``install`` is the command that gets them."""
+    """A plugin that needs ``packages``, by their import names; ``install`` is the command that installs them."""
 
     packages: Sequence[str] = field(kw_only=True)
     install: str = field(default="", kw_only=True)

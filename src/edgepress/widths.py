@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import operator
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,28 +10,12 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
-from torch.nn import functional as F
 
-from edgepress.graph import LAYERS, NORMS, Convolution, Layer, called, trace
+from edgepress.graph import LAYERS, NORMS, Convolution, Layer, called, operation, trace
 from edgepress.networks import inference_state, load_inference_state, stored_once
+from edgepress.operations import Property, properties
 
 _Wide = Layer | nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
-_CHANNELWISE = (
-    *(nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.ReLU, nn.ReLU6, nn.LeakyReLU),
-    *(nn.ELU, nn.GELU, nn.SiLU, nn.Hardswish, nn.Hardsigmoid, nn.Sigmoid, nn.Tanh),
-    *(nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d),
-    *(nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d),
-    *(nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d),
-    *(F.dropout, F.relu, torch.relu, F.relu6, F.leaky_relu, F.gelu, F.silu, F.hardswish, torch.sigmoid, torch.tanh),
-    *(F.max_pool2d, torch.max_pool2d, F.avg_pool2d, F.adaptive_avg_pool2d, F.adaptive_max_pool2d),
-    *("relu", "sigmoid", "tanh", "contiguous"),
-)
-_BETWEEN_TWO = (
-    *(operator.add, operator.iadd, operator.sub, operator.mul, operator.imul, torch.add, torch.sub, torch.mul),
-    *("add", "add_", "sub", "mul", "mul_"),
-)
-_FLATTEN = (nn.Flatten, torch.flatten, "flatten")
-_MEAN = (torch.mean, "mean")
 
 
 @dataclass(frozen=True)
@@ -163,16 +146,16 @@ class _Coupling:
         """Note the value of a node, those before it being known."""
         inputs = [self.values[source] for source in node.all_input_nodes]
         module = called(node, self.traced) if node.op == "call_module" else None
-        operation = (node.target if module is None else type(module)) if node.op.startswith("call") else None
+        known = properties(operation(node, self.traced)) if node.op.startswith("call") else Property(0)
         if isinstance(module, LAYERS):
             self.values[node] = self._layer(str(node.target), module, inputs[0], _shape(node.args[0]))
         elif isinstance(module, NORMS) and self._is_whole(inputs[0], _shape(node)):
             self.values[node] = self._norm(str(node.target), module, inputs[0])
-        elif len(inputs) == 1 and (operation in _CHANNELWISE or self._averages_places(node, inputs[0])):
+        elif len(inputs) == 1 and (Property.CHANNELWISE in known or self._averages_places(node, known, inputs[0])):
             self.values[node] = inputs[0]
-        elif operation in _BETWEEN_TWO:
+        elif Property.COMBINES in known:
             self.values[node] = inputs[0] if len(inputs) == 1 else self._together(*inputs)
-        elif operation in _FLATTEN and self._flattens_places(inputs[0], _shape(node.args[0]), _shape(node)):
+        elif Property.FLATTENS in known and self._flattens_places(inputs[0], _shape(node.args[0]), _shape(node)):
             length = _shape(node)[1] // _shape(node.args[0])[1]
             self.values[node] = _Value(inputs[0].group, inputs[0].repeat * length)
         else:
@@ -227,13 +210,13 @@ class _Coupling:
         """Whether the second side of a tensor of this shape holds the channels of ``value`` and nothing else."""
         return len(shape) > 1 and shape[1] == self.find(value.group).channels * value.repeat > 0
 
-    def _averages_places(self, node: fx.Node, value: _Value) -> bool:
+    def _averages_places(self, node: fx.Node, known: Property, value: _Value) -> bool:
         """Whether a mean is over sides behind the second alone, which then still holds the channels."""
         given: object = node.kwargs.get("dim", node.args[1] if len(node.args) > 1 else None)
         sides = [given] if isinstance(given, int) else list(given) if isinstance(given, list | tuple) else []
         shape = _shape(node.args[0])
         behind = [isinstance(side, int) and side % len(shape) > 1 for side in sides] if shape else []
-        return node.target in _MEAN and any(behind) and all(behind) and self._is_whole(value, shape)
+        return Property.AVERAGES in known and any(behind) and all(behind) and self._is_whole(value, shape)
 
     def _flattens_places(self, value: _Value, before: tuple[int, ...], after: tuple[int, ...]) -> bool:
         """Whether all sides but the rows became one, in which a channel is as long as it had places."""

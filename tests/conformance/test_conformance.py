@@ -9,7 +9,7 @@ from itertools import groupby
 import pytest
 import torch
 
-from edgepress import metrics, peers, registry, sources
+from edgepress import metrics, registry, sources
 from edgepress.reporting.results import read_table
 from edgepress.sweep import Bench
 
@@ -47,7 +47,7 @@ def test_a_method_makes_of_a_network_what_the_table_says(network, name):
         pytest.skip(why)
     peer = registry.built_in("peers").get(name)
     if peer and peer.missing:
-        pytest.skip(peers.why_missing(peer))
+        pytest.skip(peer.why_missing)
     torch.set_num_threads(1)
     levels = table.cells(network)[name]
     expected, found = KNOWN[network][name], table.measure(network, name, levels)

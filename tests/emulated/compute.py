@@ -10,7 +10,7 @@ from pathlib import Path
 
 from safetensors.torch import load_file, save_file
 
-from edgepress.costs import runtime
+from edgepress.targets import onnx_runtime as runtime
 
 
 def main(folder: Path) -> None:

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file, save_file
 
-from edgepress.costs import export, runtime
-from edgepress.integer import IntegerNetwork
+from edgepress.targets import onnx as export
+from edgepress.targets import onnx_runtime as runtime
+from edgepress.targets.integer import IntegerNetwork
 from tests.unit.eight_bit import NAMES, compressed
 
 CPU = "max"  # all that QEMU emulates; its version 7.2 knows no AVX-512, and these turn off what later ones may know

@@ -6,11 +6,11 @@ import torch
 from torch import nn
 
 from edgepress import networks
-from edgepress.costs import latency
 from edgepress.datasets import SPLITS, Prepared
 from edgepress.folding import fold_batch_norm
 from edgepress.levels import Level
 from edgepress.sweep import Trained
+from edgepress.targets import latency
 
 NAMES = ["resnet8", "ds_cnn", "cnn", "dnn_complex"]
 

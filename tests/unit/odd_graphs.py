@@ -4,11 +4,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from edgepress.costs import latency
 from edgepress.datasets import SPLITS, Prepared
 from edgepress.folding import fold_batch_norm
 from edgepress.levels import Level
 from edgepress.sweep import Trained
+from edgepress.targets import latency
 
 SHAPE = (2, 6, 6)  # of an input
 

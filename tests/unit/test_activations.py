@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from torch import fx, nn
@@ -27,13 +28,33 @@ def test_a_grid_by_hand():
 
 @pytest.mark.parametrize("low, high", [(0.0, 7.9), (-0.7, 2.0), (-2.1, 0.0), (0.0, 0.0), (-3e4, 1e-3)])
 @pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])
-def test_what_lies_on_a_grid_is_what_torch_says(low, high, bits):
+def test_what_lies_on_a_grid_is_the_quotient_rounded_as_onnx_rounds(low, high, bits):
     made = ActivationGrid.between(low, high, bits)
     halves = made.step * (torch.arange(-3, min(made.highest, 1000) + 3) - made.zero_point + 0.5)
     scattered = torch.randn(10_000, generator=torch.Generator().manual_seed(0)) * (high - low)
     values = torch.cat([halves, scattered])
+    quotients = values.numpy() / np.float32(made.step)
+    codes = np.clip(np.round(quotients), -made.zero_point, made.highest - made.zero_point)
+    quantized = made.quantize(values)
+    assert np.array_equal(quantized.numpy(), codes * np.float32(made.step))
+    # torch multiplies by 1/step, which differs where a value lies between two codes alone
     judge = torch.fake_quantize_per_tensor_affine(values, made.step, made.zero_point, 0, made.highest)
-    assert torch.equal(made.quantize(values), judge)
+    differ = (quantized != judge).numpy()
+    assert np.allclose(np.abs(quotients[differ] % 1 - 0.5), 0, atol=np.spacing(np.float32(1 << bits)))
+
+
+def test_a_value_between_two_codes_gets_the_same_one_from_the_network_and_from_integers():
+    """A product with 1/step rounds twice, so it can fall on the other side of a tie."""
+    steps = np.linspace(0.01, 1, 2_000, dtype=np.float32)
+    values = np.outer(np.arange(100) + np.float32(0.5), steps).astype(np.float32)
+    tie = np.argwhere(np.round(values / steps) != np.round(values * (1 / steps)))
+    assert len(tie)
+    for row, column in tie[:20]:
+        made = ActivationGrid(8, float(str(steps[column])), 0)
+        value = torch.tensor([values[row, column]])
+        expected = np.round(values[row, column] / steps[column])
+        assert float(made.signed_codes(value)) == expected
+        assert torch.equal(made.quantize(value), torch.tensor([expected * steps[column]]))
 
 
 @pytest.mark.parametrize("low, high", [(0.0, 0.0), (3.0, 5.0), (-5.0, -3.0), (-1e-3, 1e3), (-0.7, 0.2)])

@@ -5,9 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from edgepress.costs import consumption
-from edgepress.costs.consumption import figures, metered
 from edgepress.metrics import from_csv
+from edgepress.training import consumption
+from edgepress.training.consumption import figures, metered
 
 IDENTITY = {"dataset": "digits", "network": "cnn", "seed": 0, "method": "fp32", "level": "w32"}
 GERMANY = {"country": "DEU"}

@@ -7,12 +7,12 @@ from edgepress.datasets import SPLITS, Prepared
 from edgepress.encodings import Dense, PerChannel, Scaled, Sparse
 from edgepress.evaluation import evaluate
 from edgepress.folding import fold_batch_norm, fold_stored
-from edgepress.integer import IntegerNetwork
 from edgepress.levels import Level
 from edgepress.methods.rounding import rounded
 from edgepress.networks import inference_state
 from edgepress.packing import Compressed
 from edgepress.sweep import Bench, Trained, generator_for
+from edgepress.targets.integer import IntegerNetwork
 from edgepress.training import Training
 
 from .eight_bit import with_statistics

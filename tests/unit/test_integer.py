@@ -7,11 +7,11 @@ from torch import nn
 from edgepress.activations import ActivationGrid, Quantize, input_bits
 from edgepress.encodings import Dense, PerChannel
 from edgepress.evaluation import predict
-from edgepress.integer import IntegerNetwork, NoIntegerFormError, _Whole, integer_layers
 from edgepress.methods import in_full_precision
 from edgepress.methods.per_channel import rounded_per_channel
 from edgepress.methods.rounding import rounded
 from edgepress.packing import Compressed
+from edgepress.targets.integer import IntegerNetwork, NoIntegerFormError, _Whole, integer_layers
 
 from .eight_bit import NAMES, compressed
 

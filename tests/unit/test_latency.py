@@ -1,15 +1,18 @@
 import collections
-from importlib.util import find_spec
+import importlib.util
 
 import pytest
 import torch
 from torch import nn
 
+from edgepress import registry
 from edgepress.activations import ActivationGrid
-from edgepress.costs import export, latency, runtime
 from edgepress.evaluation import predict
-from edgepress.integer import IntegerNetwork, NoIntegerFormError
 from edgepress.levels import Level
+from edgepress.targets import latency
+from edgepress.targets import onnx as export
+from edgepress.targets import onnx_runtime as runtime
+from edgepress.targets.integer import IntegerNetwork, NoIntegerFormError
 
 from .eight_bit import NAMES, compressed, trained
 from .odd_graphs import IN_INTEGERS, OUT_OF_REACH, own, own_trained
@@ -20,8 +23,8 @@ KERNELS = {  # of the runtime, where nothing is left in float but what goes in a
     "cnn": {"QLinearConv": 6, "NhwcMaxPool": 3, "QGemm": 2},
     "dnn_complex": {"QGemm": 5},
 }
-MISSING = [package for package in runtime.PACKAGES if find_spec(package) is None]
-needs_runtime = pytest.mark.skipif(bool(MISSING), reason=f"{', '.join(MISSING)} missing: {runtime.INSTALL}")
+ENTRY = registry.targets()["onnx"]
+needs_runtime = pytest.mark.skipif(bool(ENTRY.missing), reason=ENTRY.why_missing)
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -187,10 +190,10 @@ def test_a_file_that_computes_something_else_is_not_timed(monkeypatch):
 
 
 def test_without_the_packages_rows_say_how_to_install_them(monkeypatch):
-    monkeypatch.setattr(latency, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     rows = latency.measure(trained("dnn_complex"), ["w32", "w4"], batches=(1,))
     assert [row["status"] for row in rows] == ["skipped", "unavailable"]
-    assert runtime.INSTALL in rows[0]["reason"]
+    assert ENTRY.install in rows[0]["reason"]
 
 
 @pytest.mark.parametrize(

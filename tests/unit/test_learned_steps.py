@@ -10,13 +10,13 @@ from edgepress.datasets import SPLITS, Prepared
 from edgepress.encodings import PerChannel
 from edgepress.evaluation import evaluate
 from edgepress.folding import fold_batch_norm
-from edgepress.integer import IntegerNetwork
 from edgepress.levels import Level
 from edgepress.methods.learned_steps import _LearnedActivation
 from edgepress.methods.qat import LearnedChannels
 from edgepress.networks import inference_state
 from edgepress.packing import Compressed
 from edgepress.sweep import Bench, Trained, generator_for
+from edgepress.targets.integer import IntegerNetwork
 from edgepress.training import Training, train
 
 BRIEFLY = Training(lr=0.01, batch_size=16, max_epochs=3, patience=3)

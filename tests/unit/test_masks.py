@@ -10,11 +10,11 @@ from torch.nn import functional as F
 from edgepress.activations import ActivationGrid
 from edgepress.datasets import Prepared
 from edgepress.evaluation import evaluate
-from edgepress.integer import IntegerNetwork, NoIntegerFormError
 from edgepress.levels import Level
 from edgepress.methods import activations, compress, create
 from edgepress.packing import Compressed
 from edgepress.sweep import Bench, Trained, generator_for
+from edgepress.targets.integer import IntegerNetwork, NoIntegerFormError
 from edgepress.training import Training, train
 
 LOWEST = torch.finfo(torch.float32).min

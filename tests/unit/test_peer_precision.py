@@ -91,7 +91,8 @@ def test_bits_tell_values_apart():
 def test_operations_of_an_onnx_file(tmp_path):
     onnx = pytest.importorskip("onnx")
     from edgepress.levels import Level
-    from edgepress.peers.onnx_files import FILE, OnnxPeer
+    from edgepress.peers.onnx_files import OnnxPeer
+    from edgepress.targets.onnx import FILE
 
     class Peer(OnnxPeer):
         def compress(self, network, inputs, level, folder): ...

@@ -9,12 +9,13 @@ from torch import nn
 
 from edgepress import config, networks, peers, registry
 from edgepress.config import ConfigError, RunConfig
-from edgepress.costs import latency, runtime
 from edgepress.datasets import sample
 from edgepress.evaluation import predict
 from edgepress.folding import fold_batch_norm
 from edgepress.levels import Level
 from edgepress.sweep import Bench, Trained
+from edgepress.targets import latency
+from edgepress.targets import onnx_runtime as runtime
 
 from .eight_bit import trained
 from .test_environments import pins
@@ -145,7 +146,7 @@ def compressed(request, tmp_path_factory):
     name, network = request.param
     entry = registry.peers()[name]
     if entry.missing:
-        pytest.skip(peers.why_missing(entry))
+        pytest.skip(entry.why_missing)
     folder = tmp_path_factory.mktemp(name)
     bench = Bench(trained(network), ["test"], CPU)
     before = copy.deepcopy(networks.inference_state(bench.shipped))
@@ -243,7 +244,7 @@ def test_bits_of_layers_input_and_adds_are_those_in_the_file(compressed):
 def test_terms_of_a_peer_and_of_ours_are_equal(network, peer, method, tmp_path):
     """The same bits of weights, of what layers read and of what is added, so the same bit operations."""
     if registry.peers()[peer].missing:
-        pytest.skip(peers.why_missing(registry.peers()[peer]))
+        pytest.skip(registry.peers()[peer].why_missing)
     bench = Bench(trained(network), ["test"], CPU)
     rows = {rows[0]["level"]: rows[0] for rows in peers.sweep(bench, peer, tmp_path)}
     for result in bench.sweep("ours", list(rows), 1, [method, "nearest_symmetric_channel"]):
@@ -255,7 +256,7 @@ def test_terms_of_a_peer_and_of_ours_are_equal(network, peer, method, tmp_path):
 def test_gptq_of_a_peer_changes_weights(tmp_path):
     """With some quantizers, Brevitas's GPTQ rounds nothing and says so nowhere."""
     if registry.peers()["brevitas_gptq"].missing:
-        pytest.skip(peers.why_missing(registry.peers()["brevitas_gptq"]))
+        pytest.skip(registry.peers()["brevitas_gptq"].why_missing)
     from edgepress.peers import brevitas
 
     given = trained("resnet8")

@@ -9,12 +9,11 @@ from torch import nn
 
 from edgepress import metrics
 from edgepress.config import ConfigError, RunConfig, parse
-from edgepress.costs import progress
-from edgepress.costs.progress import follow
 from edgepress.evaluation import evaluate
 from edgepress.recipes import RECIPES
 from edgepress.reporting import figures, recipes, tables
-from edgepress.training import Training, train
+from edgepress.training import Training, progress, train
+from edgepress.training.progress import follow
 
 SETTINGS = Training(lr=0.01, batch_size=32, max_epochs=3, patience=None)
 

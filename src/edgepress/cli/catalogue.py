@@ -11,9 +11,9 @@ from pathlib import Path
 
 from edgepress import provenance, registry
 from edgepress.cli import Commands, UserError, add, plainly
-from edgepress.registry import DatasetEntry, Entry, MethodEntry, NetworkEntry, PeerEntry
+from edgepress.registry import DatasetEntry, Entry, ExternalEntry, MethodEntry, NetworkEntry, PeerEntry
 
-KINDS = {"datasets": "data set", "networks": "network", "methods": "method", "peers": "peer"}
+KINDS = {"datasets": "data set", "networks": "network", "methods": "method", "peers": "peer", "targets": "target"}
 _LEVELS = {"bits": ("bits a weight", 4), "act_bits": ("bits an activation", 8), "sparsity": ("share removed", 0.5)}
 
 _LIST_EXAMPLES = """\
@@ -31,10 +31,14 @@ examples:
 
 def add_to(commands: Commands) -> None:
     """Add the commands of this module."""
-    lists = add(commands, "list", "list data sets, networks, methods and peers, with a line about each", _LIST_EXAMPLES)
+    lists = add(
+        commands, "list", "list data sets, networks, methods, peers and targets, with a line about each", _LIST_EXAMPLES
+    )
     lists.add_argument("kind", nargs="?", choices=KINDS, metavar="KIND", help=", ".join(KINDS))
     lists.set_defaults(run=_list)
-    describe = add(commands, "describe", "say more about one data set, network, method or peer", _DESCRIBE_EXAMPLES)
+    describe = add(
+        commands, "describe", "say more about one data set, network, method, peer or target", _DESCRIBE_EXAMPLES
+    )
     describe.add_argument("name", metavar="NAME", help="its name, as `edgepress list` shows it")
     describe.set_defaults(run=_describe)
     for command in (lists, describe):
@@ -43,12 +47,7 @@ def add_to(commands: Commands) -> None:
 
 def entries() -> dict[str, Mapping[str, Entry]]:
     """Everything in the registry: kind → name → entry."""
-    return {
-        "datasets": registry.datasets(),
-        "networks": registry.networks(),
-        "methods": registry.methods(),
-        "peers": registry.peers(),
-    }
+    return {kind: getattr(registry, kind)() for kind in KINDS}
 
 
 def _list(asked: argparse.Namespace) -> int:
@@ -67,7 +66,7 @@ def _describe(asked: argparse.Namespace) -> int:
     found = [(kind, named[asked.name]) for kind, named in entries().items() if asked.name in named]
     if not found:
         known = {name: entry for named in entries().values() for name, entry in named.items()}
-        raise UserError(registry.unknown("data set, network, method or peer", asked.name, known))
+        raise UserError(registry.unknown("data set, network, method, peer or target", asked.name, known))
     for kind, entry in found:
         print(f"{entry.name}, a {KINDS[kind]}: {entry.about}\n")
         for name, value in _facts(entry):
@@ -99,10 +98,11 @@ def _facts(entry: Entry) -> Iterator[tuple[str, str]]:
             options = (f"--{sweep.replace('_', '-')} {_LEVELS[sweep][1]}" for sweep in entry.sweeps or ["bits"])
             known = " --network resnet8 --data data/prepared/fashion_mnist_split0.safetensors" * entry.examples
             yield "try", f"edgepress compress model.safetensors{known} --method {chain} {' '.join(options)}"
-    if isinstance(entry, PeerEntry):
+    if isinstance(entry, ExternalEntry):
         missing = entry.missing
-        yield "levels", ", ".join(entry.levels)
         yield "packages", ", ".join(f"{one} (missing)" if one in missing else one for one in entry.packages)
+    if isinstance(entry, PeerEntry):
+        yield "levels", ", ".join(entry.levels)
         yield "computed by", entry.runtime or "torch"
         yield "in a config", f"peers: [{entry.name}]"
     args = {name: value for name, value in entry.args.items() if value not in (None, entry.name)}

@@ -13,15 +13,15 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, fx, nn
-from torch.nn import functional as F
 
 from edgepress.datasets import Prepared
 from edgepress.encodings import as_it_is
-from edgepress.graph import LAYERS, Layer, called, operation, recorded, trace
+from edgepress.graph import LAYERS, Layer, called, does, recorded, trace
 from edgepress.levels import Level
 from edgepress.methods import calibration_inputs, must_come_first
 from edgepress.methods.activations import QuantizedActivations
 from edgepress.networks import layer_of
+from edgepress.operations import Property
 from edgepress.packing import Compressed
 
 METHODS = {
@@ -35,11 +35,6 @@ METHODS = {
         "args": {"ranges": "mse"},
     },
 }
-_HOMOGENEOUS = (
-    *(nn.ReLU, F.relu, torch.relu, "relu", nn.Identity, nn.Dropout, nn.Dropout2d, F.dropout),
-    *(nn.MaxPool2d, nn.AdaptiveMaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, F.max_pool2d),
-    *(nn.Flatten, torch.flatten, "flatten"),
-)
 _INSIDE = 0.999  # share of a channel's values that its range holds
 _SHARE = 0.75  # of the difference that goes to weights which share a step; chosen on val
 _LEAST = 0.01  # of the largest range: what channels that are hardly used are taken to have
@@ -80,7 +75,7 @@ def _pairs(traced: fx.GraphModule, values: Mapping[fx.Node, object]) -> Iterator
     used = [node.target for node in layers]
     for after in layers:
         before = after.all_input_nodes[0]
-        while before.op.startswith("call") and len(before.users) == 1 and operation(before, traced) in _HOMOGENEOUS:
+        while len(before.users) == 1 and _lets_factors_pass(before, traced):
             before = before.all_input_nodes[0]
         once = used.count(before.target) == used.count(after.target) == 1
         if before not in layers or len(before.users) > 1 or not once:
@@ -89,6 +84,12 @@ def _pairs(traced: fx.GraphModule, values: Mapping[fx.Node, object]) -> Iterator
         own = all(owners[id(tensor)] == 1 for tensor in (*layer.parameters(), *reader.parameters()))
         if own and _reads_channels(layer, reader, values[before], values[after.all_input_nodes[0]]):
             yield before, after
+
+
+def _lets_factors_pass(node: fx.Node, traced: fx.GraphModule) -> bool:
+    """Whether a positive factor of a channel of the input is one of the same channel of the output."""
+    keeps = (Property.CHANNELWISE, Property.FLATTENS)
+    return any(does(node, traced, Property.HOMOGENEOUS | each) for each in keeps)
 
 
 def _reads_channels(layer: Layer, reader: Layer, computed: object, read: object) -> bool:

@@ -14,12 +14,10 @@ import copy
 import shutil
 import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor, nn
 
 from edgepress import registry, tensor_files
@@ -28,11 +26,10 @@ from edgepress.logs import one_line
 from edgepress.methods import calibration_inputs
 from edgepress.networks import compressible
 from edgepress.peers.precision import Precision
-from edgepress.registry import PEER, PeerEntry
-from edgepress.sweep import Bench, FileSize, identify
-
-# brevitas asks for an older setuptools than torch does, but does not use it: --no-deps installs the lock as it is.
-INSTALL = "pip install --no-deps --requirement envs/requirements-peers.lock"
+from edgepress.registry import PEER
+from edgepress.sweep import Bench, identify
+from edgepress.targets import Runtime
+from edgepress.tensor_files import FileSize
 
 
 class Peer(ABC):
@@ -58,22 +55,6 @@ class Peer(ABC):
         return sum(tensor_files.tensor_bytes(file.read_bytes()) for file in folder.glob("*.safetensors"))
 
 
-class Runtime(nn.Module):
-    """A network that a runtime computes, not torch; ``run`` maps inputs to outputs, float32, a row an example.
-
-    ``model`` is the ONNX file that it runs, where it is one: its latency is taken in each mode of ONNX Runtime.
-    """
-
-    def __init__(self, run: Callable[[np.ndarray], np.ndarray], model: bytes | None = None) -> None:
-        super().__init__()
-        self.run = run
-        self.model = model
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Shape (rows, …) to (rows, outputs)."""
-        return torch.from_numpy(self.run(inputs.numpy()))
-
-
 def sweep(bench: Bench, name: str, folder: Path) -> Iterator[list[dict[str, Any]]]:
     """The rows of metrics of each level of the peer ``name``, one a split; its files go to ``folder``/<level>.
 
@@ -83,7 +64,7 @@ def sweep(bench: Bench, name: str, folder: Path) -> Iterator[list[dict[str, Any]
     for level in map(Level.parse, entry.levels):
         identity = {**identify(name, PEER, level), "draw": 0}
         if entry.missing:
-            yield bench.rows_without_network(identity, "skipped", why_missing(entry))
+            yield bench.rows_without_network(identity, "skipped", entry.why_missing)
             continue
         try:
             rows = _rows(bench, entry.load()(**entry.args), identity, level, folder / str(level))
@@ -93,11 +74,6 @@ def sweep(bench: Bench, name: str, folder: Path) -> Iterator[list[dict[str, Any]
             reason = f"{type(error).__name__}: {one_line(error)}"[:300]
             rows = bench.rows_without_network(identity, "failed", reason)
         yield rows
-
-
-def why_missing(entry: PeerEntry) -> str:
-    """The packages that a peer lacks, and what installs them."""
-    return f"{', '.join(entry.missing)} missing: {INSTALL}"
 
 
 def _rows(bench: Bench, peer: Peer, identity: dict[str, Any], level: Level, folder: Path) -> list[dict[str, Any]]:

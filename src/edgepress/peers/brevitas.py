@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from edgepress.costs import export
 from edgepress.levels import Level, asked
-from edgepress.peers.onnx_files import FILE, OnnxPeer
+from edgepress.operations import Property, properties
+from edgepress.peers.onnx_files import OnnxPeer
+from edgepress.targets.onnx import FILE, INPUT, OUTPUT
 
 PEERS = {
     "brevitas": {
@@ -35,7 +35,6 @@ PEERS = {
 }
 _BATCH = 64
 _OTHER_BITS = 8  # at least, of the network's input and output, and with GPTQ of what is only added or averaged
-_ADDS = (operator.add, operator.iadd, torch.add)
 _AVERAGES = (nn.AvgPool2d, nn.AdaptiveAvgPool2d)
 
 
@@ -74,9 +73,9 @@ class Brevitas(OnnxPeer):
                 quantized,
                 args=inputs[:1],
                 export_path=str(folder / FILE),
-                input_names=[export.INPUT],
-                output_names=[export.OUTPUT],
-                dynamic_axes={export.INPUT: {0: "rows"}, export.OUTPUT: {0: "rows"}},
+                input_names=[INPUT],
+                output_names=[OUTPUT],
+                dynamic_axes={INPUT: {0: "rows"}, OUTPUT: {0: "rows"}},
                 dynamo=False,
             )
 
@@ -160,7 +159,7 @@ def _widen_what_is_only_summed(quantized: fx.GraphModule, act_bits: int) -> None
 def _sums(node: fx.Node, network: nn.Module) -> bool:
     if node.op == "call_module":
         return isinstance(network.get_submodule(str(node.target)), _AVERAGES)
-    return node.op == "call_function" and node.target in _ADDS
+    return node.op == "call_function" and Property.ADDS in properties(node.target)
 
 
 def _round_for_outputs(quantized: nn.Module, inputs: Tensor) -> None:

@@ -8,9 +8,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from edgepress.costs import export
 from edgepress.levels import Level
-from edgepress.peers.onnx_files import FILE, OnnxPeer
+from edgepress.peers.onnx_files import OnnxPeer
+from edgepress.targets.onnx import FILE, INPUT, to_onnx
 
 PEERS = {
     "onnxruntime": {
@@ -42,10 +42,10 @@ class OnnxRuntime(OnnxPeer):
 
             def get_next(self) -> dict[str, Any] | None:
                 row = next(self.left, None)
-                return None if row is None else {export.INPUT: row.numpy()}
+                return None if row is None else {INPUT: row.numpy()}
 
         with tempfile.TemporaryDirectory() as scratch:
             exported, prepared = (str(Path(scratch) / name) for name in ("exported.onnx", "prepared.onnx"))
-            Path(exported).write_bytes(export.to_onnx(network, tuple(inputs.shape[1:])))
+            Path(exported).write_bytes(to_onnx(network, tuple(inputs.shape[1:])))
             quant_pre_process(exported, prepared)
             quantize_static(prepared, str(folder / FILE), Rows(), per_channel=True, activation_type=QuantType.QUInt8)

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from edgepress.levels import Level
-from edgepress.peers import Peer, Runtime
+from edgepress.peers import Peer
 from edgepress.peers.precision import Operation, Precision, bits_of, precision
+from edgepress.targets import Runtime
 
 PEERS = {
     "openvino": {

@@ -1,8 +1,9 @@
 """How long an inference takes on a real edge runtime: ONNX Runtime, on one thread of this machine's CPU.
 
 Only what a kernel of the runtime computes is timed: float32, and 8-bit weights with 8-bit activations. Integers are
-timed in each mode of the runtime (``edgepress.costs.runtime``), a row each. Every file is checked before it is timed:
-its outputs are compared with those of the network that it stands for, its activations with exact integer arithmetic.
+timed in each mode of the runtime (``edgepress.targets.onnx_runtime``), a row each. Every file is checked before it is
+timed: its outputs are compared with those of the network that it stands for, its activations with exact integer
+arithmetic.
 Needs the packages of the extra ``deploy``; without them, rows say how to install these.
 """
 
@@ -12,7 +13,6 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -22,17 +22,16 @@ import torch
 from torch import Tensor, nn
 
 from edgepress import methods, registry
-from edgepress.costs import export, runtime
 from edgepress.evaluation import predict, score
 from edgepress.folding import fold_batch_norm
-from edgepress.graph import UntraceableError
-from edgepress.integer import IntegerNetwork, NoIntegerFormError
 from edgepress.levels import FLOAT_BITS, Level
 from edgepress.logs import one_line
 from edgepress.packing import Compressed
-from edgepress.peers import Runtime, why_missing
 from edgepress.provenance import cpu_model, version
 from edgepress.sweep import Trained, generator_for
+from edgepress.targets import NotServedError, Runtime, onnx_runtime
+from edgepress.targets.integer import IntegerNetwork
+from edgepress.targets.onnx import FILE, Onnx
 
 COLUMNS = {
     "dataset": "data set",
@@ -103,8 +102,8 @@ def measure(
     To these come the files that ``peers`` made of it, each at all its levels: name of a peer → folder of its files.
     """
     identity = {"dataset": trained.data.name, "network": trained.network_name, "seed": trained.seed}
-    identity |= {"runtime": runtime.NAME, "runtime_version": version(runtime.NAME)}
-    identity |= {"threads": runtime.THREADS, "cpu": cpu_model()}
+    identity |= {"runtime": onnx_runtime.NAME, "runtime_version": version(onnx_runtime.NAME)}
+    identity |= {"threads": onnx_runtime.THREADS, "cpu": cpu_model()}
     found = [each for level in levels for each in _ours(trained, level)]
     for peer, folder in peers.items():
         for level in registry.peers()[peer].levels:
@@ -122,35 +121,34 @@ def measure(
 def without_kernel(level: Level) -> str | None:
     """Why the runtime computes nothing at ``level`` that another level does not, or None where it does."""
     if level.sparsity is not None:
-        return f"{runtime.NAME} has no kernel that gains by zeros among the weights"
+        return f"{onnx_runtime.NAME} has no kernel that gains by zeros among the weights"
     if str(level) == _FLOAT or (level.bits, level.act_bits) == (8, 8):
         return None
     if level.act_bits is None:
-        return f"{runtime.NAME} computes {level.bits}-bit weights with float32 activations in float32, as {_FLOAT}"
-    return (
-        f"{runtime.NAME} has no kernel for {level.bits or FLOAT_BITS}-bit weights and {level.act_bits}-bit activations"
-    )
+        return f"{onnx_runtime.NAME} computes {level.bits}-bit weights with float32 activations in float32, as {_FLOAT}"
+    bits = level.bits or FLOAT_BITS
+    return f"{onnx_runtime.NAME} has no kernel for {bits}-bit weights and {level.act_bits}-bit activations"
 
 
 def _ours(trained: Trained, level: str) -> list[_Measured]:
     """Our file of ``level``, in each mode that makes a difference to it."""
     row = {"peer": "", "level": level}
-    missing = [package for package in runtime.PACKAGES if find_spec(package) is None]
+    entry = registry.targets()["onnx"]
     if reason := without_kernel(Level.parse(level)):
         return [_Measured(row | {"status": "unavailable", "reason": reason})]
-    if missing:
-        return [_Measured(row | {"status": "skipped", "reason": f"{', '.join(missing)} missing: {runtime.INSTALL}"})]
+    if entry.missing:
+        return [_Measured(row | {"status": "skipped", "reason": entry.why_missing})]
     try:
         found = _in_float(trained) if level == _FLOAT else _in_integers(trained, Level.parse(level))
-    except (NoIntegerFormError, UntraceableError, export.NoExportError, OverflowError) as error:
+    except (NotServedError, OverflowError) as error:
         return [_Measured(row | {"status": "unavailable", "reason": one_line(error)})]
     return [_Measured(row | each.row, each.run) for each in found]
 
 
 def _in_float(trained: Trained) -> list[_Measured]:
     shipped = fold_batch_norm(trained.network, trained.data.input_shape)
-    model = export.to_onnx(shipped, trained.data.input_shape)
-    loaded = _loaded(model, runtime.DEFAULT, trained)
+    model = Onnx().export(shipped, methods.in_full_precision(shipped), trained.data.inputs["test"])[FILE]
+    loaded = _loaded(model, onnx_runtime.DEFAULT, trained)
     row = {name: value for name, value in loaded.row.items() if name not in ("mode", "instructions")}
     return [_Measured(row | _apart(loaded, shipped, trained, _FLOAT_TOLERANCE), loaded.run)]
 
@@ -160,13 +158,15 @@ def _in_integers(trained: Trained, level: Level) -> list[_Measured]:
     shape, inputs, targets = trained.data.input_shape, trained.data.inputs["test"], trained.data.targets["test"]
     shipped = fold_batch_norm(trained.network, shape)
     stored = compressed(trained, shipped, level)
-    network, integers = stored.rebuild(shipped), IntegerNetwork(shipped, stored)
+    target = Onnx()
+    network, integers = stored.rebuild(shipped), target.reference(shipped, stored)
+    assert isinstance(integers, IntegerNetwork)  # since its activations are quantized
     exact = {f"integer_{name}": value for name, value in _quality(predict(integers, inputs), targets).items()}
-    model = export.to_onnx(export.in_integers(shipped, stored), shape)
+    model = target.export(shipped, stored, inputs)[FILE]
     found = []
-    for mode in runtime.MODES:
+    for mode in onnx_runtime.MODES:
         loaded = _loaded(model, mode, trained)
-        codes, outputs = runtime.codes(model, mode, inputs[:_ROWS_COMPARED])
+        codes, outputs = onnx_runtime.codes(model, mode, inputs[:_ROWS_COMPARED])
         theirs = dict(zip(stored.activations, codes, strict=True))
         ours = integers.codes(inputs[:_ROWS_COMPARED], theirs)
         apart = max(int((ours[point] - theirs[point]).abs().max()) for point in ours)
@@ -185,7 +185,7 @@ def _peers_own(trained: Trained, name: str, folder: Path, level: str) -> list[_M
         reason = f"{name} computes in torch, it has no runtime"
         return [_Measured(row | {"status": "unavailable", "reason": reason})]
     if entry.missing:
-        return [_Measured(row | {"status": "skipped", "reason": why_missing(entry)})]
+        return [_Measured(row | {"status": "skipped", "reason": entry.why_missing})]
     if not folder.is_dir() or not any(folder.iterdir()):
         reason = f"{name} gave no file, its row in metrics.csv says why"
         return [_Measured(row | {"status": "failed", "reason": reason})]
@@ -193,21 +193,26 @@ def _peers_own(trained: Trained, name: str, folder: Path, level: str) -> list[_M
     assert isinstance(loaded, Runtime)  # which an entry with a runtime gives
     if loaded.model is None:
         quality = _quality(predict(loaded, trained.data.inputs["test"]), trained.data.targets["test"])
-        return [_Measured(row | quality | {"mode": runtime.DEFAULT, "status": "ok"}, loaded.run)]
+        return [_Measured(row | quality | {"mode": onnx_runtime.DEFAULT, "status": "ok"}, loaded.run)]
     found = []
-    for mode in runtime.MODES:
+    for mode in onnx_runtime.MODES:
         each = _loaded(loaded.model, mode, trained)
-        apart = runtime.code_difference(loaded.model, mode, trained.data.inputs["test"][:_ROWS_COMPARED])
+        apart = onnx_runtime.code_difference(loaded.model, mode, trained.data.inputs["test"][:_ROWS_COMPARED])
         found.append(_Measured(row | each.row | _products(*apart), each.run))
     return _judged(found)
 
 
 def _loaded(model: bytes, mode: str, trained: Trained) -> _Measured:
     """An ONNX file in ``mode``: what the runtime makes of it, its quality, and what runs it."""
-    made = runtime.session(model, mode)
-    integer, floating = runtime.layers(model, mode)
-    row = {"mode": mode, "instructions": runtime.instruction_set(), "integer_layers": integer, "float_layers": floating}
-    quality = _quality(runtime.outputs(made, trained.data.inputs["test"]), trained.data.targets["test"])
+    made = onnx_runtime.session(model, mode)
+    integer, floating = onnx_runtime.layers(model, mode)
+    row = {
+        "mode": mode,
+        "instructions": onnx_runtime.instruction_set(),
+        "integer_layers": integer,
+        "float_layers": floating,
+    }
+    quality = _quality(onnx_runtime.outputs(made, trained.data.inputs["test"]), trained.data.targets["test"])
     (given,) = made.get_inputs()
     return _Measured(row | quality | {"status": "ok"}, lambda rows: made.run(None, {given.name: rows})[0])
 
@@ -226,7 +231,7 @@ def _apart(loaded: _Measured, network: nn.Module, trained: Trained, tolerance: f
 
 
 def _products(codes: int, outputs: float) -> dict[str, Any]:
-    """Whether what differs is no more than what rounding does, from ``runtime.code_difference`` or the like."""
+    """Whether what differs is no more than what rounding does, from ``onnx_runtime.code_difference`` or the like."""
     exact = codes <= 1 and outputs <= _SAME
     return {"max_code_difference": codes, "products": "exact" if exact else "inexact"}
 
@@ -250,12 +255,12 @@ def _judged(found: list[_Measured]) -> list[_Measured]:
 def compressed(trained: Trained, shipped: nn.Module, level: Level) -> Compressed:
     """``shipped``, the network as it goes to the device, compressed by ``CHAIN`` and read from its packed file.
 
-    Raises NoIntegerFormError where ``CHAIN`` does not apply to it.
+    Raises NotServedError where ``CHAIN`` does not apply to it.
     """
     generator = generator_for(trained.data.name, trained.network_name, trained.seed, *CHAIN, str(level), 0)
     chain, visible = [methods.create(step) for step in CHAIN], trained.data.only("train", "val")
     if reason := next(filter(None, (step.skip(shipped, visible, level) for step in chain)), None):
-        raise NoIntegerFormError(reason)
+        raise NotServedError(reason)
     stored = methods.compress(chain, shipped, visible, level, generator)
     return Compressed.from_bytes(stored.to_bytes())
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import io
 import logging
+import math
 import operator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -17,26 +19,98 @@ from torch import Tensor, fx, nn
 from torch.func import functional_call
 
 from edgepress.activations import ActivationGrid, with_quantized_activations
-from edgepress.graph import Mean, mean
-from edgepress.integer import IntegerLayer, NoIntegerFormError, integer_layers
+from edgepress.graph import Mean, UntraceableError, mean
+from edgepress.levels import FLOAT_BITS
 from edgepress.logs import one_line
+from edgepress.networks import compressible
 from edgepress.packing import Compressed
+from edgepress.targets import Files, NotServedError, Runtime, Target, onnx_runtime
+from edgepress.targets.integer import IntegerLayer, IntegerNetwork, NoIntegerFormError, integer_layers
+from edgepress.tensor_files import FileSize
 
+TARGETS = {
+    "onnx": {
+        "object": "Onnx",
+        "about": "an ONNX file for ONNX Runtime and others: float32, or 8-bit weights and activations in QDQ form",
+        "packages": ["onnx", "onnxscript", "onnxruntime"],
+        "install": "pip install --requirement envs/requirements-deploy.lock",
+    },
+}
+FILE = "model.onnx"
 OPSET = 21
 INPUT, OUTPUT = "input", "output"
 # It warns on the terminal that torchvision is missing, of which nothing here is used.
 logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
 
 
-class NoExportError(ValueError):
-    """A network that torch does not write as an ONNX file; the message says why, in one line."""
+class Onnx(Target):
+    """An ONNX file, run by ONNX Runtime in its exact mode, so that results are those of every device."""
+
+    def computes(self, network: nn.Module, stored: Compressed) -> str | None:
+        try:
+            _served(network, stored)
+        except NotServedError as error:
+            return one_line(error)
+        return None
+
+    def export(self, network: nn.Module, stored: Compressed, inputs: Tensor) -> Files:
+        return {FILE: to_onnx(_served(network, stored), tuple(inputs.shape[1:]))}
+
+    def load(self, files: Files) -> Runtime:
+        model = files[FILE]
+        session = onnx_runtime.session(model, onnx_runtime.EXACT)
+        (given,) = session.get_inputs()
+        return Runtime(lambda rows: session.run(None, {given.name: rows})[0], model)
+
+    def reference(self, network: nn.Module, stored: Compressed) -> nn.Module:
+        served = _served(network, stored)
+        return IntegerNetwork(network, stored) if stored.activations else served
+
+    def size(self, files: Files) -> FileSize:
+        tensors = _tensors(files[FILE])
+        held = sum(math.ceil(math.prod(tensor.dims) * number_bits(tensor.data_type) / 8) for tensor in tensors)
+        return FileSize(sum(map(len, files.values())), held)
+
+
+def _served(network: nn.Module, stored: Compressed) -> nn.Module:
+    """The network that ``to_onnx`` writes. Raises NotServedError where ONNX Runtime gains nothing by ``stored``."""
+    if stored.activations:
+        try:
+            return in_integers(network, stored)
+        except UntraceableError as error:
+            raise NotServedError(str(error)) from error
+    for name in compressible(network):
+        encoding = stored.tensors[name]
+        if encoding.bits < FLOAT_BITS or encoding.mask is not None:
+            raise NotServedError(f"'{name}' is compressed and its inputs are float32: ONNX Runtime computes that in "
+                                 f"float32 from float32 weights, as at w{FLOAT_BITS}")  # fmt: skip
+    return stored.rebuild(network)
+
+
+def _tensors(model: bytes) -> Iterator[Any]:
+    """The tensors that an ONNX file stores, including constants within nodes."""
+    import onnx
+
+    graph = onnx.load_from_string(model).graph
+    yield from graph.initializer
+    yield from (attribute.t for node in graph.node if node.op_type == "Constant" for attribute in node.attribute)
+
+
+def number_bits(data_type: int) -> int:
+    """The bits that one number of an ONNX type takes."""
+    from onnx import TensorProto, helper
+
+    name = TensorProto.DataType.Name(data_type)
+    if name.lstrip("U").startswith("INT"):
+        return int(name.rpartition("INT")[2])
+    return int(helper.tensor_dtype_to_np_dtype(data_type).itemsize * 8)
 
 
 def to_onnx(network: nn.Module, input_shape: tuple[int, ...]) -> bytes:
     """The ONNX file of ``network``, for any number of rows of ``input_shape``; float32 in and out.
 
     It holds nothing of where it was made: torch notes the lines of code behind each node, with their paths. Raises
-    NoExportError where torch does not export the network, one that branches on values, say.
+    NotServedError where torch does not export the network, one that branches on values, say.
     """
     from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 
@@ -52,7 +126,7 @@ def to_onnx(network: nn.Module, input_shape: tuple[int, ...]) -> bytes:
             verbose=False,
         )
     except torch.onnx.OnnxExporterError as error:
-        raise NoExportError(f"torch does not export it to ONNX: {one_line(error.__cause__ or error)}") from error
+        raise NotServedError(f"torch does not export it to ONNX: {one_line(error.__cause__ or error)}") from error
     assert program is not None  # which only the exporter that dynamo replaces gives
     ClearMetadataAndDocStringPass()(program.model)
     _separate(program.model.graph)

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from edgepress.costs.consumption import measured
 from edgepress.datasets import Prepared
 from edgepress.evaluation import evaluate, quality
 from edgepress.logs import one_line
 from edgepress.training import Training, steps_an_epoch, train
+from edgepress.training.consumption import measured
 
 COLUMNS = {
     "dataset": "data set",

@@ -9,7 +9,6 @@ touch a float.
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from math import prod
@@ -17,17 +16,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch.nn import functional as F
 
 from edgepress.activations import ActivationGrid, Quantize, with_quantized_activations
 from edgepress.codebooks import Codebook, Symmetric
 from edgepress.encodings import Encoding, PerChannel, Quantized, Scaled, Sparse
-from edgepress.graph import LAYERS, Layer, called, layer_inputs, mean, operation, selects, trace
+from edgepress.graph import LAYERS, Layer, called, layer_inputs, mean, operation, trace
+from edgepress.operations import Property, properties
 from edgepress.packing import Compressed
+from edgepress.targets import NotServedError
 
-_RECTIFIERS = (nn.ReLU, F.relu, torch.relu, "relu")
 _SHAPES = (getattr, "size", "dim")
-_SUMS = (operator.add, operator.iadd, torch.add, "add")
 _LARGEST_BIAS = 1 << 30  # half of what an accumulator holds; the other half is for the products
 _EXACT_IN_FLOAT32 = 1 << 24  # whole numbers below that, whatever the order of a sum
 _LARGEST_SUM = (1 << 31) - 1
@@ -35,7 +33,7 @@ _FRACTION_BITS = 31  # of a multiplier
 _LARGEST_RATIO = float(1 << 29)  # of two steps; from 2^16 on, one of the smaller is beyond all codes of the other
 
 
-class NoIntegerFormError(ValueError):
+class NoIntegerFormError(NotServedError):
     """A network that integers alone do not compute; the message says which part of it."""
 
 
@@ -224,6 +222,7 @@ class _Interpreter(fx.Interpreter):
     ) -> object:
         """What a node gives of ``value``, its first argument; None where integers alone do not compute that."""
         kind = operation(n, self.module)
+        known = properties(kind)
 
         def of(numbers: Tensor) -> Any:
             return getattr(self, n.op)(n.target, (numbers, *others), options)
@@ -232,11 +231,11 @@ class _Interpreter(fx.Interpreter):
             return value.values
         if kind in _SHAPES:
             return of(value.values)
-        if kind in _RECTIFIERS:
+        if Property.RECTIFIES | Property.HOMOGENEOUS in known:  # a second bound, as ReLU6 has, is not served
             return replace(value, rectified=True)
-        if kind in _SUMS and len(others) == 1 and isinstance(others[0], _Whole) and not options:
+        if Property.ADDS in known and len(others) == 1 and isinstance(others[0], _Whole) and not options:
             return _Whole(value.terms + others[0].terms)
-        if selects(n, self.module) and (value.is_held or isinstance(module, nn.Identity | nn.Dropout)):
+        if Property.SELECTS in known and (value.is_held or Property.PASSES in known):
             return value.each(of)
         if not value.is_held:
             return None
@@ -250,7 +249,7 @@ class _Interpreter(fx.Interpreter):
 
     def _quantized(self, point: str, grid: ActivationGrid, value: Tensor | _Whole) -> _Whole:
         if isinstance(value, Tensor):  # the network's input
-            codes = ((value / grid.step).round() + grid.zero_point).clamp(0, grid.highest).to(torch.int64)
+            codes = (grid.signed_codes(value) + grid.zero_point).to(torch.int64)
         else:
             codes = value.rescaled(grid)
         self.codes[point] = codes

@@ -16,8 +16,6 @@ import torch
 from torch import Tensor
 
 NAME = "onnxruntime"
-PACKAGES = ("onnx", "onnxscript", NAME)
-INSTALL = "pip install --requirement envs/requirements-deploy.lock"
 THREADS = 1
 DEFAULT, EXACT = "default", "exact"
 MODES = (DEFAULT, EXACT)
