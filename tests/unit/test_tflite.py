@@ -12,11 +12,11 @@ from edgepress.activations import ActivationGrid
 from edgepress.encodings import Dense
 from edgepress.evaluation import predict
 from edgepress.folding import fold_batch_norm
-from edgepress.integer import IntegerNetwork
 from edgepress.levels import Level
 from edgepress.methods.per_channel import rounded_per_channel
 from edgepress.packing import Compressed
 from edgepress.targets import NotServedError, tflite
+from edgepress.targets.integer import IntegerNetwork
 from edgepress.targets.tflite import arithmetic, lowering, runtimes, writer
 
 from .eight_bit import NAMES, compressed, trained

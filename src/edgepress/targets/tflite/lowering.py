@@ -19,18 +19,14 @@ from torch.fx.passes.shape_prop import ShapeProp
 from torch.nn import functional as F
 
 from edgepress.activations import ActivationGrid, Quantize, with_quantized_activations
-from edgepress.graph import LAYERS, Layer, UntraceableError, called, mean, operation
-from edgepress.integer import IntegerLayer, NoIntegerFormError, integer_layers
+from edgepress.graph import LAYERS, Layer, UntraceableError, called, does, mean, operation
+from edgepress.operations import Property
 from edgepress.packing import Compressed
 from edgepress.targets import NotServedError
+from edgepress.targets.integer import IntegerLayer, integer_layers
 
 LOWEST, HIGHEST = -128, 127  # of int8
-_RECTIFIERS: dict[object, float] = {  # and where each ends
-    **dict.fromkeys((nn.ReLU, F.relu, torch.relu, "relu"), math.inf),
-    **dict.fromkeys((nn.ReLU6, F.relu6), 6.0),
-}
-_SUMS = ("add", "iadd")  # the names of operator.add, operator.iadd and torch.add
-_PASSED_ON = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, F.dropout, "contiguous", "float")
+_CEILINGS: dict[object, float] = {nn.ReLU6: 6.0, F.relu6: 6.0}  # of the rectifiers that end somewhere
 _RESHAPES = (nn.Flatten, torch.flatten, torch.reshape, torch.squeeze, "flatten", "reshape", "view", "squeeze")
 _MAX_POOLS = (nn.MaxPool2d, F.max_pool2d, torch.max_pool2d)
 _SHAPES = (getattr, "size", "dim")
@@ -95,7 +91,7 @@ def operators(network: nn.Module, stored: Compressed, inputs: Tensor) -> list[Op
     """
     try:
         return _Lowering(network, stored, tuple(inputs.shape[1:])).operators
-    except (NoIntegerFormError, UntraceableError) as error:
+    except UntraceableError as error:
         raise NotServedError(str(error)) from error
 
 
@@ -138,11 +134,11 @@ class _Lowering:
         if kind in _SHAPES:
             return None
         value = next(iter(read), None)
-        if kind in _PASSED_ON and value is not None:
+        if does(node, self.graph, Property.PASSES) and value is not None:
             return value
-        if isinstance(value, Operator) and kind in _RECTIFIERS:
+        if isinstance(value, Operator) and does(node, self.graph, Property.RECTIFIES):
             before = math.inf if value.ceiling is None else value.ceiling
-            return replace(value, ceiling=min(before, _RECTIFIERS[kind]))
+            return replace(value, ceiling=min(before, _CEILINGS.get(kind, math.inf)))
         found = self._computed(node, kind, module, read) if isinstance(value, Held) else None
         if found is None:
             name = getattr(kind, "__name__", kind)
@@ -156,7 +152,7 @@ class _Lowering:
         value = read[0]
         if isinstance(module, LAYERS):
             return self._layer(str(node.target), module, self.layers[str(node.target)], value, _shape(node))
-        if getattr(kind, "__name__", kind) in _SUMS:
+        if does(node, self.graph, Property.ADDS):
             given = [self.values[term] for term in node.args if isinstance(term, fx.Node)]
             terms = [each for each in given if isinstance(each, Held)]
             alike = len(terms) == 2 and len({(each.shape, each.flattened) for each in terms}) == 1

@@ -42,7 +42,9 @@ _OPERATORS = re.compile(r"^(CPU|NPU) operators = (\d+)", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Npu:
-    """An NPU as Vela is told of it. Nothing is left to Vela's defaults: that of the U85 hides what compression gains, as do memories in which weights are not what takes longest."""
+    """An NPU as Vela is told of it. Nothing is left to its defaults: with a memory that is fast enough, weights arrive
+    while it still multiplies, and compressing them gains no cycles.
+    """
 
     accelerator: str
     system_config: str
