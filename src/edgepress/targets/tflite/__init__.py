@@ -26,13 +26,13 @@ TARGETS = {
         "object": "TFLite",
         "about": "a TensorFlow Lite file for microcontrollers and Ethos-U NPUs: weights of up to 8 bits as int8",
         "packages": ["ai_edge_litert", "flatbuffers", "tflite_micro"],
-        "install": "pip install --no-deps --requirement envs/requirements-targets.lock",
+        "install": "pip install --no-deps --requirement envs/requirements-npu.lock",
     },
     "tflite_int4": {
         "object": "TFLite",
         "about": "`tflite` with weights of up to 4 bits two a byte, which microcontrollers read",
         "packages": ["ai_edge_litert", "flatbuffers", "tflite_micro"],
-        "install": "pip install --no-deps --requirement envs/requirements-targets.lock",
+        "install": "pip install --no-deps --requirement envs/requirements-npu.lock",
         "args": {"int4": True},
     },
 }

@@ -20,7 +20,7 @@ from typing import Any
 
 from edgepress.logs import one_line
 
-PACKAGE, INSTALL = "ethosu", "pip install --no-deps --requirement envs/requirements-targets.lock"
+PACKAGE, INSTALL = "ethosu", "pip install --no-deps --requirement envs/requirements-npu.lock"
 COLUMNS = {
     "npu": "the NPU and its number of multipliers",
     "system_config": "clock and memories, by their name in Vela's `Arm/vela.ini`",
