@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -26,19 +27,19 @@ from . import table
 
 CSV = table.STUDY.parents[1] / "npu.csv"
 CELLS = {  # method → levels; activations are put on grids first
-    "nearest_symmetric_channel": ["w8a8"],
-    "gptq": ["w4a8", "w3a8"],
-    "entropy_step": ["w4a8", "w3a8", "w2a8"],
-    "layer_kmeans": ["w4a8", "w2a8"],
     "nearest_uniform_channel": ["w4a8"],
+    "nearest_symmetric_channel": ["w8a8"],
+    "entropy_step": ["w3a8"],
+    "gptq": ["w4a8"],
+    "layer_kmeans": ["w4a8"],
 }
 COLUMNS = ["network", "seed", "method", "level", "accuracy", "packed_bytes", "file_bytes", "compared_rows",
            "differing_in_micro", "differing_in_litert", "differing_by_xnnpack", *vela.COLUMNS]  # fmt: skip
 _COMPARED = 32  # rows: TensorFlow Lite Micro takes some 30 ms for one
 
 
-def rows(name: str, seed: int) -> list[dict[str, Any]]:
-    """Rows of ``COLUMNS`` for a network of the study, one a level and NPU."""
+def rows(name: str, seed: int) -> Iterator[dict[str, Any]]:
+    """Rows of ``COLUMNS`` for a network of the study, one a level and NPU, as they are measured."""
     data = table.prepared("fashion_mnist")
     network = networks.build(name, data)
     networks.load_inference_state(network, tensor_files.load(table.STUDY / f"{name}_seed{seed}.safetensors")[0])
@@ -46,7 +47,6 @@ def rows(name: str, seed: int) -> list[dict[str, Any]]:
     calibrate = methods.create("activations_mse")
     known = data.only("train", "val")
     grids = calibrate.compress(network, known, Level(act_bits=8), generator_for(name, "npu"))
-    found = []
     for method, levels in CELLS.items():
         for level in map(Level.parse, levels):
             cell = {"network": name, "seed": seed, "method": method, "level": str(level)}
@@ -55,15 +55,13 @@ def rows(name: str, seed: int) -> list[dict[str, Any]]:
             )
             cell["accuracy"] = round(_accuracy(predict(stored.rebuild(network), data.inputs["test"]), data), 4)
             cell["packed_bytes"] = len(stored.to_bytes())
-            print(cell, flush=True)
             try:
                 files = tflite.TFLite().export(network, stored, methods.calibration_inputs(data))
             except NotServedError as error:
-                found.append(cell | {"status": "refused", "reason": str(error)})
+                yield cell | {"status": "refused", "reason": str(error)}
                 continue
             cell |= _compared(network, stored, files[tflite.FILE], data)
-            found += [cell | vela.modelled(files[tflite.FILE], npu) for npu in vela.NPUS]
-    return found
+            yield from (cell | vela.modelled(files[tflite.FILE], npu) for npu in vela.NPUS)
 
 
 def _accuracy(outputs: torch.Tensor, data: Any) -> float:
@@ -89,13 +87,14 @@ def main(name: str, seed: int) -> None:
     """Measure one network and write the table."""
     kept = list(csv.DictReader(CSV.open(encoding="utf-8"))) if CSV.exists() else []
     kept = [row for row in kept if (row["network"], row["seed"]) != (name, str(seed))]
-    kept += rows(name, seed)
-    kept.sort(key=lambda row: (row["network"], str(row["seed"])))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(kept)
-    write_atomically(CSV, text.getvalue().encode("utf-8"))
+    for row in rows(name, seed):
+        print(row, flush=True)
+        kept.append(row)
+        text = io.StringIO()
+        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(sorted(kept, key=lambda row: (row["network"], str(row["seed"]))))
+        write_atomically(CSV, text.getvalue())
 
 
 if __name__ == "__main__":
