@@ -26,10 +26,10 @@ def _costs(rows: pd.DataFrame) -> str:
     base = compiled[(compiled.method == BASELINE[0]) & (compiled.level == BASELINE[1])].set_index(keys)
     lines = []
     for (network, method, level), cell in compiled.groupby(["network", "method", "level"], sort=False):
-        points = cell.drop_duplicates("seed").set_index(["seed"])
-        eight = base.loc[network].reset_index().drop_duplicates("seed").set_index("seed").accuracy
-        lost = 100 * (eight.loc[points.index] - points.accuracy).mean()
-        parts = [network, f"`{method}` {level}", f"{cell.seed.nunique()}", f"{lost:.1f}"]
+        points = cell.drop_duplicates("seed").set_index("seed")
+        eight = base[base.index.get_level_values("network") == network].reset_index().drop_duplicates("seed")
+        lost = 100 * (eight.set_index("seed").accuracy.loc[points.index] - points.accuracy).mean()
+        parts = [str(network), f"`{method}` {level}", f"{cell.seed.nunique()}", f"{lost:.1f}"]
         for npu in dict.fromkeys(compiled.npu):
             here = cell[cell.npu == npu].set_index(keys)
             there = base.loc[here.index]

@@ -30,7 +30,7 @@ TARGETS = {
     },
     "tflite_int4": {
         "object": "TFLite",
-        "about": "`tflite` with weights of up to 4 bits two a byte, which microcontrollers read",
+        "about": "`tflite` with weights of up to 4 bits two a byte where kernels of microcontrollers read that",
         "packages": ["ai_edge_litert", "flatbuffers", "tflite_micro"],
         "install": "pip install --no-deps --requirement envs/requirements-npu.lock",
         "args": {"int4": True},
@@ -56,20 +56,13 @@ class TFLite(Target):
         """
         try:
             if (inputs := _some_inputs(network)) is not None:
-                self._in_form(operators(network, stored, inputs))
+                operators(network, stored, inputs)
         except (NotServedError, UntraceableError) as error:
             return one_line(error)
         return None
 
     def export(self, network: nn.Module, stored: Compressed, inputs: Tensor) -> Files:
-        return {FILE: writer.written(self._in_form(with_outputs(network, stored, inputs)), self.int4)}
-
-    def _in_form(self, served: list[Operator]) -> list[Operator]:
-        if self.int4 and not any(writer.fits_int4(operator) for operator in served):
-            raise NotServedError(
-                "no layer has weights of 4 bits at most that int4 kernels read; the target 'tflite' serves it"
-            )
-        return served
+        return {FILE: writer.written(with_outputs(network, stored, inputs), self.int4)}
 
     def load(self, files: Files) -> Runtime:
         return runtimes.micro(files[FILE])
