@@ -62,4 +62,4 @@ def _verdicts(rows: pd.DataFrame) -> str:
 
 def _differing(runs: pd.DataFrame, column: str) -> str:
     rows = int(runs[column].sum())
-    return "exact" if rows == 0 else f"{rows} outputs differ in {int(runs.compared_rows.sum())} rows"
+    return "exact" if rows == 0 else f"outputs that differ: {rows} in {int(runs.compared_rows.sum())} rows"
