@@ -2,6 +2,7 @@
 # make study: the study's data sets and networks; hours on a CPU, goes on where it was.
 # make replicate: what the study published, recomputed (config/replication.yaml says from where).
 # make test-peers: other libraries (`peers` in a config) for real; installs some 230 MB.
+# make test-targets: files for microcontrollers and NPUs, run by their own runtimes and compilers; installs some 75 MB.
 # make test-conformance: what each method makes of committed networks; EDGEPRESS_MIRROR=<folder> has Fashion-MNIST; minutes.
 # make test-kill: a run killed at two dozen random moments; minutes.
 # make test-cluster: the run through a private SLURM on this host; needs root, and slurm-wlm and munge of Debian.
@@ -22,7 +23,7 @@ EXTRAS := dev hardware energy deploy
 PYTEST := $(BIN)/pytest --numprocesses logical --dist loadfile --no-loadscope-reorder
 TESTS := tests/workflow tests/contract tests/unit tests/conformance
 
-.PHONY: run study replicate test test-peers test-conformance test-kill test-cluster test-all test-browser test-emulated test-devices docs lint bench clean
+.PHONY: run study replicate test test-peers test-targets test-conformance test-kill test-cluster test-all test-browser test-emulated test-devices docs lint bench clean
 
 run: .venv/installed
 	$(BIN)/snakemake --cores all --configfile $(CONFIG)
@@ -40,6 +41,9 @@ test: .venv/installed-dev
 
 test-peers: .venv/installed-dev .venv/installed-peers
 	$(BIN)/pytest -ra tests/unit/test_peers.py
+
+test-targets: .venv/installed-dev .venv/installed-npu
+	$(BIN)/pytest -ra tests/unit/test_tflite.py tests/unit/test_vela.py tests/contract/test_targets.py
 
 test-conformance: .venv/installed-dev
 	$(BIN)/pytest --numprocesses logical --dist loadgroup -m "" -ra tests/conformance
@@ -96,8 +100,8 @@ bench: .venv/installed-dev
 	$(BIN)/python -m pip install --quiet --requirement envs/requirements-$*.lock
 	touch $@
 
-.venv/installed-peers: .venv/installed envs/requirements-peers.lock
-	$(BIN)/python -m pip install --quiet --no-deps --requirement envs/requirements-peers.lock
+.venv/installed-peers .venv/installed-npu: .venv/installed-%: .venv/installed envs/requirements-%.lock
+	$(BIN)/python -m pip install --quiet --no-deps --requirement envs/requirements-$*.lock
 	touch $@
 
 clean:

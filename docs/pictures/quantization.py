@@ -14,7 +14,7 @@ from edgepress.encodings.huffman import Huffman
 from edgepress.evaluation import evaluate, predict
 from edgepress.levels import Level
 from edgepress.methods import activations as ranges
-from edgepress.methods import calibration_inputs, mixed
+from edgepress.methods import calibration_inputs, layer_values, mixed
 from edgepress.methods.dithering import dithered
 from edgepress.methods.equalization import equalized
 from edgepress.methods.multipoint import sum_of_points
@@ -184,6 +184,30 @@ def lengths_of_codes() -> Figure:
         ax.set(xlabel="code", xticks=range(0, 16, 5))
     axes[0].set_ylabel("fraction of the weights")
     return figure
+
+
+@picture
+def few_values() -> Figure:
+    """What even steps and k-means leave of the variance of weights, by the bits that an entropy coder takes."""
+    figure, (ax,) = panels(1, 2.4)
+    for label, look, encoded in (("even steps", "o-", _on_even_steps), ("k-means", "o--", _on_kmeans)):
+        points = [encoded(bits) for bits in (2, 3, 4)]
+        errors = [float((values - weights()).square().mean() / weights().var()) for _, values in points]
+        ax.plot([layer_values.entropy(codes) for codes, _ in points], errors, look, label=label)
+    ax.set(xlabel="entropy, bits a weight", ylabel="error / variance", yscale="log")
+    ax.legend()
+    return figure
+
+
+def _on_even_steps(bits: int) -> tuple[torch.Tensor, torch.Tensor]:
+    step = layer_values.entropy_step(weights(), bits)
+    codes = (weights() / step).round()
+    return codes, codes * step
+
+
+def _on_kmeans(bits: int) -> tuple[torch.Tensor, torch.Tensor]:
+    stored = rounded(weights(), "lloyd_max", bits)
+    return stored.codes, stored.decode()
 
 
 @picture

@@ -1,7 +1,7 @@
 """Generates files of a checkout from the source: the starter config, its schema, and tables in the documentation.
 
 ``python -m edgepress.documents`` writes config/config.yaml, config/schema.json and the tables in config/README.md,
-results/README.md, results/reference/README.md, docs/own.md and docs/methods.
+results/README.md, results/reference/README.md, docs/own.md, docs/npu.md and docs/methods.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from edgepress.files import write_atomically
 from edgepress.metrics import COLUMNS
 from edgepress.own import DATA_KINDS, OwnConfig
 from edgepress.recipes import RECIPES
+from edgepress.reporting import npus
 from edgepress.reporting.reference import tables as tables_of_reference
 from edgepress.targets import latency
 from edgepress.targets.c import measure
@@ -169,6 +170,7 @@ def documents(root: Path) -> dict[Path, str]:
                 "recipes": _columns_table(progress.COLUMNS),
             },
         ),
+        root / "docs" / "npu.md": _between_marks(root / "docs" / "npu.md", npus.tables(reference)),
         own: _between_marks(own, {"own": _own_table()}),
         reference / "README.md": _between_marks(reference / "README.md", tables_of_reference(reference)),
         **_method_pages(root),

@@ -16,8 +16,9 @@ from edgepress.config import RunConfig
 from edgepress.datasets import Prepared
 from edgepress.encodings import PerChannel
 from edgepress.levels import Level
-from edgepress.methods import Method, reconstruction
+from edgepress.methods import Method, layer_values, reconstruction
 from edgepress.methods.equalization import EqualizedActivations
+from edgepress.methods.layer_values import LayerValues
 from edgepress.methods.mixed import MixedPrecision
 from edgepress.methods.obs import OptimalBrainSurgeon
 from edgepress.methods.reconstruction import Reconstruction
@@ -39,6 +40,7 @@ MAKE_UP = (
     Reconstruction,
     MixedPrecision,
     OptimalBrainSurgeon,
+    LayerValues,
 )  # by biases, for what rounding or pruning does, or scale
 BRIEFLY = Training(lr=0.01, batch_size=12, max_epochs=1, patience=1)
 DATA = small_data("image", "classification")
@@ -201,6 +203,11 @@ def test_keeps_to_its_level(case):
             stored = [compressed.tensors[weight] for weight in weights]
             assert all(tensor.codes.unique().numel() < 2**level.bits for tensor in stored)
             assert all(tensor.bits >= level.bits for tensor in stored)
+        elif case.name == "entropy_step":
+            assert all(layer_values.entropy(values[weight]) <= level.bits for weight in weights)
+        elif case.name == "layer_kmeans":
+            codes = [compressed.tensors[weight].coded.codes for weight in weights]
+            assert all(tensor.unique().numel() <= 2**level.bits for tensor in codes)
         elif case.name == "dithered_uniform":
             codes = [compressed.tensors[weight].rounded.codes for weight in weights]
             assert all(tensor.unique().numel() <= 2**level.bits for tensor in codes)

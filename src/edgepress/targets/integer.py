@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, fx, nn
 
 from edgepress.activations import ActivationGrid, Quantize, with_quantized_activations
-from edgepress.codebooks import Codebook, Symmetric
-from edgepress.encodings import Encoding, PerChannel, Quantized, Scaled, Sparse
+from edgepress.codebooks import Codebook, Symmetric, Table
+from edgepress.encodings import Encoding, Huffman, PerChannel, Quantized, Scaled, Sparse
 from edgepress.graph import LAYERS, Layer, called, layer_inputs, mean, operation, trace
 from edgepress.operations import Property, ceiling_of, properties
 from edgepress.packing import Compressed
@@ -85,6 +85,7 @@ def integer_layers(architecture: nn.Module, stored: Compressed) -> dict[str, Int
 def _codes_and_steps(name: str, encoding: Encoding) -> tuple[Tensor, Tensor]:
     """The whole numbers that a tensor is made of, float64, and the step of each channel, float64."""
     channels = encoding.shape[0]
+    encoding = encoding.coded if isinstance(encoding, Huffman) else encoding
     factors = encoding.factors.to(torch.float64) if isinstance(encoding, Scaled) else torch.ones(channels)
     kept = encoding.coded if isinstance(encoding, Scaled) else encoding
     kept = kept.kept if isinstance(kept, Sparse) else kept
@@ -93,12 +94,21 @@ def _codes_and_steps(name: str, encoding: Encoding) -> tuple[Tensor, Tensor]:
         codebooks = kept.codebooks
     elif isinstance(kept, Quantized):
         codebooks = [kept.codebook] * channels
-    symmetric = [codebook for codebook in codebooks if isinstance(codebook, Symmetric)]
-    if not symmetric or len(symmetric) < len(codebooks) or kept.bits > 8:
+    found = [_step(codebook) for codebook in codebooks]
+    known = [step for step in found if step is not None]
+    if not known or len(known) < len(found) or kept.bits > 8:
         raise NoIntegerFormError(f"'{name}' is not stored as multiples of a step in 8 bits at most")
-    steps = torch.tensor([codebook.step for codebook in symmetric], dtype=torch.float64) * factors.abs()
+    steps = torch.tensor(known, dtype=torch.float64) * factors.abs()
     divisors = torch.where(steps > 0, steps, 1.0).reshape(-1, *[1] * (len(encoding.shape) - 1))
     return (encoding.decode().to(torch.float64) / divisors).round(), steps
+
+
+def _step(codebook: Codebook) -> float | None:
+    """What all levels of a codebook are multiples of: its step, or 1 for a table of whole numbers that int8 holds."""
+    if isinstance(codebook, Symmetric):
+        return codebook.step
+    whole = isinstance(codebook, Table) and bool((codebook.levels == codebook.levels.round()).all())
+    return 1.0 if whole and float(codebook.levels.abs().max()) <= torch.iinfo(torch.int8).max else None
 
 
 def _integer_layer(codes: Tensor, steps: Tensor, bias: Tensor, reads: ActivationGrid) -> IntegerLayer:
