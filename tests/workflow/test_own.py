@@ -78,7 +78,7 @@ def test_a_network_that_is_not_trained_is_the_users(folder):
 def test_the_manifest_tells_what_is_the_users(folder):
     manifest = json.loads((folder / RUN / "manifest.json").read_text(encoding="utf-8"))
     assert {kind: list(entries) for kind, entries in manifest["own"].items()} == {
-        "datasets": ["people"], "networks": ["tiny"], "methods": ["signs"], "peers": []
+        "datasets": ["people"], "networks": ["tiny"], "methods": ["signs"], "peers": [], "targets": []
     }  # fmt: skip
     assert set(manifest["own_files_sha256"]) == {"people.csv", "tiny.safetensors"}
 
@@ -92,14 +92,9 @@ def test_nothing_is_done_again_for_a_touch(folder):
 @pytest.mark.parametrize(
     "file, addition, again, spared",
     [
-        ("people.csv", "3,3,3,yes\n", {"prepare_dataset": 1, "train_network": 3, "compress_signs": 3}, set()),
-        ("layers.py", "\nmore = 1\n", {"train_network": 1, "compress_signs": 1}, {"prepare_dataset"}),
-        (
-            "my_method.py",
-            "\nmore = 1\n",
-            {"compress_signs": 3},
-            {"prepare_dataset", "train_network", "compress_pruning"},
-        ),
+        ("people.csv", "3,3,3,yes\n", {"prepare_dataset": 1, "train_network": 3, "compress": 6}, set()),
+        ("layers.py", "\nmore = 1\n", {"train_network": 1, "compress": 2}, {"prepare_dataset"}),
+        ("my_method.py", "\nmore = 1\n", {"compress": 3}, {"prepare_dataset", "train_network"}),  # not the 3 of pruning
     ],
 )
 def test_what_uses_an_edited_file_is_done_again(folder, file, addition, again, spared):

@@ -224,7 +224,8 @@ def scale(
     constant = width <= 4 * precision * np.abs(shift)
     width = np.where(constant, np.maximum(width, 1), np.where(width == 0, 1, width))
     classes = np.issubdtype(targets.dtype, np.integer)
-    targets = targets.astype(np.int64 if classes else np.float32)
+    with np.errstate(over="ignore"):  # ``Prepared.check`` refuses infinite values
+        targets = targets.astype(np.int64 if classes else np.float32)
     return Prepared(
         name=name,
         task="classification" if classes else "regression",
