@@ -82,7 +82,7 @@ def test_what_cannot_be_folded_stays(kind):
 
 ENCODINGS = {
     "a codebook": lambda weights: rounded(weights, "uniform", 3),
-    "a step a channel": lambda weights: PerChannel.of(weights, [codebooks.symmetric(row, 3) for row in weights]),
+    "per channel": lambda weights: PerChannel.of(weights, [codebooks.symmetric(row, 3) for row in weights]),
     "a mask": lambda weights: Dense(weights).masked(weights > 0),
     "a mask of codes": lambda weights: ENCODINGS["a codebook"](weights).masked(weights > 0),
 }

@@ -120,7 +120,7 @@ class EqualizedActivations(QuantizedActivations):
     Where a layer alone reads another, its outputs are divided by a factor a channel: the range of the channel's values
     where a depthwise layer reads it, whose filters have steps of their own; a power of it elsewhere, which leaves some
     of the difference to the activations. Weights change, so in a chain it comes first, and after it one that rounds
-    with a step a channel.
+    with one scale per channel.
     """
 
     def apply(

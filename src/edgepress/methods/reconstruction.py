@@ -256,7 +256,7 @@ def needs_plain_layers(network: nn.Module) -> str | None:
 class Reconstruction(Method):
     """Round the weights of Linear and Conv layers to multiples of a step, and correct the biases.
 
-    There is a step a channel or a tensor, by ``granularity``; it is the one of least squared error.
+    There is one scale per channel or tensor (``granularity``), the one of least squared error.
     ``compact`` stores what is not a weight in 8 bits, too, steps as they are chosen and biases at the end, and codes by
     Huffman's code, each where that makes the file smaller.
     """

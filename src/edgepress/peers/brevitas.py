@@ -18,7 +18,7 @@ from edgepress.targets.onnx import FILE, INPUT, OUTPUT
 PEERS = {
     "brevitas": {
         "object": "Brevitas",
-        "about": "quantization after training by Brevitas, a step a channel, MSE ranges; as QCDQ, a byte a weight",
+        "about": "quantization after training by Brevitas, one scale per channel, MSE ranges; as QCDQ, a byte a weight",
         "levels": ["w8a8", "w4a8", "w4a4"],
         "packages": ["brevitas", "onnx", "onnxoptimizer", "onnxruntime"],
         "runtime": "onnxruntime",
@@ -42,8 +42,8 @@ _AVERAGES = (nn.AvgPool2d, nn.AdaptiveAvgPool2d)
 class Brevitas(OnnxPeer):
     """``brevitas.graph.quantize.quantize`` with its maps of layers, calibrated.
 
-    What differs from its defaults does so for its good, on val: weights have a step a channel, ranges of activations
-    are of least squared error, and the network's input and output keep 8 bits.
+    Defaults that improve on val are changed: weights have one scale per channel, activation ranges minimize the squared
+    error, and the network's input and output keep 8 bits.
 
     ``gptq`` adds ``gptq_mode`` and ``bias_correction_mode``, and keeps 8 bits where values are only added or averaged,
     as our methods do. Steps of weights are then of least squared error: with its default, the largest weight, Brevitas

@@ -15,7 +15,7 @@ from edgepress.targets.onnx import FILE, INPUT, to_onnx
 PEERS = {
     "onnxruntime": {
         "object": "OnnxRuntime",
-        "about": "static quantization of ONNX Runtime in QDQ form: a step a channel, its own min-max calibration",
+        "about": "static quantization of ONNX Runtime in QDQ form: one scale per channel, its own min-max calibration",
         "levels": ["w8a8"],
         "packages": ["onnx", "onnxscript", "onnxruntime"],
         "runtime": "onnxruntime",
@@ -26,7 +26,7 @@ PEERS = {
 class OnnxRuntime(OnnxPeer):
     """``onnxruntime.quantization.quantize_static`` on the network in float32, after the runtime's own preparation.
 
-    All defaults but two: a step a channel of weights, without which depthwise convolutions lose most, and unsigned
+    All defaults but two: one scale per channel of weights, without which depthwise convolutions lose most, and unsigned
     activations, without which the runtime computes most convolutions in float32.
     """
 

@@ -18,7 +18,7 @@ from edgepress.peers.precision import Precision
 PEERS = {
     "torchao": {
         "object": "TorchAo",
-        "about": "weights alone in integers by torchao, a step a channel; 4 bits take a byte of its file, too",
+        "about": "weights alone in integers by torchao, one scale per channel; 4 bits take a byte in its file, too",
         "levels": ["w8", "w4"],
         "packages": ["torchao"],
     },

@@ -38,7 +38,7 @@ COLUMNS = {
     "network": "network",
     "seed": "seed of the training",
     "peer": "the other library whose file it is; empty for ours",
-    "level": "`w32` is float32; `w8a8` 8-bit weights, a step a channel, and 8-bit activations",
+    "level": "`w32` is float32; `w8a8` 8-bit weights, one scale per channel, and 8-bit activations",
     "batch": "examples of one inference",
     "runtime": "what computes it",
     "runtime_version": "its version",
