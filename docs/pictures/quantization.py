@@ -59,6 +59,28 @@ def _size_and_error(stored: Encoding) -> tuple[int, float]:
 
 
 @picture
+def zero_mean() -> Figure:
+    """The mean error of each channel of a layer at 3 bits, and the error of its weights by bits."""
+    names = {
+        "nearest_uniform_channel": GREY,
+        "zero_mean_uniform_channel": BLUE,
+        "zero_mean_least_squares_channel": ORANGE,
+    }
+    layer = networks.compressible(network())[2]
+    figure, axes = panels(2)
+    for name, colour in names.items():
+        stored = {bits: compressed([name], Level(bits=bits)).tensors[layer] for bits in BITS}
+        steps = torch.tensor([grid.step for grid in stored[3].codebooks])
+        mean = (stored[3].decode() - weights()).mean(dim=1) / steps
+        axes[0].plot(mean.sort().values, color=colour, label=style.label(name))
+        axes[1].plot(BITS, [error(weights(), each.decode()) for each in stored.values()], "o-", color=colour)
+    axes[0].set(xlabel="channel, sorted", ylabel="mean error / scale")
+    axes[1].set(xlabel="bits per weight", ylabel="error of the weights", yscale="log")
+    figure.legend(loc="outside upper center", ncols=3, fontsize=7)
+    return figure
+
+
+@picture
 def dithering() -> Figure:
     """Mean and spread of the error of a weight between two values of a grid."""
     step, draws = 1.0, 2000
