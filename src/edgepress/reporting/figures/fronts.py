@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -13,9 +15,9 @@ from matplotlib.patches import Patch, Rectangle
 
 from edgepress.levels import Level
 from edgepress.reporting import style
-from edgepress.reporting.costs import CostTables, taken
+from edgepress.reporting.costs import Cost, CostTables, taken
 from edgepress.reporting.figures import panels, size
-from edgepress.reporting.results import over_seeds, quality_of
+from edgepress.reporting.results import Quality, over_seeds, quality_of
 
 _ROW_HEIGHT = 1.7  # inches
 _LAYER_HEIGHT = 0.17
@@ -38,8 +40,13 @@ def gains(metrics: pd.DataFrame, tables: CostTables, dataset: str) -> Figure:
     of ``size.pareto``, limited to networks near full precision.
     """
     rows = metrics[metrics.dataset == dataset]
-    quality, means = quality_of(rows), tables.join(over_seeds(rows))
-    costs, networks = taken(means), list(dict.fromkeys(means.network))
+    means = tables.join(over_seeds(rows))
+    return against_costs(means, quality_of(rows), taken(means), dataset)
+
+
+def against_costs(means: pd.DataFrame, quality: Quality, costs: Sequence[Cost], dataset: str) -> Figure:
+    """Quality on test against ``costs``, which are columns of ``means``: one row per network, one column per cost."""
+    networks = list(dict.fromkeys(means.network))
     named = size.standing_out(means, quality, costs)
     figure, grid = plt.subplots(
         len(networks),

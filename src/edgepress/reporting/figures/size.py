@@ -23,7 +23,7 @@ _OTHERS: style.Look = {"color": "#C4C4C4", "marker": "o"}
 _FAR_POINTS, _FAR_RATIO = 10, 3  # percentage points below full precision; factor of its error
 _MOST_TICKS = 6
 _LEAST_SPAN = 3  # minimum ratio of the ends of an axis
-_BYTE_UNITS = (("MB", 1e6), ("kB", 1e3), ("B", 1))
+BYTE_UNITS = (("MB", 1e6), ("kB", 1e3), ("B", 1))
 _UNITS = (("G", 1e9), ("M", 1e6), ("k", 1e3), ("", 1))
 
 
@@ -171,7 +171,7 @@ def ticks(axes: Axes, cost: Cost, most: int) -> None:
         places = [mark * 10.0**decade for decade in range(-6, 16) for mark in marks if low <= mark * 10**decade <= high]
         if len(places) <= most:
             break
-    units = _BYTE_UNITS if cost is BYTES else _UNITS
+    units = BYTE_UNITS if cost.in_bytes else _UNITS
     axes.set_xticks(places[:: -(-len(places) // most)])
     axes.xaxis.set_major_formatter(FuncFormatter(lambda number, _: short(number, units)))
     axes.xaxis.set_minor_locator(NullLocator())
