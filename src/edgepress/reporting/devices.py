@@ -31,7 +31,7 @@ _NUMBERS = (
 )
 _BUILDS = [
     *("dataset", "network", "method", "level", "arithmetic", "cpu", "kernel"),
-    *("flash", "ram", "instructions", "instructions_per_mac", "decoding", "difference", "test_quality"),
+    *("flash", "ram", "instructions", "instructions_per_mac", "decoding", "from_exact", "test_quality"),
 ]
 _PLACE = ["part", "part_ram", "part_flash", "division"]
 _CHOSEN = [*_PLACE, "method", "least_bad", "level", "flash", "ram", "instructions"]
@@ -114,12 +114,12 @@ def _choose(pool: pd.DataFrame, part: Part, division: str, rivals: Rivals) -> Ma
 
 
 def all_builds(devices: pd.DataFrame) -> pd.DataFrame:
-    """One row per packed file and build that ran. ``test_quality`` is accuracy, or R² for regression; ``difference`` the
-    largest difference from exact arithmetic, on the device or on this machine.
+    """One row per packed file and build that ran. ``test_quality`` is accuracy, or R² for regression, and
+    ``from_exact`` the largest difference from exact arithmetic, on the device or on this machine.
     """
     ran = devices[(devices.status == "ok") & devices.board.notna()]
     difference = ran[["device_difference", "host_difference"]].astype(float).max(axis=1)
-    return ran.assign(difference=difference, test_quality=ran.accuracy.fillna(ran.r2))[_BUILDS].reset_index(drop=True)
+    return ran.assign(from_exact=difference, test_quality=ran.accuracy.fillna(ran.r2))[_BUILDS].reset_index(drop=True)
 
 
 def remarks(devices: pd.DataFrame) -> Iterator[str]:
@@ -132,9 +132,9 @@ def remarks(devices: pd.DataFrame) -> Iterator[str]:
             yield (
                 f"In {arithmetic}: {numbers.counted(len(ran), 'build')} of "
                 f"{numbers.counted(len(ran.drop_duplicates(_FILE)), 'file')} ran. Largest difference from exact "
-                f"arithmetic: {ran.device_difference.max():.3g} on the device "
-                f"({numbers.counted(ran.device_rows.min(), 'input')} or more), {ran.host_difference.max():.3g} in the "
-                f"same C on this machine ({numbers.counted(ran.host_rows.min(), 'input')} or more)."
+                f"arithmetic: {ran.device_difference.max():.3g} on the device (at least "
+                f"{numbers.counted(ran.device_rows.min(), 'input')} each), {ran.host_difference.max():.3g} in the "
+                f"same C on this machine (at least {numbers.counted(ran.host_rows.min(), 'input')} each)."
             )
     missing = devices[devices.status != "ok"].fillna({"reason": "no reason is known"})
     for (network, status, reason), rows in missing.groupby(["network", "status", "reason"], sort=False):

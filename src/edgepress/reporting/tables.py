@@ -31,7 +31,7 @@ _MOST_POINT_BITS = 8
 _ENDS = ("", "_low", "_high")
 _PLAIN = (
     *("limit", "spent", "co2e_g", "inferences"),
-    *("part_ram", "part_flash", "flash", "ram", "instructions", "instructions_per_mac", "decoding", "difference"),
+    *("part_ram", "part_flash", "flash", "ram", "instructions", "instructions_per_mac", "decoding", "from_exact"),
 )  # columns of numbers of any size
 _HEADINGS = {
     "part": "microcontroller",

@@ -45,9 +45,13 @@ def gains(metrics: pd.DataFrame, tables: CostTables, dataset: str) -> Figure:
 
 
 def against_costs(means: pd.DataFrame, quality: Quality, costs: Sequence[Cost], dataset: str) -> Figure:
-    """Quality on test against ``costs``, which are columns of ``means``: one row per network, one column per cost."""
+    """Quality on test against ``costs``, which are columns of ``means``: one row per network, one column per cost. Full
+    precision is a dotted line if none of its costs is known.
+    """
     networks = list(dict.fromkeys(means.network))
     named = size.standing_out(means, quality, costs)
+    placed = means[means[[cost.column for cost in costs]].notna().any(axis=1)]
+    lines = means[(means.split == "test") & ~means.method.isin(placed.method)]
     figure, grid = plt.subplots(
         len(networks),
         len(costs),
@@ -65,11 +69,13 @@ def against_costs(means: pd.DataFrame, quality: Quality, costs: Sequence[Cost], 
                 continue
             size.panel(axes, shown, quality, cost, named)
             size.ticks(axes, cost, _MOST_TICKS[len(costs)])
+            panels.full_precision(axes, quality, lines[lines.network == network])
             axes.set_xlabel(cost.label, fontsize="small")
         size.end_where_networks_broke(line[0], means[means.network == network], quality)
         line[0].set_ylabel(f"{style.label(network)}\ntest {quality.axis_label}", fontsize="small")
     figure.suptitle(style.label(dataset), fontweight="bold")
-    panels.finish(figure, size.entries(means, named))
+    entries = size.entries(placed, named)
+    panels.finish(figure, [*([] if lines.empty else [panels.full_precision_handle()]), *entries])
     return figure
 
 
