@@ -93,7 +93,7 @@ def best_that_fits(metrics: pd.DataFrame, devices: pd.DataFrame) -> pd.DataFrame
         points = points[points.method != "fp32"]
         division = retrained(points).map({False: "closed", True: "open"})
         chosen = [
-            _choose(pool, part, name, rivals)
+            _choose(pool, part, str(name), rivals)
             for (_, name), pool in points.groupby([points.network, division], sort=False)
             for part in PARTS.values()
         ]
