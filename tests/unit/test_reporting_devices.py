@@ -10,6 +10,7 @@ import pytest
 
 from edgepress.cells import CellConfig
 from edgepress.reporting import declared, devices, figures, index, tables
+from edgepress.reporting.figures import size
 from edgepress.targets.c import measure
 from edgepress.targets.c.parts import PARTS
 from tests.unit.test_report_sentences import table
@@ -123,6 +124,18 @@ def test_figures_show_what_was_measured(tmp_path, dataset):
     widths = np.array([patch.get_width() for patch in bars.patches]).reshape(3, -1)
     assert widths.sum(axis=0).tolist() == [flash for flash, _, _ in FILES.values()]
     assert [text.get_text() for text in bars.get_yticklabels()] == [" ".join(name) for name in FILES]
+
+
+def test_labels_of_ticks_are_apart():
+    for most, low in itertools.product((3, 4, 6), np.geomspace(1, 10, 30)):
+        for span in (2, 3, 4, 10, 50, 1000):
+            axes = plt.figure().add_subplot()
+            axes.set(xscale="log", xlim=(1e4 * low, 1e4 * low * span))
+            size.ticks(axes, devices.FLASH, most)
+            ends = np.log(axes.get_xlim())
+            places = (np.log(axes.get_xticks()) - ends[0]) / (ends[1] - ends[0])
+            assert 1 <= len(places) <= most and (np.diff(places) >= 1 / most - 1e-9).all()
+            plt.close("all")
 
 
 def test_what_was_not_measured_is_a_sentence_with_its_reason(tmp_path):

@@ -161,7 +161,7 @@ def short(number: float, units: Sequence[tuple[str, float]] = _UNITS) -> str:
 
 
 def ticks(axes: Axes, cost: Cost, most: int) -> None:
-    """At most ``most`` ticks at round numbers on the logarithmic axis of a cost."""
+    """At most ``most`` ticks at round numbers on the logarithmic axis of a cost, far enough apart for their labels."""
     low, high = axes.get_xlim()
     if high / low < _LEAST_SPAN:
         wider = (_LEAST_SPAN * low / high) ** 0.5
@@ -172,6 +172,10 @@ def ticks(axes: Axes, cost: Cost, most: int) -> None:
         if len(places) <= most:
             break
     units = BYTE_UNITS if cost.in_bytes else _UNITS
-    axes.set_xticks(places[:: -(-len(places) // most)])
+    kept: list[float] = []
+    for place in places[:: -(-len(places) // most)]:
+        if not kept or np.log(place / kept[-1]) >= np.log(high / low) / most:
+            kept.append(place)
+    axes.set_xticks(kept)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda number, _: short(number, units)))
     axes.xaxis.set_minor_locator(NullLocator())
