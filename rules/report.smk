@@ -16,6 +16,7 @@ REPORT_CODE = provenance.code_digest(
         f"edgepress.reporting.{module}"
         for module in (
             "costs",
+            "devices",
             "figures",
             "findings",
             "packed",

@@ -223,5 +223,5 @@ class CellConfig(Settings):
         names = [name for name in [*self.methods, *self.chains] if self.levels(name)]
         sweeps = ("+".join(sorted(self._sweeps(name))) for name in names if not self.retrains(name))
         families = (registry.family(self.steps(name)) for name in names)
-        costs = (name for name in ("recipes", "hardware", "latency", "devices") if getattr(self, name))
-        return {*sweeps, *families, *costs}
+        costs = (name for name in ("recipes", "hardware", "latency") if getattr(self, name))
+        return {*sweeps, *families, *costs, *(["devices"] if self.deployed else [])}

@@ -32,7 +32,7 @@ _TABLES = {
 @dataclass(frozen=True)
 class Cost:
     """A cost of an inference: its column, its label on an axis and name in a table and, if it is not in metrics.csv,
-    the table that has it, the column there, and the batch size of the timed inference.
+    the table that has it, the column there, and the batch size of the timed inference; whether it is a number of bytes.
     """
 
     column: str
@@ -41,9 +41,10 @@ class Cost:
     table: str = ""
     taken_from: str = ""
     batch: int | None = None
+    in_bytes: bool = False
 
 
-BYTES = Cost("bytes", "size of the file", "bytes")
+BYTES = Cost("bytes", "size of the file", "bytes", in_bytes=True)
 BOPS = Cost("bops", "bit operations", "BOPs")
 LATENCY = Cost(
     "latency_ms", "latency (ms)", "latency (ms)", "latency", "median_ms", 1
@@ -189,7 +190,7 @@ def remarks(joined: pd.DataFrame, tables: CostTables) -> Iterator[str]:
         for reason, rows in unknown.groupby(f"{cost.column}_reason", sort=False):
             networks: dict[str, list[str]] = {}
             for network, of_network in rows.groupby("network", sort=False):
-                networks.setdefault(_told(of_network), []).append(style.label(network))
+                networks.setdefault(told(of_network), []).append(style.label(network))
             who = "; ".join(f"{told} of {', '.join(names)}" for told, names in networks.items())
             yield f"No {cost.label.split(' (')[0]}, because {reason}: {who}."
 
@@ -212,7 +213,7 @@ def saturation(latency: pd.DataFrame) -> Iterator[str]:
         )
 
 
-def _told(rows: pd.DataFrame) -> str:
+def told(rows: pd.DataFrame) -> str:
     """Methods and levels in brief."""
     methods, levels = (list(rows[name].unique()) for name in ("method", "level"))
     names = ", ".join(map(style.label, methods)) if len(methods) <= _MOST_NAMES else f"{len(methods)} methods"

@@ -23,7 +23,11 @@ TABLES: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
     "Best method at each precision": tables.best_at_each_precision,
     "Full precision": tables.full_precision,
 }
-_DATA = ("metrics.csv", "timings.csv", "latency.csv", "hardware.csv", "energy.csv", "recipes.csv")
+_MADE_BY_NOTEBOOKS = {
+    "decide": "Best method within a budget",
+    "devices_fit": "Best method that fits a microcontroller",
+}
+_DATA = ("metrics.csv", "timings.csv", "latency.csv", "hardware.csv", "devices.csv", "energy.csv", "recipes.csv")
 
 
 def write(notebooks: Mapping[Notebook, Mapping[str, Sequence[str]]], run_folder: str | Path, page: str | Path) -> None:
@@ -60,10 +64,11 @@ def _saturation(run_folder: Path) -> Iterator[str]:
 
 
 def _tables(metrics: pd.DataFrame, run_folder: Path) -> Iterator[tuple[str, pd.DataFrame]]:
-    """The tables of the page by title; the one on budgets comes from its notebook."""
-    decided = run_folder / "tables/decide.csv"
-    if decided.exists():
-        yield "Best method within a budget", pd.read_csv(decided, keep_default_na=False, na_values=[""])
+    """The tables of the page by title; those on budgets and microcontrollers come from their notebooks."""
+    for name, title in _MADE_BY_NOTEBOOKS.items():
+        path = run_folder / f"tables/{name}.csv"
+        if path.exists():
+            yield title, pd.read_csv(path, keep_default_na=False, na_values=[""])
     yield from ((title, make(metrics)) for title, make in TABLES.items())
 
 

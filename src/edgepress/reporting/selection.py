@@ -63,8 +63,8 @@ def best_at_each_precision(metrics: pd.DataFrame, dataset: str) -> pd.DataFrame:
     quality, rivals = quality_of(rows), Rivals.of(rows)
     points = val_beside_test(over_seeds(rows), quality)
     points = points[points.bits.notna() & points.sparsity_target.isna() & (points.method != "fp32")]
-    best = [_best(pool, rivals, "bytes") for _, pool in points.groupby(["network", "bits"])]
-    table = pd.DataFrame(best, columns=[*points.columns, "tied"])
+    chosen = [best(pool, rivals, "bytes") for _, pool in points.groupby(["network", "bits"])]
+    table = pd.DataFrame(chosen, columns=[*points.columns, "tied"])
     return table.sort_values(["network", "bits"], ascending=[True, False])
 
 
@@ -109,7 +109,7 @@ def best_within(
             for share in shares:
                 row: dict[Hashable, Any] = {"network": network, "share": share, "limit": share * whole}
                 within = choice[choice[cost] <= row["limit"]]
-                found.append(row if within.empty else {**_best(within, rivals, cost), **row})
+                found.append(row if within.empty else {**best(within, rivals, cost), **row})
     return pd.DataFrame(found, columns=[*points.columns, "tied", "share", "limit"])
 
 
@@ -119,11 +119,11 @@ def ranked(points: pd.DataFrame, cost: str = "bytes") -> pd.DataFrame:
     return points.sort_values(order, ascending=[name != "gain" for name in order])
 
 
-def _best(pool: pd.DataFrame, rivals: Rivals, cost: str) -> dict[Hashable, Any]:
+def best(pool: pd.DataFrame, rivals: Rivals, cost: str) -> dict[Hashable, Any]:
     """The best row on val, the cheapest of equals, among those that work, or among all if none does."""
     usable = pool[pool.works] if pool.works.any() else pool
-    best = ranked(usable, cost).iloc[0].to_dict()
-    return {**best, "tied": rivals.not_told_apart(best, usable)}
+    chosen = ranked(usable, cost).iloc[0].to_dict()
+    return {**chosen, "tied": rivals.not_told_apart(chosen, usable)}
 
 
 def _closed_division(metrics: pd.DataFrame, dataset: str) -> pd.DataFrame:

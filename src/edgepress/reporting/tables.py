@@ -7,6 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 
 from edgepress.files import write_atomically
 from edgepress.reporting import numbers, selection
@@ -28,7 +29,15 @@ _DECIDED = ["division", "cost", "budget", "limit", "method", "least_bad", "level
 _MULTIPOINT = "multipoint"
 _MOST_POINT_BITS = 8
 _ENDS = ("", "_low", "_high")
+_PLAIN = (
+    *("limit", "spent", "co2e_g", "inferences"),
+    *("part_ram", "part_flash", "flash", "ram", "instructions", "instructions_per_mac", "decoding", "from_exact"),
+)  # columns of numbers of any size
 _HEADINGS = {
+    "part": "microcontroller",
+    "part_ram": "its RAM",
+    "part_flash": "its flash",
+    "instructions_per_mac": "per MAC",
     "kwh": "kWh",
     "co2e_g": "g CO2e",
     "inferences": "inferences until paid back",
@@ -53,7 +62,7 @@ def full_precision(metrics: pd.DataFrame) -> pd.DataFrame:
             means = _with_train(over_seeds(rows, quality))
             means["macs"] = means.network.map(costs.macs)
             means["parameters"] = means.network.map(parameters)
-            tables.append(_table(means, str(dataset), quality, ["parameters", "macs", "bytes"]))
+            tables.append(with_quality(means, str(dataset), quality, ["parameters", "macs", "bytes"]))
     return pd.concat(tables, ignore_index=True)
 
 
@@ -67,7 +76,7 @@ def multipoint(metrics: pd.DataFrame) -> pd.DataFrame:
         means = means[(means.family == _MULTIPOINT) & (means.bits <= _MOST_POINT_BITS)]
         means = means.sort_values(["network", "method", "bits"], ascending=[False, True, False])
         columns = ["method", "bits", "bytes", "bits_per_weight"]
-        tables.append(_table(means, dataset, quality_of(of_set), columns, changed=True))
+        tables.append(with_quality(means, dataset, quality_of(of_set), columns, changed=True))
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["dataset", "network", "method"])
 
 
@@ -77,7 +86,7 @@ def best_at_each_precision(metrics: pd.DataFrame) -> pd.DataFrame:
     """
 
     def choose(rows: pd.DataFrame, dataset: str) -> pd.DataFrame:
-        return _renamed(selection.best_at_each_precision(rows, dataset), "works", NONE_WORKS, "least_bad")
+        return without_rejected(selection.best_at_each_precision(rows, dataset), "works", NONE_WORKS, "least_bad")
 
     columns = ["bits", "method", "least_bad", "bytes", "bits_per_weight", "compression_ratio"]
     return _chosen(metrics, choose, columns)
@@ -89,12 +98,12 @@ def smallest_within_one_percent(metrics: pd.DataFrame) -> pd.DataFrame:
     """
 
     def choose(rows: pd.DataFrame, dataset: str) -> pd.DataFrame:
-        return _renamed(selection.smallest_within_tolerance(rows, dataset), "shown", NOT_SHOWN, "candidate")
+        return without_rejected(selection.smallest_within_tolerance(rows, dataset), "shown", NOT_SHOWN, "candidate")
 
     return _chosen(metrics, choose, ["method", "candidate", "level", "bytes", "compression_ratio"])
 
 
-def _renamed(table: pd.DataFrame, recommended: str, otherwise: str, instead: str) -> pd.DataFrame:
+def without_rejected(table: pd.DataFrame, recommended: str, otherwise: str, instead: str) -> pd.DataFrame:
     """Move methods that are not ``recommended`` to the column ``instead``."""
     kept = table[recommended].astype(bool)
     moved = {instead: table.method.mask(kept, "").astype("string")}
@@ -136,9 +145,9 @@ def _within(points: pd.DataFrame, cost: Cost, division: str, rivals: Rivals) -> 
     best["level"] = best.level.where(best.method.notna(), "").astype("string")
     best["works"] = best.works.where(best.method.notna(), True)
     best["method"] = best.method.where(best.method.notna(), NONE)
-    best = _renamed(best, "works", NONE_WORKS, "least_bad")
+    best = without_rejected(best, "works", NONE_WORKS, "least_bad")
     best = best.assign(division=division, cost=cost.name, spent=best[cost.column])
-    return _table(best, points.dataset.iloc[0], rivals.quality, _DECIDED, changed=True)
+    return with_quality(best, points.dataset.iloc[0], rivals.quality, _DECIDED, changed=True)
 
 
 def glance(decided: pd.DataFrame) -> pd.DataFrame:
@@ -205,7 +214,7 @@ def _chosen(
     tables = []
     for dataset in metrics.dataset.unique():
         quality = quality_of(metrics[metrics.dataset == dataset])
-        tables.append(_table(choose(metrics, dataset), dataset, quality, columns, changed=True))
+        tables.append(with_quality(choose(metrics, dataset), dataset, quality, columns, changed=True))
     return pd.concat(tables, ignore_index=True)
 
 
@@ -217,9 +226,10 @@ def _with_train(means: pd.DataFrame) -> pd.DataFrame:
     return means[means.split == "test"].join(train, on=place)
 
 
-def _table(
+def with_quality(
     rows: pd.DataFrame, dataset: str, quality: Quality, columns: list[str], changed: bool = False
 ) -> pd.DataFrame:
+    """A table of the network, ``columns``, and quality in its unit, with intervals; with changes if ``changed``."""
     table = rows[["network", *columns]].copy()
     table.insert(0, "dataset", dataset)
     table["measure"] = quality.axis_label
@@ -252,8 +262,8 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
     for name in ("bytes", "parameters", "macs"):
         if name in shown:
             shown[name] = shown[name].map("{:,.0f}".format)
-    for name in ("limit", "spent", "co2e_g", "inferences"):
-        if name in shown:
+    for name in _PLAIN:
+        if name in shown and is_numeric_dtype(shown[name]):  # of latency, instructions are a name
             shown[name] = [numbers.plain(value) for value in shown[name]]
     if "compression_ratio" in shown:
         shown["compression_ratio"] = shown.compression_ratio.map("{:.1f} ×".format)

@@ -5,6 +5,7 @@ Statistics come from ``results.over_seeds`` and ``findings``, as in tables and s
 """
 
 from edgepress.reporting.figures.claims import evidence
+from edgepress.reporting.figures.devices import flash, on_microcontrollers
 from edgepress.reporting.figures.fronts import breakdown, gains, layer_bits
 from edgepress.reporting.figures.pairs import qat, quantize_prune
 from edgepress.reporting.figures.progress import recipes
@@ -16,8 +17,10 @@ __all__ = [
     "breakdown",
     "change",
     "evidence",
+    "flash",
     "gains",
     "layer_bits",
+    "on_microcontrollers",
     "pareto",
     "precision",
     "pruning",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -13,9 +15,9 @@ from matplotlib.patches import Patch, Rectangle
 
 from edgepress.levels import Level
 from edgepress.reporting import style
-from edgepress.reporting.costs import CostTables, taken
+from edgepress.reporting.costs import Cost, CostTables, taken
 from edgepress.reporting.figures import panels, size
-from edgepress.reporting.results import over_seeds, quality_of
+from edgepress.reporting.results import Quality, over_seeds, quality_of
 
 _ROW_HEIGHT = 1.7  # inches
 _LAYER_HEIGHT = 0.17
@@ -38,9 +40,18 @@ def gains(metrics: pd.DataFrame, tables: CostTables, dataset: str) -> Figure:
     of ``size.pareto``, limited to networks near full precision.
     """
     rows = metrics[metrics.dataset == dataset]
-    quality, means = quality_of(rows), tables.join(over_seeds(rows))
-    costs, networks = taken(means), list(dict.fromkeys(means.network))
+    means = tables.join(over_seeds(rows))
+    return against_costs(means, quality_of(rows), taken(means), dataset)
+
+
+def against_costs(means: pd.DataFrame, quality: Quality, costs: Sequence[Cost], dataset: str) -> Figure:
+    """Quality on test against ``costs``, which are columns of ``means``: one row per network, one column per cost. Full
+    precision is a dotted line if none of its costs is known.
+    """
+    networks = list(dict.fromkeys(means.network))
     named = size.standing_out(means, quality, costs)
+    placed = means[means[[cost.column for cost in costs]].notna().any(axis=1)]
+    lines = means[(means.split == "test") & ~means.method.isin(placed.method)]
     figure, grid = plt.subplots(
         len(networks),
         len(costs),
@@ -58,11 +69,13 @@ def gains(metrics: pd.DataFrame, tables: CostTables, dataset: str) -> Figure:
                 continue
             size.panel(axes, shown, quality, cost, named)
             size.ticks(axes, cost, _MOST_TICKS[len(costs)])
+            panels.full_precision(axes, quality, lines[lines.network == network])
             axes.set_xlabel(cost.label, fontsize="small")
         size.end_where_networks_broke(line[0], means[means.network == network], quality)
         line[0].set_ylabel(f"{style.label(network)}\ntest {quality.axis_label}", fontsize="small")
     figure.suptitle(style.label(dataset), fontweight="bold")
-    panels.finish(figure, size.entries(means, named))
+    entries = size.entries(placed, named)
+    panels.finish(figure, [*([] if lines.empty else [panels.full_precision_handle()]), *entries])
     return figure
 
 

@@ -23,7 +23,7 @@ _OTHERS: style.Look = {"color": "#C4C4C4", "marker": "o"}
 _FAR_POINTS, _FAR_RATIO = 10, 3  # percentage points below full precision; factor of its error
 _MOST_TICKS = 6
 _LEAST_SPAN = 3  # minimum ratio of the ends of an axis
-_BYTE_UNITS = (("MB", 1e6), ("kB", 1e3), ("B", 1))
+BYTE_UNITS = (("MB", 1e6), ("kB", 1e3), ("B", 1))
 _UNITS = (("G", 1e9), ("M", 1e6), ("k", 1e3), ("", 1))
 
 
@@ -161,7 +161,7 @@ def short(number: float, units: Sequence[tuple[str, float]] = _UNITS) -> str:
 
 
 def ticks(axes: Axes, cost: Cost, most: int) -> None:
-    """At most ``most`` ticks at round numbers on the logarithmic axis of a cost."""
+    """At most ``most`` ticks at round numbers on the logarithmic axis of a cost, far enough apart for their labels."""
     low, high = axes.get_xlim()
     if high / low < _LEAST_SPAN:
         wider = (_LEAST_SPAN * low / high) ** 0.5
@@ -171,7 +171,11 @@ def ticks(axes: Axes, cost: Cost, most: int) -> None:
         places = [mark * 10.0**decade for decade in range(-6, 16) for mark in marks if low <= mark * 10**decade <= high]
         if len(places) <= most:
             break
-    units = _BYTE_UNITS if cost is BYTES else _UNITS
-    axes.set_xticks(places[:: -(-len(places) // most)])
+    units = BYTE_UNITS if cost.in_bytes else _UNITS
+    kept: list[float] = []
+    for place in places[:: -(-len(places) // most)]:
+        if not kept or np.log(place / kept[-1]) >= np.log(high / low) / most:
+            kept.append(place)
+    axes.set_xticks(kept)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda number, _: short(number, units)))
     axes.xaxis.set_minor_locator(NullLocator())

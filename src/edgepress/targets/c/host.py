@@ -38,7 +38,7 @@ def compiler() -> str:
 
 
 def facts(files: Files) -> dict[str, str]:
-    """What ``network.h`` defines, by name without NETWORK_."""
+    """The macros of ``network.h`` by name, less their prefix."""
     return dict(re.findall(r"#define NETWORK_(\w+) (\S+)", files["network.h"].decode()))
 
 
