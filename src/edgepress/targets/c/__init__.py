@@ -18,7 +18,7 @@ from edgepress.packing import Compressed
 from edgepress.provenance import version
 from edgepress.targets import Files, NotServedError, Target
 from edgepress.targets.c import host
-from edgepress.targets.c.program import Prepared, Program, prepared, program
+from edgepress.targets.c.program import Planned, Program, prepared, program
 from edgepress.targets.c.reference import Reference, raw_inputs
 from edgepress.targets.c.source import array, kernel_file, sources
 from edgepress.tensor_files import FileSize
@@ -78,13 +78,13 @@ class _ReferenceOfAnyShape(nn.Module):
         return outputs
 
 
-def made(network: nn.Module, stored: Compressed, input_shape: tuple[int, ...]) -> tuple[Prepared, Program]:
+def made(network: nn.Module, stored: Compressed, input_shape: tuple[int, ...]) -> tuple[Planned, Program]:
     """A network as C holds it, and its program. Raises NotServedError where C does not have a part of it."""
     given = prepared(network, stored, input_shape)
     return given, program(given)
 
 
-def exported(given: Prepared, own: Program, inputs: Tensor) -> Files:
+def exported(given: Planned, own: Program, inputs: Tensor) -> Files:
     """The C files of a program, whose self-test has the first of ``inputs``. Raises NotServedError as ``made`` does."""
     files = sources(own)
     rows = inputs[:_ROWS]

@@ -78,7 +78,7 @@ class Program:
 
 
 @dataclass(frozen=True)
-class Prepared:
+class Planned:
     """A network as the C code holds it: ``network`` has the tensors' shapes, ``stored`` their encodings, and
     ``as_computed`` those with weights in int8 where integers are computed.
     """
@@ -89,7 +89,7 @@ class Prepared:
     plan: Plan
 
 
-def prepared(network: nn.Module, stored: Compressed, input_shape: tuple[int, ...]) -> Prepared:
+def prepared(network: nn.Module, stored: Compressed, input_shape: tuple[int, ...]) -> Planned:
     """Raises NotServedError where C does not compute the network, or does not read what it is stored as."""
     try:
         network = with_state(network, stored.state_dict()).eval()
@@ -98,10 +98,10 @@ def prepared(network: nn.Module, stored: Compressed, input_shape: tuple[int, ...
         raise NotServedError(str(error)) from error
     names = [f"{step.layer}.weight".lstrip(".") for step in steps.convolutions]
     as_computed = in_int8(stored, names) if steps.integers else stored
-    return Prepared(network, stored, as_computed, steps)
+    return Planned(network, stored, as_computed, steps)
 
 
-def program(given: Prepared) -> Program:
+def program(given: Planned) -> Program:
     """The program of a network. Raises NotServedError as ``prepared`` does."""
     make = _integer_layers if given.plan.integers else _float_layers
     layers = make(given)
@@ -142,7 +142,7 @@ def _rescaling(
     return Rescaling(tuple(map(int, multipliers)), int(shift), onto, code_bounds(onto, ceiling), zeros)
 
 
-def _integer_layers(given: Prepared) -> dict[str, Layer]:
+def _integer_layers(given: Planned) -> dict[str, Layer]:
     integers, layers = integer_layers(given.network, given.as_computed), dict[str, Layer]()
     for step in given.plan.convolutions:
         layer, name = integers[step.layer], f"{step.layer}.weight".lstrip(".")
@@ -164,7 +164,7 @@ def _integer_layers(given: Prepared) -> dict[str, Layer]:
     return layers
 
 
-def _float_layers(given: Prepared) -> dict[str, Layer]:
+def _float_layers(given: Planned) -> dict[str, Layer]:
     layers = {}
     for step in given.plan.convolutions:
         weight, bias = (f"{step.layer}.{part}".lstrip(".") for part in ("weight", "bias"))

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgepress.targets.c.plan import Average, Convolution, Maximum, Step, Window
-from edgepress.targets.c.program import Layer, Prepared, Program
+from edgepress.targets.c.program import Layer, Planned, Program
 from edgepress.targets.integer import IntegerNetwork
 
 
@@ -31,7 +31,7 @@ def outputs_of(program: Program, raw: np.ndarray) -> Tensor:
 class Reference(nn.Module):
     """The network in exact arithmetic; ``raw`` gives the very numbers that the device gives."""
 
-    def __init__(self, given: Prepared, program: Program) -> None:
+    def __init__(self, given: Planned, program: Program) -> None:
         super().__init__()
         self.program = program
         self.integers = IntegerNetwork(given.network, given.as_computed) if program.integers else None
