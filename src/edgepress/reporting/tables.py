@@ -7,7 +7,6 @@ from fractions import Fraction
 from pathlib import Path
 
 import pandas as pd
-from pandas.api.types import is_numeric_dtype
 
 from edgepress.files import write_atomically
 from edgepress.reporting import numbers, selection
@@ -263,8 +262,8 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
         if name in shown:
             shown[name] = shown[name].map("{:,.0f}".format)
     for name in _PLAIN:
-        if name in shown and is_numeric_dtype(shown[name]):  # of latency, instructions are a name
-            shown[name] = [numbers.plain(value) for value in shown[name]]
+        if name in shown:  # of latency, instructions are a name
+            shown[name] = [value if isinstance(value, str) else numbers.plain(value) for value in shown[name]]
     if "compression_ratio" in shown:
         shown["compression_ratio"] = shown.compression_ratio.map("{:.1f} ×".format)
     if "bits_per_weight" in shown:
