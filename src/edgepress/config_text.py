@@ -39,7 +39,13 @@ _short.maxstring = _short.maxother = _short.maxlong = 100
 
 
 class ConfigError(ValueError):
-    """A config that cannot be run; the message is one sentence that says where, what, and what to do."""
+    """A config that cannot be run; the message is one sentence that says where, what, and what to do.
+
+    Characters of the config that cannot be printed are escaped.
+    """
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__("".join(char if char.isprintable() else repr(char)[1:-1] for char in sentence))
 
 
 def check_keys(path: str | Path) -> None:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from edgepress import config
@@ -32,6 +32,7 @@ def assert_sound_or_told(read_it) -> None:
 
 @settings(max_examples=250)
 @given(st.dictionaries(st.sampled_from(list(RunConfig.model_fields)), values, min_size=1, max_size=3))
+@example({"own_networks": {"\x1b": {"plugins": None}}})
 def test_any_values_are_sound_or_told(raw):
     assert_sound_or_told(lambda: config.parse(raw))
 
