@@ -39,6 +39,10 @@ class Cluster:
     def kill_controller(self) -> None:
         os.kill(int((self.folder / "slurmctld.pid").read_text()), 9)
 
+    def saved(self) -> float:
+        """When the controller last wrote its jobs to disk, in seconds since the epoch; it does so every few seconds."""
+        return (self.folder / "private/state/job_state").stat().st_mtime
+
     def jobs(self, folder: Path) -> list[dict[str, str]]:
         """What SLURM recorded of the finished jobs submitted from ``folder``, in the order in which they ended."""
         lines = (self.folder / "jobs.txt").read_text().splitlines()

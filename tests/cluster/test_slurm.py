@@ -90,6 +90,9 @@ def test_a_run_whose_controller_was_killed_is_finished_by_the_same_command(clust
     folder = without_seed_0(tiny_run, tmp_path / "run")
     process = start(folder, SEEDS[0])
     wait_for(lambda: cluster.active(folder), process)
+    # A controller killed before it has saved a job gives the next one the same number, and SLURM holds that back.
+    seen = time.time()
+    wait_for(lambda: cluster.saved() > seen, process)
     before = (folder / "data/prepared/breast_cancer_split0.safetensors").stat().st_mtime_ns
     cluster.kill_controller()
     try:
