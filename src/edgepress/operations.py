@@ -68,6 +68,7 @@ _TABLE: tuple[tuple[Property, tuple[object, ...]], ...] = (
     (_P.COMBINES, (operator.sub, operator.mul, operator.imul, torch.sub, torch.mul, "sub", "mul", "mul_")),
 )  # fmt: skip
 OPERATIONS: dict[object, Property] = {kind: properties for properties, kinds in _TABLE for kind in kinds}
+SHAPES = (getattr, "size", "dim")  # operations that read the shape of their input, not its values
 
 
 def properties(kind: object) -> Property:

@@ -16,20 +16,18 @@ from edgepress.peers.onnx_files import OnnxPeer
 from edgepress.targets.onnx import FILE, INPUT, OUTPUT
 
 PEERS = {
-    "brevitas": {
+    "*": {
         "object": "Brevitas",
-        "about": "quantization after training by Brevitas, one scale per channel, MSE ranges; as QCDQ, a byte a weight",
         "levels": ["w8a8", "w4a8", "w4a4"],
         "packages": ["brevitas", "onnx", "onnxoptimizer", "onnxruntime"],
         "runtime": "onnxruntime",
+    },
+    "brevitas": {
+        "about": "quantization after training by Brevitas, one scale per channel, MSE ranges; as QCDQ, a byte a weight",
         "args": {"gptq": False},
     },
     "brevitas_gptq": {
-        "object": "Brevitas",
         "about": "`brevitas` with its GPTQ and bias correction, and 8 bits at least for what is only added or averaged",
-        "levels": ["w8a8", "w4a8", "w4a4"],
-        "packages": ["brevitas", "onnx", "onnxoptimizer", "onnxruntime"],
-        "runtime": "onnxruntime",
         "args": {"gptq": True},
     },
 }

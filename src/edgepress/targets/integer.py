@@ -21,11 +21,10 @@ from edgepress.activations import ActivationGrid, Quantize, with_quantized_activ
 from edgepress.codebooks import Codebook, Symmetric, Table
 from edgepress.encodings import Encoding, Huffman, PerChannel, Quantized, Scaled, Sparse
 from edgepress.graph import LAYERS, Layer, called, layer_inputs, mean, operation, trace
-from edgepress.operations import Property, ceiling_of, properties
+from edgepress.operations import SHAPES, Property, ceiling_of, properties
 from edgepress.packing import Compressed
 from edgepress.targets import NotServedError
 
-_SHAPES = (getattr, "size", "dim")
 _LARGEST_BIAS = 1 << 30  # half of what an accumulator holds; the other half is for the products
 _EXACT_IN_FLOAT32 = 1 << 24  # whole numbers below that, whatever the order of a sum
 _LARGEST_SUM = (1 << 31) - 1
@@ -257,7 +256,7 @@ class _Interpreter(fx.Interpreter):
 
         if n.op == "output":
             return value.values
-        if kind in _SHAPES:
+        if kind in SHAPES:
             return of(value.values)
         if Property.RECTIFIES in known:
             ceiling = ceiling_of(kind)

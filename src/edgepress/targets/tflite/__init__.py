@@ -22,17 +22,16 @@ from edgepress.targets.tflite.lowering import Operator, held_on, operators
 from edgepress.tensor_files import FileSize
 
 TARGETS = {
-    "tflite": {
+    "*": {
         "object": "TFLite",
-        "about": "a TensorFlow Lite file for microcontrollers and Ethos-U NPUs: weights of up to 8 bits as int8",
         "packages": ["ai_edge_litert", "flatbuffers", "tflite_micro"],
         "install": "pip install --no-deps --requirement envs/requirements-npu.lock",
     },
+    "tflite": {
+        "about": "a TensorFlow Lite file for microcontrollers and Ethos-U NPUs: weights of up to 8 bits as int8",
+    },
     "tflite_int4": {
-        "object": "TFLite",
         "about": "`tflite` with weights of up to 4 bits two a byte where kernels of microcontrollers read that",
-        "packages": ["ai_edge_litert", "flatbuffers", "tflite_micro"],
-        "install": "pip install --no-deps --requirement envs/requirements-npu.lock",
         "args": {"int4": True},
     },
 }

@@ -20,16 +20,14 @@ from torch.nn import functional as F
 
 from edgepress.activations import ActivationGrid, Quantize, with_quantized_activations
 from edgepress.graph import LAYERS, Layer, UntraceableError, called, does, mean, operation
-from edgepress.operations import Property
+from edgepress.operations import SHAPES, Property, ceiling_of
 from edgepress.packing import Compressed
 from edgepress.targets import NotServedError
 from edgepress.targets.integer import IntegerLayer, integer_layers
 
 LOWEST, HIGHEST = -128, 127  # of int8
-_CEILINGS: dict[object, float] = {nn.ReLU6: 6.0, F.relu6: 6.0}  # of the rectifiers that end somewhere
 _RESHAPES = (nn.Flatten, torch.flatten, torch.reshape, torch.squeeze, "flatten", "reshape", "view", "squeeze")
 _MAX_POOLS = (nn.MaxPool2d, F.max_pool2d, torch.max_pool2d)
-_SHAPES = (getattr, "size", "dim")
 
 
 @dataclass(frozen=True)
@@ -131,14 +129,14 @@ class _Lowering:
         if node.op == "output":
             self._ended(read)
             return None
-        if kind in _SHAPES:
+        if kind in SHAPES:
             return None
         value = next(iter(read), None)
         if does(node, self.graph, Property.PASSES) and value is not None:
             return value
         if isinstance(value, Operator) and does(node, self.graph, Property.RECTIFIES):
             before = math.inf if value.ceiling is None else value.ceiling
-            return replace(value, ceiling=min(before, _CEILINGS.get(kind, math.inf)))
+            return replace(value, ceiling=min(before, ceiling_of(kind)))
         found = self._computed(node, kind, module, read) if isinstance(value, Held) else None
         if found is None:
             name = getattr(kind, "__name__", kind)
