@@ -19,7 +19,7 @@ PYTHON ?= python3
 CONFIG ?= config/config.yaml
 BIN := .venv/bin
 EXTRAS := dev hardware energy deploy
-# A process a CPU, each with whole files, whose tests share fixtures; the longest first, so that none works on alone.
+# One process per CPU. A process takes whole files, whose tests share fixtures; the longest files come first.
 PYTEST := $(BIN)/pytest --numprocesses logical --dist loadfile --no-loadscope-reorder
 TESTS := tests/workflow tests/contract tests/unit tests/conformance
 

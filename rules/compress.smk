@@ -1,12 +1,12 @@
-# A job compresses a trained network by the methods of a family at all their levels; methods that train it again have a
-# job a level. Its one output is a table. Each level has files of its own (edgepress.level_files), of which the job makes
-# those that are missing. Snakemake does not track them: a plan would take several times as long.
+# A job compresses a trained network by the methods of a family at all their levels; methods that fine-tune have one job
+# per level. Its only output is a table. Each level has two files (edgepress.level_files), and the job makes the missing
+# ones. Snakemake does not track these files, because planning would take several times as long.
 CHEAP, RETRAINING = (
     list({job.name: 0 for jobs in JOBS.values() for job in jobs if job.retrains == trains}) for trains in (False, True)
 )
 
 
-# One level alone, asked for by the name of its file.
+# A single level, requested by the name of its file.
 rule compress_level:
     input:
         data=PREPARED,

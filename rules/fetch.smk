@@ -1,4 +1,4 @@
-# A job a file. What it must hold is pinned by its hash, so where it may be found is no parameter.
+# One job per file. Its hash pins the content, so the locations of the file are not a parameter.
 rule fetch:
     input:
         [RAW.format(dataset=dataset, file=file) for dataset, files in SOURCES.items() for file in files],

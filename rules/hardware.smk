@@ -1,4 +1,4 @@
-# A job a network and precision, whatever its seeds and methods: what a network costs follows from its shapes alone.
+# One job per network and precision: the costs follow from shapes alone, not from seeds or methods.
 SIMULATIONS = [
     f"{RESULTS}/{dataset}/{network}/hardware/{level}.csv"
     for (dataset, network), cell in SETTINGS.items()

@@ -1,4 +1,4 @@
-# A job a peer: what one library does to a process, or to its memory, is no matter of another.
+# One job per peer, so that what a library does to its process or memory does not affect another.
 PEERS = list({job.name: 0 for jobs in PEER_JOBS.values() for job in jobs})
 
 

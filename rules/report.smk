@@ -1,4 +1,4 @@
-# A job a notebook; what a notebook makes, and what it needs to have something to show, it declares in its own metadata.
+# One job per notebook. Each notebook declares in its metadata what it makes and what it needs.
 OFFERS = {dataset: set() for dataset in CONFIG.datasets}
 for (dataset, _), cell in SETTINGS.items():
     OFFERS[dataset] |= cell.offers | ({"energy"} if CONFIG.energy else set())

@@ -216,7 +216,7 @@ def few_values() -> Figure:
         points = [encoded(bits) for bits in (2, 3, 4)]
         errors = [float((values - weights()).square().mean() / weights().var()) for _, values in points]
         ax.plot([layer_values.entropy(codes) for codes, _ in points], errors, look, label=label)
-    ax.set(xlabel="entropy, bits a weight", ylabel="error / variance", yscale="log")
+    ax.set(xlabel="entropy, bits per weight", ylabel="error / variance", yscale="log")
     ax.legend()
     return figure
 

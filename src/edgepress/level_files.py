@@ -19,8 +19,8 @@ from edgepress.files import write_atomically
 class LevelFiles:
     """The levels of one method, in a ``folder`` of their own.
 
-    ``made_from`` is all that decides their rows: code, settings, and the checksums of what a job reads. A level that
-    was made from something else counts as missing.
+    ``made_from`` is everything that determines their rows: code, settings, and the checksums of the inputs. A level
+    made from anything else counts as missing.
     """
 
     def __init__(self, folder: str | Path, made_from: Mapping[str, Any]) -> None:
@@ -28,7 +28,7 @@ class LevelFiles:
         self._made_from = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode("utf-8")).hexdigest()
 
     def missing(self, levels: Sequence[str], metered: bool = False) -> list[str]:
-        """Those of ``levels`` that are to be made; where they are ``metered``, their energy must be there, too."""
+        """The ``levels`` still to be made; if ``metered``, one without its energy is missing, too."""
         return [
             level
             for level in levels
@@ -38,17 +38,17 @@ class LevelFiles:
         ]
 
     def keep(self, level: str, packed: bytes, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Write the packed network of a level, then its rows; without these, it counts for nothing."""
+        """Write the packed network of a level, then its rows, which mark it as complete."""
         write_atomically(self.packed(level), packed)
         kept = {"made_from": self._made_from, "rows": rows}
         write_atomically(self._table(level), json.dumps(kept, indent=1) + "\n")
 
     def rows(self, levels: Sequence[str]) -> list[dict[str, Any]]:
-        """The rows of ``levels``, in order. Raises FileNotFoundError where one is missing."""
+        """The rows of ``levels``, in order. Raises FileNotFoundError if one is missing."""
         found = {level: self._rows(level) for level in levels}
         for level, rows in found.items():
             if rows is None:
-                raise FileNotFoundError(f"{self._table(level)} is not there, or was made from something else")
+                raise FileNotFoundError(f"{self._table(level)} does not exist, or was made from other inputs")
         return [row for rows in found.values() for row in rows or ()]
 
     def packed(self, level: str) -> Path:

@@ -14,7 +14,7 @@ _NAME = re.compile(r"(?:w(?P<bits>\d+))?(?:a(?P<act_bits>\d+))?(?:s(?P<percent>\
 
 @dataclass(frozen=True)
 class Level:
-    """Where on its scale a method is run: bits a weight, bits an activation, share of weights removed.
+    """The operating point of a method: bits per weight, bits per activation, fraction of weights removed.
 
     A field is None where the method does not touch it. The name joins the fields that are set:
     ``w4`` is 4-bit weights, ``w4a8`` adds 8-bit activations, ``s97.5`` is 97.5 % sparsity, which has six decimals
@@ -62,7 +62,7 @@ def asked(part: T | None) -> T:
 
 
 def precision(name: str) -> Level:
-    """Read a level that says bits a weight and bits an activation, each 1–16 or 32, which is float32, and no more.
+    """Parse a level of bits per weight and per activation alone, each 1–16 or 32 (float32).
 
     Raises ValueError where the name is none.
     """

@@ -21,7 +21,7 @@ COLUMNS: dict[str, str] = {
     "family": "family of the method; `peer` for other libraries",
     "level": "operating point: `w4` is 4-bit weights, `s50` is 50 % sparsity",
     "bits": "nominal bits a compressed weight: of each of its codes, where it has several",
-    "act_bits": "bits an activation; empty where activations stay float32",
+    "act_bits": "bits per activation; empty if activations stay float32",
     "sparsity_target": "share of weights that the method was asked to remove, 0–1",
     "draw": "repetition of a stochastic method, from 0; always 0 for the others",
     "split": "`train`; `val`, on which things are chosen; or `test`, which is reported",
@@ -38,7 +38,7 @@ COLUMNS: dict[str, str] = {
     "compression_ratio": "bytes of the float32 file / bytes",
     "sparsity": "share of the weights of Linear and Conv layers that are 0, or gone with their channels, 0–1",
     "macs": "multiply-accumulates of one inference; empty where not all are counted, as `note` says",
-    "bops": "bit operations of one inference: Σ MACs × bits a weight × bits an activation; empty where `macs` is",
+    "bops": "bit operations of one inference: Σ MACs × bits per weight × bits per activation; empty if `macs` is",
     "status": "`ok`, `skipped` (does not apply) or `failed`",
     "reason": "why, where the status is not `ok`",
     "balanced_accuracy": "mean over the classes of the share of their examples classified right, 0–1; unlike "
@@ -54,7 +54,7 @@ COLUMNS: dict[str, str] = {
     "for full precision and peers",
     "rounding": "how weights come to the levels: `nearest`, `stochastic`, `dithered`, `gptq` or `adaround`",
     "granularity": "what has a codebook: a `tensor`, or an output `channel`",
-    "when": "`trained` where the network is trained again, else `after training`",
+    "when": "`trained` if the method fine-tunes the network, otherwise `after training`",
     "options": "all other settings, as in `pattern=2:4 score=magnitude`",
 }
 

@@ -76,7 +76,7 @@ class MethodEntry(Entry):
     """A way to compress. Methods of one family share a job; ``sweep`` names the config list, or lists, of their levels.
     One that has none (``sweep`` is empty) has the one ``level``, or is a step of chains whose other steps have levels.
 
-    One that ``retrains`` trains the network again, with labels: a job a level, and no fair comparison with methods
+    One that ``retrains`` fine-tunes the network with labels: it has one job per level, and is not compared with methods
     that do not. It gets the network as it was trained or, ``folded``, as it is shipped. It must be the ``first`` step
     of a chain, and so must others that change the weights they keep. One without training may look at ``examples`` of
     the training data, never at their labels.
@@ -297,7 +297,7 @@ def main(steps: Sequence[str]) -> str:
 
 
 def spec(steps: Sequence[str]) -> Spec:
-    """The settings of a chain: those of its main step, trained where any step trains the network again. All are empty
+    """The settings of a chain: those of its main step, trained if any step fine-tunes the network. All are empty
     where that step is not known, or there is none.
     """
     known = methods()

@@ -20,7 +20,7 @@ class Spec:
     ``codebook`` says where the levels of weights lie, a function of ``edgepress.codebooks``; ``rounding`` how weights
     come to them: ``nearest``, ``stochastic``, ``dithered``, ``gptq`` or ``adaround``; ``granularity`` whether a
     ``tensor`` or a ``channel`` has a codebook; ``when`` whether this happens after training or while the network is
-    trained again. ``options`` are all other settings: ``pattern=2:4 scope=network``.
+    fine-tuned. ``options`` are all other settings: ``pattern=2:4 scope=network``.
 
     >>> Spec("uniform", "nearest", "tensor", TRAINED).after_training
     Spec(codebook='uniform', rounding='nearest', granularity='tensor', when='after training', options='')

@@ -66,7 +66,7 @@ class Result:
 class Bench:
     """Measures networks that share an architecture with ``trained``, on the same splits and device.
 
-    ``retraining`` is how methods that train the network again do it, ``checkpoints`` where they keep how far they are.
+    ``retraining`` says how methods fine-tune, ``checkpoints`` where they keep how far they are.
     What is measured is the network as it is shipped: with ``fold_bn``, its BatchNorms are part of the layers before
     them. Methods that do not train get it so, too, and it is the float32 file that sizes are compared with.
     """

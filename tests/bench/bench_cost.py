@@ -103,7 +103,7 @@ def row(name: str, checkouts: tuple[Path, Path], measure: Callable[[Path], float
 
 
 def methods_of(checkouts: tuple[Path, Path]) -> list[str]:
-    """The methods of both that quantize without training again."""
+    """The methods of both that quantize without fine-tuning."""
     found = [subprocess.check_output([python(one), "-c", NAMES], cwd=one, text=True) for one in checkouts]
     before, after = map(json.loads, found)
     return [name for name in before if name in after]

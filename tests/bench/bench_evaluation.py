@@ -44,7 +44,7 @@ def seconds(name: str, data: Prepared) -> float:
 
 
 def measure() -> None:
-    """A line a network: its name, seconds, and the share of the peak that it reaches."""
+    """One line per network: its name, seconds, and the fraction of the peak that it reaches."""
     torch.set_num_threads(1)
     images = torch.randn(IMAGES, 1, 28, 28)
     data = Prepared("images", "classification", 10, {"test": images}, {"test": torch.randint(10, (IMAGES,))})

@@ -119,7 +119,7 @@ def load() -> Table:
 
 
 def text(table: Table) -> str:
-    """The table as it is written, a line a row."""
+    """The table as text, one line per row."""
     lines = ["# What each method makes of committed networks: accuracy on 1,000 examples of test at most, and bytes.",
              "# Written by `python -m tests.conformance.table`; test_conformance.py says what may differ."]  # fmt: skip
     for network, methods in table.items():

@@ -125,7 +125,7 @@ def test_it_is_the_first_step_of_a_chain(classes):
 
 
 def test_without_settings_it_says_what_is_missing():
-    with pytest.raises(ValueError, match="'lsq' trains the network again"):
+    with pytest.raises(ValueError, match="'lsq' fine-tunes the network"):
         methods.create("lsq")
 
 

@@ -46,8 +46,8 @@ class Inference:
 def observed(network: nn.Module, input_shape: tuple[int, ...]) -> Inference:
     """What ``network`` does in the inference of one example, from a pass of zeros.
 
-    What multiplies is told by the name of the operation that torch calls: a product of matrices, a convolution,
-    attention, a recurrent layer. Elementwise products, pools and resampling are not counted, as is usual.
+    Operations that multiply and accumulate are recognized by their name in torch: matrix products, convolutions,
+    attention and recurrent layers. Elementwise products, pooling and resampling are not counted, as is usual.
     """
     watch = _Watch(network)
     training = network.training
@@ -135,7 +135,7 @@ def macs_of(calls: Iterable[LayerCall]) -> dict[str, int]:
 def bit_operations(
     macs: Mapping[str, int], weight_bits: Mapping[str, float], act_bits: Mapping[str, int] | None = None
 ) -> int:
-    """BOPs: Σ over layers of MACs × bits a weight × bits an activation (van Baalen et al. 2020, arXiv 2005.07093).
+    """BOPs: Σ over layers of MACs × bits per weight × bits per activation (van Baalen et al. 2020, arXiv 2005.07093).
 
     ``act_bits`` are those of a layer's input; a layer not in it reads float32.
     """

@@ -121,7 +121,7 @@ def create(name: str, retraining: Training | None = None, checkpoints: Checkpoin
     settings = {**entry.args, **{key: value for key, value in entry.settings.items() if key in takes}}
     if entry.retrains:
         if retraining is None:
-            raise ValueError(f"'{name}' trains the network again; say how")
+            raise ValueError(f"'{name}' fine-tunes the network; say how")
         settings |= {"training": retraining, "checkpoints": checkpoints}
     method: Method = made(**settings)
     return method

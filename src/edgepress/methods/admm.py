@@ -150,7 +150,7 @@ class AlternatingDirections(Retraining):
     def apply(
         self, stored: Compressed, network: nn.Module, data: Prepared, level: Level, generator: torch.Generator
     ) -> Compressed:
-        must_come_first(stored, "a method that trains the network again")
+        must_come_first(stored, "a method that fine-tunes the network")
         weights = {name: network.get_parameter(name) for name in compressible(network)}
         bits, shares = asked(level.bits), dict.fromkeys(weights, asked(level.sparsity))
         shares[output_weight(network)] = 0.0

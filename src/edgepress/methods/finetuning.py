@@ -72,7 +72,7 @@ class Finetuned(Retraining):
     def apply(
         self, stored: Compressed, network: nn.Module, data: Prepared, level: Level, generator: torch.Generator
     ) -> Compressed:
-        must_come_first(stored, "a method that trains the network again")
+        must_come_first(stored, "a method that fine-tunes the network")
         pruned = _PRUNING[self.pruning].apply(stored, network, data, level, generator)
         network = pruned.rebuild(network)
         masks = {name: pruned.tensors[name].mask for name in compressible(network)}

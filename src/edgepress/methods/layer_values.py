@@ -37,7 +37,7 @@ METHODS = {
     },
     "layer_kmeans": {
         "object": "LayerValues",
-        "about": "a layer's weights, divided by a scale a channel, on 2^b whole numbers that k-means finds",
+        "about": "a layer's weights, divided by one scale per channel, rounded to 2^b integers that k-means finds",
         "family": "layer_values",
         "sweep": "bits",
         "examples": True,
@@ -46,7 +46,7 @@ METHODS = {
 }
 MOST_BITS = 5  # 32 values; of more, Vela's codebook has no room, and the layer takes as much as int8
 _LARGEST = 127  # of int8
-_OVERHEAD = 0.55  # bits a weight that Vela 5.2.0 takes beside the entropy, at most: .3 on U55 and U65, .5 on U85
+_OVERHEAD = 0.55  # bits per weight that Vela 5.2.0 adds to the entropy, at most: .3 on U55 and U65, .5 on U85
 _HALVINGS = 30
 
 
@@ -87,7 +87,7 @@ def on_entropy_step(layer: nn.Linear | nn.Conv2d, inputs: Tensor, bits: int) -> 
 
 
 def on_kmeans(layer: nn.Linear | nn.Conv2d, bits: int) -> Encoding:
-    """The weights of a layer on one codebook of whole numbers, times a scale a channel of least squared error."""
+    """The weights of a layer as one codebook of integers, times one scale per channel of least squared error."""
     rows = layer.weight.detach().flatten(1)
     scales = rows.abs().amax(dim=1, keepdim=True)
     scales = torch.where(scales > 0, scales, 1.0)
@@ -106,7 +106,7 @@ class LayerValues(Method):
     """Give the weights of each Linear and Conv layer few values; biases take up what outputs are off on average.
 
     With ``values`` ``entropy`` these are the multiples of one step a layer, no weight is clipped, and the level says
-    the bits a weight that an entropy coder needs; with ``kmeans``, a codebook a layer of 2^bits whole numbers.
+    the entropy in bits per weight; with ``kmeans``, the codebook of each layer has 2^bits integers.
     """
 
     values: Literal["entropy", "kmeans"]

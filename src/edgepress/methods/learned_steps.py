@@ -57,7 +57,7 @@ class _LearnedActivation(nn.Module):
 
 @dataclass(frozen=True)
 class LearnedSteps(Retraining):
-    """LSQ (Esser et al. 2020, arXiv 1902.08153) of weights, a step an output channel, and activations, a step each.
+    """LSQ (Esser et al. 2020, arXiv 1902.08153) with one scale per output channel of weights and one per activation.
 
     The start is ``activations_equalized``: its weights, at the steps of least squared error, and its grids, of which
     bits and zero points stay. The network is trained as it is shipped, BatchNorm folded: what is quantized then is

@@ -47,7 +47,7 @@ def rounded_per_channel(
 
 @dataclass(frozen=True)
 class RoundingPerChannel(Method):
-    """Round the weights of Linear and Conv layers, a codebook an output channel; biases and norms stay float32."""
+    """Round the weights of Linear and Conv layers, one codebook per output channel; biases and norms stay float32."""
 
     codebook: str
     rounding: Literal["nearest", "stochastic"] = "nearest"

@@ -45,7 +45,7 @@ def keep_largest(scores: Tensor, sparsity: float) -> Tensor:
     removed = round(sparsity * flat.numel())
     if not removed:
         return torch.ones_like(scores, dtype=torch.bool)
-    largest = float(np.partition(flat.detach().cpu().numpy(), removed - 1)[removed - 1])  # of those that go
+    largest = float(np.partition(flat.detach().cpu().numpy(), removed - 1)[removed - 1])
     mask = ~(flat < largest)
     equal = (flat == largest).nonzero().reshape(-1)
     mask[equal[: removed - (flat.numel() - int(mask.count_nonzero()))]] = False

@@ -136,7 +136,7 @@ class LearnedGrid(_LearnedSteps):
 
 
 class LearnedChannels(_LearnedSteps):
-    """A step an output channel, each from that of least squared error."""
+    """One learned scale per output channel, initialized to the scale of least squared error."""
 
     def __init__(self, weights: Tensor, bits: int) -> None:
         steps = least_error_steps(weights.detach().flatten(1), bits).clamp_min(LEAST_STEP)
@@ -158,7 +158,7 @@ class TrainedOn(Retraining):
     def apply(
         self, stored: Compressed, network: nn.Module, data: Prepared, level: Level, generator: torch.Generator
     ) -> Compressed:
-        must_come_first(stored, "a method that trains the network again")
+        must_come_first(stored, "a method that fine-tunes the network")
         return self.retrained(network, {}, data, generator)
 
 

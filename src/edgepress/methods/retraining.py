@@ -47,7 +47,7 @@ class Constraint(nn.Module):
 
 @dataclass(frozen=True)
 class Retraining(Method):
-    """A method that trains the network again: ``training`` says how, ``checkpoints`` where it is kept."""
+    """A method that fine-tunes the network: ``training`` says how, ``checkpoints`` where it is kept."""
 
     training: Training
     checkpoints: Checkpoints | None = field(default=None, kw_only=True)

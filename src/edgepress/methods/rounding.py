@@ -72,7 +72,7 @@ def rounded(weights: Tensor, codebook: str, bits: int, generator: torch.Generato
 
 @dataclass(frozen=True)
 class Rounding(Method):
-    """Round the weights of Linear and Conv layers, a codebook a tensor; biases and norms stay float32."""
+    """Round the weights of Linear and Conv layers, one codebook per tensor; biases and norms stay float32."""
 
     codebook: str
     rounding: Literal["nearest", "stochastic"] = "nearest"

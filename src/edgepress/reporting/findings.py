@@ -153,7 +153,7 @@ def pruning_after(scored: pd.DataFrame) -> Finding:
 
 def training_again(scored: pd.DataFrame) -> Finding:
     """Whether training the network with its quantized weights beats quantizing it afterwards, at equal bits."""
-    claim = "Training again with quantized weights is worth it"
+    claim = "Fine-tuning with quantized weights is worth it"
     quantized = scored.bits.notna() & scored.sparsity_target.isna() & ~trained_on(scored)
     rows = scored[quantized]
     test = _wide(rows, "test")
@@ -163,10 +163,10 @@ def training_again(scored: pd.DataFrame) -> Finding:
     parts = [_mean_difference(test, twins).assign(method="same rounding")] if twins else []
     parts += [_over_best(rows, test, name).assign(method=name) for name in again if pairs[name] == name]
     if not parts:
-        return _absent("training_again", claim, "a method that trains the network again")
+        return _absent("training_again", claim, "a method that fine-tunes the network")
     differences = pd.concat(parts)
     if differences.empty:
-        return _absent("training_again", claim, "the same method without training again, or val to choose one")
+        return _absent("training_again", claim, "the same method without fine-tuning, or val to choose one")
     found = judged(differences, [*NETWORK, "method", "bits"], scored, sign(1))
     told = [f"against the same rounding after training, mean over {counted(len(twins), 'pair')}"] if twins else []
     others = [style.label(name) for name in again if pairs[name] == name]
@@ -214,7 +214,7 @@ def _quantized(scored: pd.DataFrame) -> pd.DataFrame:
 
 
 def _wide(scored: pd.DataFrame, split: str, value: str = "score", level: str = "bits") -> pd.DataFrame:
-    """A row a network, level and seed on one split, a column a method."""
+    """One row per network, level and seed on one split, one column per method."""
     rows = scored[scored.split == split]
     index = [*NETWORK, level, "seed"]
     wide = rows.pivot_table(index=index, columns="method", values=value, sort=False)
@@ -244,7 +244,7 @@ def _against(test: pd.DataFrame, rivals: dict[str, pd.Series]) -> pd.DataFrame:
 
 
 def _mean_difference(test: pd.DataFrame, pairs: dict[str, str]) -> pd.DataFrame:
-    """The mean over pairs of methods of the first's score less the second's; a row a network, level and seed."""
+    """The mean over pairs of methods of the first's score less the second's; one row per network, level and seed."""
     differences = pd.DataFrame({name: test[name] - test[other] for name, other in pairs.items()}, index=test.index)
     return differences.mean(axis=1).dropna().rename("difference").reset_index()
 

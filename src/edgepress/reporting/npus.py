@@ -10,7 +10,7 @@ from edgepress.levels import Level
 from edgepress.reporting.results import read_table
 
 BASELINE = ("nearest_symmetric_channel", "w8a8")
-_KEEPS = 0.5  # bits a weight that a stream may take beyond the level's, and still keep its bits
+_KEEPS = 0.5  # bits per weight by which a stream may exceed the level and still keep its bits
 
 
 def tables(folder: Path) -> dict[str, str]:
@@ -20,7 +20,7 @@ def tables(folder: Path) -> dict[str, str]:
 
 
 def _costs(rows: pd.DataFrame) -> str:
-    """For each network, method and NPU: bits a weight, and stream and cycles as shares of those of 8 bits."""
+    """For each network, method and NPU: bits per weight, and stream and cycles as shares of those of 8 bits."""
     compiled = rows[rows.status == "ok"]
     keys = ["network", "seed", "npu"]
     base = compiled[(compiled.method == BASELINE[0]) & (compiled.level == BASELINE[1])].set_index(keys)
@@ -54,9 +54,9 @@ def _verdicts(rows: pd.DataFrame) -> str:
         shares = [_differing(runs, f"differing_{kind}") for kind in ("in_micro", "in_litert", "by_xnnpack")]
         bits = Level.parse(str(level)).bits or 8
         worst = float(cell.stream_bits_per_weight.max())
-        stored = "8 bits a weight" if bits == 8 else f"stored wider, 8 bits for {bits}"
+        stored = "8 bits per weight" if bits == 8 else f"stored wider, 8 bits for {bits}"
         verdict = "keeps its bits" if worst <= bits + _KEEPS else "stored wider"
-        lines.append(f"| {name} | {stored} | {' | '.join(shares)} | {verdict}: at most {worst:.1f} bits a weight |")
+        lines.append(f"| {name} | {stored} | {' | '.join(shares)} | {verdict}: at most {worst:.1f} bits per weight |")
     return "\n".join(lines)
 
 

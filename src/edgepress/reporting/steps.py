@@ -57,7 +57,7 @@ def of(text: str) -> list[str]:
 
 
 def after_training(text: str) -> str:
-    """The steps, each that trains the network again replaced by the one with the same settings that does not, where
+    """The steps, each that fine-tunes the network replaced by the one with the same settings that does not, where
     there is one.
     """
     return STEPS.join(map(_twin, of(text)))

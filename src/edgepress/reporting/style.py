@@ -36,7 +36,7 @@ PAGE = 7.16
 Look = dict[str, Any]  # what matplotlib takes, by keyword
 FULL_PRECISION: Look = {"color": "black", "linewidth": 1, "linestyle": ":"}
 
-# Okabe and Ito's colour-blind-safe palette, a colour a codebook; the rounding shows in line and marker.
+# Okabe and Ito's colour-blind-safe palette, one colour per codebook; line and marker show the rounding.
 _COLOURS = {
     "fp32": "#000000",
     "uniform": "#0072B2",

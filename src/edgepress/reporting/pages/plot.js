@@ -198,7 +198,7 @@ function key(now, shown, open) {
         "div",
         {},
         line("solid", "front, chosen on val"),
-        ...(open.length ? [line("dashed", "with training again")] : []),
+        ...(open.length ? [line("dashed", "with fine-tuning")] : []),
       ),
     );
   $("key").replaceChildren(...groups);

@@ -72,7 +72,7 @@ class Mask:
 
 @dataclass(frozen=True)
 class Rows:
-    """Stored weights, a row an output channel: what ``ep_weights`` of the C code is told of them.
+    """Stored weights, one row per output channel: the fields of ``ep_weights`` in the C code.
 
     ``values`` are the numbers that reading gives, int16 of shape (channels, length), which the bytes do not hold:
     codes where floats are to be made of them. ``most`` is the largest number of kept weights of a channel.

@@ -142,7 +142,7 @@ def _ratios(operator: Operator) -> list[float]:
     scales, wanted = operator.weights.scales, float(np.float32(operator.output.scale))
     given = np.float32(operator.inputs[0].scale)
     if operator.kind == "dense" and operator.weights.one_scale:
-        return [float(given * scales[0]) / wanted]  # a product in float32, which that with a scale a channel is not
+        return [float(given * scales[0]) / wanted]  # float32 product; kernels with one scale per channel use float64
     return [float(given) * float(scale) / wanted for scale in scales]
 
 

@@ -27,7 +27,7 @@ COLUMNS = {
     "memory_mode": "which memory holds weights and activations, by its name there",
     "optimise": "what Vela schedules for, `Performance` or `Size`",
     "stream_bytes": "bytes of the weights as the NPU reads them; scales and biases, 10 bytes a channel, come to these",
-    "stream_bits_per_weight": "the same in bits a weight",
+    "stream_bits_per_weight": "the same in bits per weight",
     "cycles": "cycles of one inference, by Vela's model of the NPU",
     "sram_bytes": "bytes of SRAM that it plans",
     "npu_operators": "operators that the NPU computes",
