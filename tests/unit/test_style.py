@@ -43,6 +43,17 @@ def test_what_would_be_cut_off_makes_a_figure_wider(in_style):
     assert width(in_style("ieee", "long " * 50)) > 8
 
 
+def test_a_text_is_as_wide_in_the_file_as_in_the_layout(in_style):
+    in_style("ieee")
+    figure = plt.figure()
+    text = figure.text(0, 0, "mv synthetic dnn complex: stochastic uniform against nearest histogram")
+    inches = []
+    for dots in (mpl.rcParams["figure.dpi"], mpl.rcParams["savefig.dpi"]):
+        figure.set_dpi(dots)
+        inches.append(text.get_window_extent(figure.canvas.get_renderer()).width / dots)
+    assert inches[1] == pytest.approx(inches[0], rel=0.005)
+
+
 def test_fonts_are_embedded_as_type_42(in_style):
     """As CIDFontType2, in which pdf.fonttype 42 comes: Type 3, matplotlib's own default, is refused by publishers."""
     pdf = in_style("ieee").with_suffix(".pdf").read_bytes()

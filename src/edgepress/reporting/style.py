@@ -104,6 +104,7 @@ def apply(run_folder: str | Path | None = None) -> None:
         "legend.frameon": False,
         "lines.linewidth": 1.3 * scale,
         "lines.markersize": 4 * scale,
+        "text.hinting": "no_hinting",  # text as wide in the file as in the layout, which is made at fewer dots per inch
         "pdf.fonttype": 42,  # text stays text in the PDF, and its font goes along: publishers refuse Type 3
         "figure.figsize": [scale * inches for inches in PANEL],
         "figure.dpi": 100,

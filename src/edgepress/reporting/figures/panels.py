@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from textwrap import fill
 from typing import Any
 
 import matplotlib as mpl
@@ -33,6 +34,7 @@ _BIT_STEPS = ((1,), (1, 1.5), (1, 1.25, 1.5, 1.75))  # ticks within an octave
 _LEAST_TICKS = 4
 _BITS_ROOM = 1.08  # beyond the outermost points
 _LABELS_APART = 0.1  # minimum distance of labels above an axis, relative to its length
+_LABEL = 22  # characters of an axis label in a line; longer lines reach into the row below
 _ENTRY = 0.19  # width of a legend entry in inches per pt of font size
 
 
@@ -121,7 +123,7 @@ def _share_measures(row: Sequence[Axes], network: str, columns: Sequence[Column]
             column.means.quality[column.means.network == network] for column in columns if column.quality is quality
         )
         shown = [axes for axes, column in zip(row, columns, strict=True) if column.quality is quality]
-        shown[0].set_ylabel(f"{style.label(network)}\n{quality.axis_label}")
+        shown[0].set_ylabel(f"{style.label(network)}\n{fill(quality.axis_label, _LABEL)}")
         for axes in shown:
             fill_with_means(axes, quality, quality.scale * means, quality.possible)
             axes.tick_params(labelleft=axes is shown[0])
